@@ -304,7 +304,9 @@ export class PipelineRun implements Running {
 
   boundCall<T>(work: Promise<T>, callee: Element, caller: OutputPad | undefined, doing: string, times = 1): Promise<T> {
     if (this.#options.acquireTimeout === Number.POSITIVE_INFINITY) return work;
-    const wait = this.#beginWait(callee, doing, { times }, true);
+    const wait = times === 0 ? undefined : this.#beginWait(callee, doing, { times }, true);
+    // Nothing calls a source, so nothing asks where it is.
+    if (wait === undefined && (caller === undefined || caller.element.inputs.length === 0)) return work;
     const traffic = caller?.traffic;
     if (traffic !== undefined) traffic.calls++;
     const end = (): void => {

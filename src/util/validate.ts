@@ -320,6 +320,8 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   let best: string | undefined;
   let least = Math.ceil(Math.max(word.length, 3) / 3) + 1;
   for (const one of known) {
+    // As many letters have to come or go at least; a word of a megabyte is like none of them.
+    if (Math.abs(word.length - one.length) >= least) continue;
     const distance = editDistance(word.toLowerCase(), one.toLowerCase());
     if (distance < least) [best, least] = [one, distance];
   }

@@ -3,7 +3,9 @@ import { channel, subscribe, tracingChannel, unsubscribe } from "node:diagnostic
 import { describe, expect, it } from "vitest";
 import type { WaitMessage } from "../../src/observe/channels.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { TransferPool } from "../../src/pools/lane/transfer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
+import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../src/util/clock.ts";
 
 let count = 0;
@@ -52,6 +54,36 @@ describe("diagnostics channels", () => {
     expect(messages).toMatchObject([
       { waited: 10, waiting: 1, holders: [{ slot: 0, tag: "slow" }] },
       { waited: 15, holders: [{ slot: 0, tag: "slow" }] },
+    ]);
+  });
+
+  it("millpond:starved tells of a wait in vain for pages, and for slots that threads share or that travel", async () => {
+    const clock = new FakeClock();
+    const inVain = async (acquire: () => Promise<unknown>): Promise<void> => {
+      const wait = acquire();
+      clock.advance(5);
+      await expect(wait).rejects.toMatchObject({ code: "ERR_STARVED" });
+    };
+    const messages = await heard("millpond:starved", async (name) => {
+      const pages = PagePool.create({ name, max: 1, clock });
+      const page = pages.allocate(64);
+      await inVain(() => pages.acquire(64, { timeout: 5 }));
+      page.release();
+      pages.close();
+      for (const pool of [
+        SharedPool.create({ name, size: 64, count: 1, clock }),
+        TransferPool.create({ name, size: 64, count: 1, clock }),
+      ]) {
+        const lease = pool.tryAcquire()!;
+        await inVain(() => pool.acquire({ timeout: 5 }));
+        lease.release();
+        pool.close();
+      }
+    });
+    expect(messages.map(({ kind, waited, waiting }) => [kind, waited, waiting])).toEqual([
+      ["PagePool", 5, 1],
+      ["SharedPool", 5, 1],
+      ["TransferPool", 5, 1],
     ]);
   });
 

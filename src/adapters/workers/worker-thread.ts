@@ -1,10 +1,10 @@
 /**
  * A thread of a workers stage: loads the module once, and calls its function with frames that lie in shared memory.
  *
- * Life: it says "loading" when its own files are there, and "ready" or "broken" when the module is loaded; messages that
- * come earlier wait. A frame in a pool's
- * slot is retained before the function sees it and released after, so that no other thread can get the slot meanwhile.
- * "stop" closes the port, which ends the thread when nothing of the module's is left to do.
+ * Life: it says "loading" when its own files are there, and "ready" or "broken" when the module is loaded; messages
+ * that come earlier wait. A frame in a pool's slot is retained before the function sees it and released after, so that
+ * no other thread can get the slot meanwhile. "stop" closes the port, which ends the thread when nothing of the
+ * module's is left to do.
  */
 import { workerData } from "node:worker_threads";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";

@@ -94,7 +94,8 @@ export interface Running {
   /**
    * @internal Bounds a call of a stage, `callee`, as {@link beginWait} does. What it spends in calls of other stages,
    * in line for a buffer of a pad, in a wait of its own, or while another of its inputs brings nothing, does not count.
-   * `caller` is the pad that made the call, if it was one. Returns the work itself.
+   * `caller` is the pad that made the call, if it was one. With `times` 0 it bounds itself, and only the pad is told.
+   * Returns the work itself.
    */
   boundCall<T>(
     work: Promise<T>,
@@ -207,6 +208,11 @@ export abstract class Element {
     const end = (): void => running!.endWait(wait);
     work.then(end, end);
     return work;
+  }
+
+  /** @internal True where {@link chain} bounds by itself whatever it waits for. */
+  get boundsChain(): boolean {
+    return false;
   }
 
   /** @internal Bounds a call of this stage as a whole, see {@link Running.boundCall}. Returns the work itself. */

@@ -138,7 +138,9 @@ export class OutputPad extends Pad {
     this.buffers++;
     peer.buffers++;
     const done = peer.element.chain(buffer, peer);
-    return done === undefined ? undefined : peer.element.boundedCall(done, this, "handling a buffer");
+    if (done === undefined) return undefined;
+    const { element } = peer;
+    return element.boundedCall(done, this, "handling a buffer", element.boundsChain ? 0 : 1);
   }
 
   #refuse(buffer: MediaBuffer): void {

@@ -67,6 +67,11 @@ export abstract class Sink extends Element {
     this.in.finish();
   }
 
+  /** @internal */
+  override get boundsChain(): boolean {
+    return this.chain === Sink.prototype.chain;
+  }
+
   /** Renders, then releases the buffer. */
   override chain(buffer: MediaBuffer): Maybe<void> {
     let rendered: Maybe<void>;

@@ -121,6 +121,11 @@ export abstract class Transform extends Element {
     return false;
   }
 
+  /** @internal */
+  override get boundsChain(): boolean {
+    return this.chain === Transform.prototype.chain;
+  }
+
   /** Treats one buffer as the mode says. */
   override chain(buffer: MediaBuffer): Maybe<void> {
     if (this.#mode === "passthrough") {

@@ -81,7 +81,9 @@ export class AppSource extends Source {
     return true;
   }
 
-  /** Begins to iterate. Buffers in a list are this stage's from here on: those that are left at the end are released. */
+  /**
+   * Begins to iterate. Buffers in a list are this stage's from here on: those that are left at the end are released.
+   */
   override start(): void {
     this.#iterator = this.#open();
   }

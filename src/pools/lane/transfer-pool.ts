@@ -487,6 +487,7 @@ export class TransferPool implements LeasePool {
     const missing = `no slot of transfer pool "${this.name}" came back`;
     const remedy = "Release them sooner, or make the pool with a larger count";
     const waited = this.#clock.now() - since;
+    this.#registration.starved(waited, this.#queue.length);
     return starvedError(wordsOf(this.name), missing, waited, holdersOf(this.holders()), remedy);
   }
 }

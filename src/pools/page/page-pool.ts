@@ -222,6 +222,7 @@ export class PagePool {
     const missing = `no room for ${bytes} bytes came free in ${poolText(words)}`;
     const hint = config.trace ? "" : "; trace: true tells where each was taken";
     const remedy = `Release them sooner, or raise the bounds${hint}`;
+    this.#allocator.registration?.starved(waited, this.#waiters.length);
     return starvedError(words, missing, waited, pageHolders(this.holders()), remedy, undefined, { bytes });
   }
 

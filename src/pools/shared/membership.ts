@@ -74,6 +74,12 @@ import {
 /** What became of a transfer, at either end. */
 export const TransferResult = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4, REENTRANT: 5 } as const;
 
+/* For the hot path: what is imported, or a property, is loaded anew at each use. */
+const DONE: number = TransferResult.DONE;
+const TRANSFER: number = MemberWord.TRANSFER;
+const TRANSFER_TO: number = MemberWord.TRANSFER_TO;
+const JOINING: number = MemberWord.JOINING;
+
 /** 64 MiB take some 20 ms to clear. Slots beyond that are cleared by the next call. */
 export const CLEAR_BYTES: number = 2 ** 26;
 
@@ -205,28 +211,30 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
   const { i32 } = core;
   const index = id & core.indexMask;
   const own = memberAt(core, core.member);
+  const peer = memberAt(core, to);
+  const word = announced(id);
   if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
   // One transfer at a time is what the others can see of this member.
   if (core.isSending) return TransferResult.REENTRANT;
-  i32[own + MemberWord.TRANSFER_TO] = to;
+  i32[own + TRANSFER_TO] = to;
   // From here on the receiver's membership is given to nobody else. Who sees this store sees the one before it.
-  Atomics.store(i32, own + MemberWord.TRANSFER, announced(id));
-  let outcome: number = TransferResult.DONE;
-  if (!isSameMember(statusOf(core, to), status)) outcome = TransferResult.GONE;
-  // Before the look at the state: one that has joined meanwhile is there by then. See join() in core.ts.
-  else if (Atomics.load(i32, memberAt(core, to) + MemberWord.JOINING) === announced(id))
-    outcome = TransferResult.HAS_IT;
+  Atomics.store(i32, own + TRANSFER, word);
+  let outcome: number = DONE;
+  if (!isSameMember(Atomics.load(i32, peer), status)) outcome = TransferResult.GONE;
+  // A plain read, which the atomic one before it keeps behind the announcement. Before the look at the state: one that
+  // has joined meanwhile is there by then. See join() in core.ts.
+  else if (i32[peer + JOINING] === word) outcome = TransferResult.HAS_IT;
   // A plain read for the usual case: held here and by nobody else. commitTransfer() checks again.
   const alone = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
   if (core.localLease[index] !== id || i32[stateAt(core, index)] !== alone) {
     // Before the look at the state: a transfer by another holder that is over by now has set the receiver's bit.
-    const comes = outcome === TransferResult.DONE && isComing(core, id, to);
+    const comes = outcome === DONE && isComing(core, id, to);
     const state = Atomics.load(i32, stateAt(core, index));
     const isOwn = isLocalHolder(core, index, id) && !isPinned(core, index);
     if (!isOwn || !holds(core, state, id)) outcome = TransferResult.NOT_HELD;
-    else if (comes || (outcome === TransferResult.DONE && (state & (1 << to)) !== 0)) outcome = TransferResult.HAS_IT;
+    else if (comes || (outcome === DONE && (state & (1 << to)) !== 0)) outcome = TransferResult.HAS_IT;
   }
-  if (outcome !== TransferResult.DONE) Atomics.store(i32, own + MemberWord.TRANSFER, 0);
+  if (outcome !== DONE) Atomics.store(i32, own + TRANSFER, 0);
   return outcome;
 }
 
@@ -235,7 +243,7 @@ export function cancelTransfer(core: Core): void {
   const { i32 } = core;
   // A getter in what was posted may have left the pool: the words may be another one's.
   if (i32[core.statusAt] !== core.status) return;
-  Atomics.store(i32, memberAt(core, core.member) + MemberWord.TRANSFER, 0);
+  Atomics.store(i32, memberAt(core, core.member) + TRANSFER, 0);
 }
 
 /**
@@ -247,7 +255,7 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   const at = stateAt(core, index);
   const bit = 1 << to;
   if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
-  let outcome: number = TransferResult.DONE;
+  let outcome: number = DONE;
   // The usual case: this thread alone holds it, and once.
   const own = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | me;
   let moved = core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
@@ -261,13 +269,13 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
     const next = core.localLease[index] === id ? (state & ~me) | bit : state | bit;
     moved = Atomics.compareExchange(i32, at, state, next) === state;
   }
-  if (outcome === TransferResult.DONE && !isSameMember(statusOf(core, to), status)) {
+  if (outcome === DONE && !isSameMember(statusOf(core, to), status)) {
     outcome = revertTransfer(core, id, at, bit) ? TransferResult.GONE : TransferResult.NOT_HELD;
-  } else if (outcome === TransferResult.DONE && core.localLease[index] === MANY - id) {
+  } else if (outcome === DONE && core.localLease[index] === MANY - id) {
     endOne(core, index, id);
-  } else if (outcome === TransferResult.DONE) forget(core, index, id);
+  } else if (outcome === DONE) forget(core, index, id);
   // A plain store: only a thread that wants the receiver's membership has to see it, and may do so later.
-  i32[memberAt(core, core.member) + MemberWord.TRANSFER] = 0;
+  i32[memberAt(core, core.member) + TRANSFER] = 0;
   return outcome;
 }
 

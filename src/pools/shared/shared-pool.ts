@@ -297,9 +297,7 @@ export class SharedPool implements LeasePool {
     if (signal?.aborted) throw signal.reason;
     const lease = this.tryAcquire();
     if (lease !== undefined) return lease;
-    const id = await this.#queue.wait({ signal, timeout }, (waiter) =>
-      starvedError(this, this.clock.now() - waiter.since),
-    );
+    const id = await this.#queue.wait({ signal, timeout }, (waiter) => this.#starved(waiter.since));
     return this.lease(id);
   }
 
@@ -325,7 +323,14 @@ export class SharedPool implements LeasePool {
     }
     if (id !== NONE) return id;
     this.#refuse("wait for a slot of");
-    throw starvedError(this, this.clock.now() - start);
+    throw this.#starved(start);
+  }
+
+  #starved(since: number): MillpondError {
+    const waited = this.clock.now() - since;
+    const error = starvedError(this, waited);
+    this.#registration.starved(waited, this.#queue.length);
+    return error;
   }
 
   /** The bytes of a slot that this thread holds: the same view each time. Throws as {@link bytesOf}. */

@@ -28,7 +28,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "BufferPool", bytes: 23.6 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13.6 * KB },
   { entry: "millpond", name: "PagePool", bytes: 16.1 * KB },
-  { entry: "millpond", name: "SlabPool", bytes: 8 * KB },
+  { entry: "millpond", name: "SlabPool", bytes: 8.2 * KB },
   { entry: "millpond", name: "RealtimePool", bytes: 18.3 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
@@ -50,7 +50,7 @@ const PAGE_BYTES = 42 * KB;
  * Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB, and
  * what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2300 * KB;
+const PACKAGE_BYTES = 2400 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

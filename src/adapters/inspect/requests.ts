@@ -308,7 +308,9 @@ class Stream {
   }
 }
 
-/** Records for some seconds, for a viewer that asks for a trace before it looks, and until what it returns is called. */
+/**
+ * Records for some seconds, for a viewer that asks for a trace before it looks, and until what it returns is called.
+ */
 async function recordFor(hub: RealmHub, seconds: number, response: ServerResponse): Promise<() => void> {
   const end = hub.look();
   try {

@@ -319,6 +319,7 @@ describe("no pool is advised", () => {
         largest: 40 * FRAME,
       },
     ],
+    ["buffers of which some are moved to another thread", "posted", { transferred: 200 }],
     ["a place that is not known", "place", { place: { function: "", file: "", line: 0, column: 0 } }],
     ["frames that a decoder frees at collections", "native", {}, { grownBy: 80 * MB, unknownBytes: 75 * MB }],
     [

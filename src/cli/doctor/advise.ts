@@ -234,6 +234,12 @@ function refusalOf(
         "their bytes are posted to another thread and cloned there: what that costs stands at the place that posts them",
     };
   }
+  if (!isBetweenThreads(site) && site.transferred > LIMITS.maxKept * count) {
+    return {
+      reason: "posted",
+      words: `${percent(site.transferred / count)} of them are moved to another thread, which takes a slot from its pool: part those from the others, then ask again`,
+    };
+  }
   if (site.api === "fs.readFileSync") {
     return {
       reason: "sync",

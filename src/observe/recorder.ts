@@ -221,6 +221,8 @@ export class Recorder {
         return this.#waits;
       },
       onWaitEnd: (pool, wait, served) => {
+        // A wait that outlasts the recording tells of its end all the same.
+        if (this.#to !== undefined) return;
         this.#add(performance.now(), pool.id * 32 + WAIT_END, wait, served ? 1 : 0);
       },
       onResize: (pool, count) => {

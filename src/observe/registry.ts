@@ -98,9 +98,11 @@ export class PoolRegistration implements PoolIdentity {
     if (this.#isReady && !this.#ended) this.probe.watch();
   }
 
-  /** The pool's constructor looks at {@link observer} itself; from now on the pool is told. */
-  ready(): void {
+  /** The pool has what {@link registerPool} gave it, and can be told, and heard of. Called last in its constructor. */
+  begin(): void {
     this.#isReady = true;
+    if (this.observer !== null) this.probe.watch();
+    if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(this), event: "create" } satisfies PoolMessage);
   }
 
   /** The pool has ended. A second call does nothing. */
@@ -201,7 +203,7 @@ let last = 0;
 const SWEEP = 256;
 let sweepAt = SWEEP;
 
-/** Registers a pool that is made. The pool keeps what it gets. To be called last in its constructor. */
+/** Registers a pool that is made. The pool keeps what it gets, and calls its `begin()`. */
 export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): PoolRegistration {
   if (live.size >= sweepAt) {
     for (const [id, reference] of live) if (reference.deref() === undefined) live.delete(id);
@@ -210,8 +212,6 @@ export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): Po
   const pool = new PoolRegistration(++last, kind, name, probe);
   live.set(pool.id, new WeakRef(pool));
   for (const hear of newcomers) hear(pool);
-  pool.ready();
-  if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(pool), event: "create" } satisfies PoolMessage);
   return pool;
 }
 

@@ -32,7 +32,7 @@ import { VideoScale } from "../../src/video/scale.ts";
 import { CLIP } from "../cli/command.ts";
 import { answerOf, run } from "../helpers/child.ts";
 import { codeOf } from "../helpers/code-of.ts";
-import { REPEATED, times } from "../helpers/effort.ts";
+import { HANGS_MS, REPEATED, times } from "../helpers/effort.ts";
 import { generator } from "../helpers/random.ts";
 
 type Formats = Libav &
@@ -304,7 +304,8 @@ describe("native copies into memory that comes and goes", () => {
     async () => {
       const script = new URL("./libav-stress.ts", import.meta.url).pathname;
       const rounds = times(60, 2000);
-      const exit = await run([process.execPath, "--expose-gc", script, String(rounds), "7"]);
+      // 40 s at full length, and several times that beside other work.
+      const exit = await run([process.execPath, "--expose-gc", script, String(rounds), "7"], { timeout: HANGS_MS });
       expect(answerOf(exit)).toEqual({ rounds, bad: 0 });
     },
   );

@@ -1,12 +1,15 @@
 /** Diagnostics channels: what is published, and that subscribers can call anything back. */
 import { channel, subscribe, tracingChannel, unsubscribe } from "node:diagnostics_channel";
 import { describe, expect, it } from "vitest";
-import type { WaitMessage } from "../../src/observe/channels.ts";
+import type { PoolMessage, WaitMessage } from "../../src/observe/channels.ts";
+import { type Recorder, record } from "../../src/observe/recorder.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { TransferPool } from "../../src/pools/lane/transfer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../src/util/clock.ts";
+
+import { EVERY_POOL } from "./every-pool.ts";
 
 let count = 0;
 const freshName = (): string => `channels ${++count}`;
@@ -38,6 +41,32 @@ describe("diagnostics channels", () => {
       ["create", "PagePool"],
       ["close", "PagePool"],
     ]);
+  });
+
+  it("a subscriber of a new pool may record at once, whatever its kind", () => {
+    for (const [, kind, make] of EVERY_POOL) {
+      const poolName = freshName();
+      const recorders: Recorder[] = [];
+      const listener = (message: unknown): void => {
+        const { name, event } = message as PoolMessage;
+        if (name === poolName && event === "create") recorders.push(record());
+      };
+      subscribe("millpond:pool", listener);
+      const pool = make(poolName);
+      unsubscribe("millpond:pool", listener);
+      const give = pool.take();
+      give();
+      pool.validate();
+      pool.close();
+      expect(recorders.length, kind).toBeGreaterThan(0);
+      const known = recorders[0]!.recording();
+      const ids = new Set(known.pools.filter(({ name }) => name === poolName).map(({ id }) => id));
+      for (const recorder of recorders) recorder.stop();
+      expect(
+        known.events.filter(({ type, pool: id }) => type === "acquire" && ids.has(id)).length,
+        kind,
+      ).toBeGreaterThan(0);
+    }
   });
 
   it("millpond:starved tells who holds what, once a limit and at each wait that ends in vain", async () => {

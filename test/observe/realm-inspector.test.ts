@@ -56,6 +56,7 @@ describe("a realm's inspector", () => {
         observer = registration.observer;
       },
     });
+    registration.begin();
     inspector.snapshot();
     expect(observer).toBeUndefined();
     expect(inspector.recording()).toBeUndefined();

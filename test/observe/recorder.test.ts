@@ -157,6 +157,20 @@ describe("a recorder", () => {
     pool.close();
   });
 
+  it("hears of no wait that ends after it was stopped", async () => {
+    const name = freshName();
+    const pool = BufferPool.create({ name, size: 64, max: 1 });
+    const held = pool.tryAcquire()!;
+    const recorder = start({ pools: [infoOf(name, "BufferPool")] });
+    const wait = pool.acquire();
+    recorder.stop();
+    const { length } = recorder;
+    held.release();
+    (await wait).release();
+    expect(recorder.length).toBe(length);
+    pool.close();
+  });
+
   it("refuses options that are none, and a capacity out of range", () => {
     expect(code(() => record({ capacity: 15 }))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => record({ pools: {} as never }))).toBe("ERR_INVALID_ARG_TYPE");

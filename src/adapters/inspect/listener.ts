@@ -70,7 +70,10 @@ export class Listener {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
       for (const socket of this.#sockets) socket.destroy();
-      void this.#http?.then((http) => http.close());
+      this.#http?.then(
+        (http) => http.close(),
+        () => {},
+      );
     });
   }
 
@@ -88,14 +91,22 @@ export class Listener {
     this.#http ??= this.#loadHttp();
     this.#http.then(
       (http) => http.emit("connection", socket),
-      () => socket.destroy(),
+      () => {
+        // Descriptors were short, for example: the next one tries again.
+        this.#http = undefined;
+        socket.destroy();
+      },
     );
   }
 
   async #loadHttp(): Promise<HttpServer> {
+    const asked = new WeakSet<object>();
     const [{ createServer: createHttp }, answer] = await Promise.all([import("node:http"), this.#load()]);
     const http = createHttp({ maxHeaderSize: MAX_HEADERS, keepAliveTimeout: 1 }, (request, response) => {
       clearTimeout(deadlines.get(request.socket));
+      // One request a connection, which its answer closes. An answer to another one would never hear of its own end.
+      if (asked.has(request.socket)) return;
+      asked.add(request.socket);
       answer(request, response);
     });
     http.on("clientError", (_error, socket) => socket.destroy());

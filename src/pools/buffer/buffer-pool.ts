@@ -246,8 +246,7 @@ export class BufferPool {
     if (this.#leaks !== undefined) this.#registration.leaks = 0;
     this.#waiters.registration = this.#registration;
     this.#slots.registration = this.#registration;
-    // An observer may watch every pool from its beginning.
-    if (this.#registration.observer !== null) this.#updateFastPath();
+    this.#registration.begin();
   }
 
   /**

@@ -148,6 +148,7 @@ export class TransferPool implements LeasePool {
       watch() {},
     });
     this.#queue.registration = this.#registration;
+    this.#registration.begin();
   }
 
   /** Makes a pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. O(count). */

@@ -108,7 +108,7 @@ export class PagePool {
     this.#waiters.registration = registration;
     this.#allocator.registration = registration;
     this.#allocator.cache.registration = registration;
-    this.#allocator.updateFastPath();
+    registration.begin();
   }
 
   /** For messages and reports. */

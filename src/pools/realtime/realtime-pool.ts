@@ -124,7 +124,7 @@ export class RealtimePool {
       holders: (most) => this.#poolHolders(most),
       watch: () => this.#watch(),
     });
-    this.#watch();
+    this.#registration.begin();
   }
 
   /**

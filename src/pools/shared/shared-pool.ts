@@ -203,7 +203,7 @@ export class SharedPool implements LeasePool {
       shared: made.pool,
     });
     this.#queue.registration = this.#registration;
-    if (this.#registration.observer !== null) this.#watch();
+    this.#registration.begin();
   }
 
   /**

@@ -232,7 +232,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       holders: (most) => this.#poolHolders(most),
       watch: () => this.#watch(),
     });
-    this.#watch();
+    this.#registration.begin();
   }
 
   /** Methods of this pool's own, over those of plain pointers: a pool without generations pays nothing for them. */

@@ -98,6 +98,9 @@ describe("what one viewer may cost", () => {
     const crowded = await serve(undefined, { requestTimeout: 600_000, maxConnections: 3 });
     const twice = await sendRaw(crowded.where, GET("/snapshot") + GET("/snapshot")).answer;
     expect(twice.match(/HTTP\/1\.1 200/g)).toHaveLength(1);
+    // A stream behind it would have no connection, and no end.
+    await sendRaw(crowded.where, GET("/snapshot") + GET("/stream")).answer;
+    expect(crowded.hub.isRecording).toBe(false);
     const open = Array.from({ length: 3 }, () => sendRaw(crowded.where, ""));
     await expect.poll(() => crowded.listener.connections).toBe(3);
     expect(await sendRaw(crowded.where, GET("/snapshot")).answer).toBe("");

@@ -4,16 +4,20 @@ import type { PoolObserver, PoolRegistration } from "./registry.ts";
 
 const watching: WeakMap<PoolRegistration, readonly PoolObserver[]> = new WeakMap();
 
-/** Tells `observer` of everything in a pool from now on; returns what ends that. */
+/** Tells `observer` of everything in a pool from now on; returns what ends that, and holds the pool weakly. */
 export function watchPool(pool: PoolRegistration, observer: PoolObserver): () => void {
   setObservers(pool, [...(watching.get(pool) ?? []), observer]);
+  return endOf(new WeakRef(pool), observer);
+}
+
+/** A function of its own: a closure holds all that any closure of its function uses. */
+function endOf(watched: WeakRef<PoolRegistration>, observer: PoolObserver): () => void {
   return () => {
-    const now = watching.get(pool) ?? [];
-    if (now.includes(observer))
-      setObservers(
-        pool,
-        now.filter((other) => other !== observer),
-      );
+    const pool = watched.deref();
+    const now = (pool && watching.get(pool)) ?? [];
+    if (pool === undefined || !now.includes(observer)) return;
+    const others = now.filter((other) => other !== observer);
+    setObservers(pool, others);
   };
 }
 

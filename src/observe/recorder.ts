@@ -150,8 +150,8 @@ interface RecorderExtra {
 /** A pool that is recorded, or was until it ended. */
 interface Watched {
   readonly recorded: RecordedPool;
-  /** Undefined from the pool's end on. */
-  pool: PoolRegistration | undefined;
+  /** Undefined from the pool's end on; weak, so that a pool that the program forgets goes while it is recorded. */
+  pool: WeakRef<PoolRegistration> | undefined;
   readonly unwatch: () => void;
   /** How many events there had been when it had ended. */
   endedAt: number;
@@ -304,7 +304,8 @@ export class Recorder {
 
   /** The pools, with what those say that have not ended. O(slots). */
   #describePools(): RecordedPool[] {
-    return [...this.#watched.values()].map(({ recorded, pool }) => {
+    return [...this.#watched.values()].map(({ recorded, pool: reference }) => {
+      const pool = reference?.deref();
       if (pool === undefined) return recorded;
       try {
         const { count, leased, waiting } = pool.probe.counts();
@@ -382,7 +383,8 @@ export class Recorder {
       const began = Math.min(this.#began, now - (age ?? 0));
       this.#note(this.#add(began, id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);
     }
-    this.#watched.set(id, { recorded, pool, unwatch: watchPool(pool, this.#observer), endedAt: Infinity });
+    const unwatch = watchPool(pool, this.#observer);
+    this.#watched.set(id, { recorded, pool: new WeakRef(pool), unwatch, endedAt: Infinity });
   }
 
   #ended(id: number): void {
@@ -393,7 +395,10 @@ export class Recorder {
   }
 
   #sweep(): void {
-    for (const [id, { endedAt, unwatch }] of this.#watched) {
+    for (const [id, watched] of this.#watched) {
+      // Forgotten without an end, and collected: its events are no newer than this.
+      if (watched.pool !== undefined && watched.pool.deref() === undefined) this.#ended(id);
+      const { endedAt, unwatch } = watched;
       if (this.#count - endedAt < this.capacity) continue;
       unwatch();
       this.#watched.delete(id);

@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { type PoolInfo, pools } from "../../src/observe/pools.ts";
+import { record } from "../../src/observe/recorder.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { code } from "../pools/buffer/pools.ts";
@@ -38,17 +39,23 @@ describe.each(EVERY_POOL)("%s", (_what, kind, make) => {
 });
 
 describe("the registry", () => {
-  it("holds pools weakly: one that the program forgot is collected and gone", async () => {
+  it("holds pools weakly: one that the program forgot is collected and gone, also while it is recorded", async () => {
     setFlagsFromString("--expose-gc");
     const gc = runInNewContext("gc") as () => void;
     const name = freshName();
-    (() => BufferPool.create({ name, size: 64, max: 1 }))();
-    expect(find(name, "BufferPool")).toBeDefined();
-    for (let i = 0; i < 50 && find(name, "BufferPool") !== undefined; i++) {
-      await new Promise((resolve) => setImmediate(resolve));
-      gc();
-    }
-    expect(find(name, "BufferPool")).toBeUndefined();
+    const forget = async (): Promise<void> => {
+      (() => BufferPool.create({ name, size: 64, max: 1 }))();
+      expect(find(name, "BufferPool")).toBeDefined();
+      for (let i = 0; i < 50 && find(name, "BufferPool") !== undefined; i++) {
+        await new Promise((resolve) => setImmediate(resolve));
+        gc();
+      }
+      expect(find(name, "BufferPool")).toBeUndefined();
+    };
+    await forget();
+    const recorder = record();
+    await forget();
+    recorder.stop();
   });
 
   it("says who waits, who takes part in a shared pool, and what a holder called itself", async () => {

@@ -368,7 +368,7 @@ export class Recorder {
 
   #watch(pool: PoolRegistration): void {
     const { id, kind, name, probe } = pool;
-    const { count } = probe.counts();
+    const { count, leased } = probe.counts();
     if (this.#watched.size >= this.#sweepAt) {
       this.#sweep();
       this.#sweepAt = this.#watched.size + SWEEP;
@@ -378,11 +378,14 @@ export class Recorder {
     const now = performance.now();
     // Other members' leases of a shared pool are recorded where they are; this thread would not hear of their ends.
     const self = probe.members?.().find((member) => member.self)?.member;
-    for (const { slot, lease, age, tag, members } of probe.holders(Math.floor(this.capacity / 2))) {
+    const held = probe.holders(this.capacity);
+    for (const { slot, lease, age, tag, members } of held) {
       if (members !== undefined && self !== undefined && !members.includes(self)) continue;
       const began = Math.min(this.#began, now - (age ?? 0));
       this.#note(this.#add(began, id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);
     }
+    // More than the ring has room for: as if they had been overwritten.
+    if (held.length === this.capacity && this.#count >= this.capacity) this.#count += Math.max(0, leased - held.length);
     const unwatch = watchPool(pool, this.#observer);
     this.#watched.set(id, { recorded, pool: new WeakRef(pool), unwatch, endedAt: Infinity });
   }

@@ -9,6 +9,8 @@
  */
 import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import process from "node:process";
+import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
 import { disposeAsyncBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";

@@ -119,7 +119,7 @@ interface Blob {}
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
   ["util", /^util\/|^memory\/(region|default)\.ts/],
-  ["pools", /^pools\/common\/(?!lease\.ts)|^observe\/(registry|channels)\.ts/],
+  ["pools", /^pools\/common\/(?!lease\.ts)|^observe\/(registry|channels|pool-info)\.ts/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
   // Its own, because what copies one frame names a kind of meta, and no buffer.

@@ -68,6 +68,7 @@
  */
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
+import type { PoolPhase } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
@@ -98,7 +99,6 @@ import {
   corruptedError,
   foreignError,
   inUseError,
-  type PoolState,
   refusedError,
   rethrow,
   staleLeaseError,
@@ -180,7 +180,7 @@ export class BufferPool {
   #config: ActualPoolConfig | null = null;
   /** What {@link configure} was asked for when {@link adjust} made the configuration in force of it. */
   #wanted: ActualPoolConfig | null = null;
-  #state: PoolState = "inactive";
+  #state: PoolPhase = "inactive";
   #trace: boolean;
   /** The public method that the call under way came in by; what it called is not the caller's line. */
   #entry: Entry | undefined = undefined;
@@ -365,7 +365,7 @@ export class BufferPool {
     let buffer = new MediaBuffer(slot);
     if (++slots.acquires >= this.#coarse.due) buffer = this.#stamp(buffer);
     else slot.leasedAt = this.#coarse.now;
-    this.#registration.observer?.onAcquire(this.#registration, slot.index, slot.generation, undefined, undefined);
+    this.#registration.acquired(slot.index, slot.generation);
     return buffer;
   }
 
@@ -396,7 +396,7 @@ export class BufferPool {
     if (tag !== undefined || site !== undefined) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
     const buffer = this.#stamp(new MediaBuffer(slot));
     this.#leaks?.watch(buffer);
-    this.#registration.observer?.onAcquire(this.#registration, slot.index, slot.generation, tag, site);
+    this.#registration.acquired(slot.index, slot.generation, tag, site);
     return buffer;
   }
 
@@ -505,7 +505,7 @@ export class BufferPool {
     slot.next = slots.head;
     slots.head = slot;
     slots.outstanding--;
-    this.#registration.observer?.onRelease(this.#registration, slot.index);
+    this.#registration.released(slot.index);
   }
 
   /** @internal A slot holds its memory alone again: it is kept, handed on, or freed. */
@@ -529,7 +529,7 @@ export class BufferPool {
   /** Ends one lease: its hooks, then the waiters, then the listeners. Returns what its holder must hear. */
   #finishReturn(slot: BufferSlot): unknown {
     const { reason, error } = this.#slots.finish(slot, this.isActive ? undefined : "drained");
-    this.#registration.observer?.onRelease(this.#registration, slot.index);
+    this.#registration.released(slot.index);
     if (reason !== undefined) {
       this.#events.emit("discard", { slot: slot.index, reason });
       this.#registration.discarded(slot.index, reason);

@@ -451,7 +451,7 @@ export class SlotStore {
     this.#slots[index] = slot;
     this.#count++;
     this.#bytes += bytesPerBuffer(this.#config);
-    this.#noteCount();
+    this.registration?.resized(this.#count);
     return slot;
   }
 
@@ -543,12 +543,7 @@ export class SlotStore {
     this.#count--;
     this.outstanding--;
     this.#bytes -= bytesPerBuffer(this.#config);
-    this.#noteCount();
-  }
-
-  #noteCount(): void {
-    const { registration } = this;
-    if (registration !== undefined) registration.observer?.onResize(registration, this.#count);
+    this.registration?.resized(this.#count);
   }
 }
 

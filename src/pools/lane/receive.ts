@@ -355,7 +355,7 @@ const heard = new WeakSet<object>();
 
 /**
  * One who waits for requests at a source. Each request goes to one of those who wait there: to the first that has none,
- * and where all of them have one to whoever asks next.
+ * and where all of them have one to the next that asks.
  */
 class RequestDesk {
   readonly #requests: Requests;

@@ -186,14 +186,8 @@ export class PageAllocator extends Allocator {
     const block = memory.region.handle as PageBlock | undefined;
     if (block === undefined) return memory;
     block.lease = memory;
-    const { registration } = this;
-    registration?.observer?.onAcquire(registration, block.memory.id, memory.id, undefined, block.site);
+    this.registration?.acquired(block.memory.id, memory.id, undefined, block.site);
     return memory;
-  }
-
-  #noteRelease(block: PageBlock): void {
-    const { registration } = this;
-    registration?.observer?.onRelease(registration, block.memory.id);
   }
 
   /** The pages of one allocation. */
@@ -296,7 +290,7 @@ export class PageAllocator extends Allocator {
     if (block === undefined) return;
     block.lease = null;
     block.site = undefined;
-    this.#noteRelease(block);
+    this.registration?.released(block.memory.id);
     const lost = isLost(block);
     if (lost) {
       this.detached++;
@@ -327,7 +321,7 @@ export class PageAllocator extends Allocator {
     this.liveMemoryCount--;
     block.lease = null;
     block.site = undefined;
-    this.#noteRelease(block);
+    this.registration?.released(block.memory.id);
     this.#dropForced(block);
     this.#endIfEmpty();
     this.listener?.onAvailable();

@@ -254,7 +254,7 @@ export class PageCache {
       block = this.#obtain(cls);
     }
     block.index = this.#blocks.push(block) - 1;
-    this.#noteCount();
+    this.registration?.resized(this.count);
     block.region.handle = block;
     this.bytes += cls.bytes;
     if (cls.count++ === 0) {
@@ -333,12 +333,7 @@ export class PageCache {
     }
     this.bytes -= cls.bytes;
     this.#forget(cls);
-    this.#noteCount();
-  }
-
-  #noteCount(): void {
-    const { registration } = this;
-    registration?.observer?.onResize(registration, this.count);
+    this.registration?.resized(this.count);
   }
 
   /** Gives a block that was removed back to the source. A source that throws does so in a later turn. */

@@ -371,13 +371,10 @@ export class PagePool {
   }
 
   #poolHolders(most: number): PoolHolder[] {
-    const leased = this.#allocator.cache.blocks.filter((block) => block.lease !== null);
+    const blocks = new Map(this.#allocator.cache.blocks.map(({ lease, memory }) => [lease?.id, memory.id]));
     return this.holders()
       .slice(0, most)
-      .map(({ memory, size, age, site }) => {
-        const block = leased.find(({ lease }) => lease!.id === memory);
-        return { slot: block?.memory.id ?? memory, lease: memory, size, age, site };
-      });
+      .map(({ memory, size, age, site }) => ({ slot: blocks.get(memory)!, lease: memory, size, age, site }));
   }
 
   /**

@@ -149,9 +149,9 @@ function serveHandOver(path: string, ops: NativeOps): Outcome<DescriptorServer> 
 }
 
 /**
- * Greets those who connect. What happens at the other socket is no single greeting's: whoever comes there gets the
- * block and a ticket, and whoever shows a ticket here is served. So one that came there and went, or came here and says
- * nothing, is in nobody's way.
+ * Greets those who connect. What happens at the other socket is no single greeting's: each that comes there gets the
+ * block and a ticket, and each that shows a ticket here is served. So one that came there and went, or came here and
+ * says nothing, is in nobody's way.
  */
 class ProcessAcceptor<Data> {
   readonly #pool: ProcessPool;

@@ -31,6 +31,6 @@ test("without one of the two built files the page says that it is not built, and
   const files = { "inspector.html": "<script>%CODE%</script>", "_inspector.js": "\nexport{a as showServer};\n" };
   for (const [name, text] of Object.entries(files)) {
     const { html, scripts } = readPage(folderWith({ [name]: text }));
-    expect([html.includes("npm run build"), scripts]).toEqual([true, []]);
+    expect([String(html).includes("npm run build"), scripts]).toEqual([true, []]);
   }
 });

@@ -10,6 +10,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { type OutputChunk, type Plugin, rolldown } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
 import { browserFiles, entryPoints, sourceOf } from "./lib/api.ts";
+import { inlineTables } from "./lib/inline-tables.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
@@ -167,7 +168,7 @@ async function buildCode(entries: Entries): Promise<void> {
     platform: "neutral",
     checks,
     transform: { target: "es2022" },
-    plugins: [filesByUrl(entries), builtPage],
+    plugins: [filesByUrl(entries), builtPage, inlineTables(join(ROOT, "src"))],
   });
   const { output } = await bundle.write({
     dir: DIST,

@@ -390,9 +390,9 @@ async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: M
 }
 
 /**
- * Gives back leases that were sent to this thread and that it will never get a message about: the other sides of all
- * lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how many
- * there were.
+ * @internal Gives back leases that were sent to this thread and that it will never get a message about: the other sides
+ * of all lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how
+ * many there were.
  */
 export async function giveBackUnknown(
   pool: ProcessPool,

@@ -12,7 +12,7 @@ import { outOfRange, wholeNumber } from "../../util/validate.ts";
 import { copyMetas } from "../meta/attach.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { hold, insertMemory, joined, mergeRange, removeMemories, totalSize, unhold } from "./memory-list.ts";
+import { insertMemory, joined, mergeRange, protect, removeMemories, totalSize, unprotect } from "./memory-list.ts";
 import {
   assertSameLease,
   type BufferSlot,
@@ -41,13 +41,13 @@ export function copyInto(
   if (target === source) return [];
   if (target.refCount !== 1) throw sharedBuffer(target, "copy into it");
   // Allocators and metas run hooks on the way, which must leave both buffers where they are.
-  const targetBefore = hold(target, SlotFlags.HELD);
-  const sourceBefore = hold(source, SlotFlags.HELD);
+  const targetBefore = protect(target, SlotFlags.IN_HOOK);
+  const sourceBefore = protect(source, SlotFlags.IN_HOOK);
   try {
     return copyHeld(target, targetBuffer, source, sourceBuffer, flags, offset, size);
   } finally {
-    unhold(source, sourceBefore);
-    unhold(target, targetBefore);
+    unprotect(source, sourceBefore);
+    unprotect(target, targetBefore);
   }
 }
 
@@ -70,7 +70,7 @@ function copyHeld(
   if ((flags & CopyFlags.TIMESTAMPS) !== 0) copyTimes(target, source, offset, region);
   if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.slotFlags |= SlotFlags.DIRTY_FIELDS;
   if ((flags & CopyFlags.META) === 0 || source.metas === null) return [];
-  return copyMetas(source, sourceBuffer, targetBuffer, flags, { region, offset, size: length });
+  return copyMetas(source, sourceBuffer, targetBuffer, flags, { partial: region, offset, size: length });
 }
 
 /**

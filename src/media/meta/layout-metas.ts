@@ -22,7 +22,7 @@ export const VideoMeta: MetaType<VideoMetaFields, VideoInfo> = registerMeta<Vide
   init(meta, info) {
     meta.info = instance("params", "a VideoInfo", VideoInfo, info);
   },
-  transform(target, meta, _source, kind, { region }) {
+  transform(target, meta, _source, kind, { partial: region }) {
     return kind === "copy" && !region && target.addMeta(VideoMeta, meta.info) !== undefined;
   },
   serialize({ info: { format, width, height, planes, padding } }) {
@@ -58,7 +58,7 @@ export const AudioMeta: MetaType<AudioMetaFields, AudioInfo> = registerMeta<Audi
   init(meta, info) {
     meta.info = instance("params", "an AudioInfo", AudioInfo, info);
   },
-  transform(target, meta, _source, kind, { region }) {
+  transform(target, meta, _source, kind, { partial: region }) {
     return kind === "copy" && !region && target.addMeta(AudioMeta, meta.info) !== undefined;
   },
   serialize({ info: { format, sampleRate, channels, frames } }) {

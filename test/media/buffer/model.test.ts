@@ -191,7 +191,11 @@ const region = (who: number, from: number, to: number) =>
     const start = Math.min(from, pair.bytes.length);
     const size = Math.min(to, pair.bytes.length - start);
     if (world.pairs.length < 6)
-      world.pairs.push({ real: pair.real.region(start, size), bytes: pair.bytes.slice(start, start + size), refs: 1 });
+      world.pairs.push({
+        real: pair.real.copyRange(start, size),
+        bytes: pair.bytes.slice(start, start + size),
+        refs: 1,
+      });
   });
 
 const append = (who: number, other: number) =>

@@ -9,6 +9,8 @@
  */
 import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import process from "node:process";
+import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
 import { ownFile } from "../../os/own-file.ts";
 import { disposeAsyncBy } from "../../util/dispose.ts";

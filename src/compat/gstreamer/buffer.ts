@@ -509,8 +509,8 @@ export class Buffer {
   /** `buffer (10 bytes in 1 memory) of pool "gst-BufferPool"`. */
   toString(): string {
     const core = this.#core;
-    const { pool: owner } = core.slot;
-    const whose = owner === null ? "" : ` of pool "${owner.name}"`;
+    const { pool } = core.slot;
+    const whose = pool === null ? "" : ` of pool "${pool.name}"`;
     if (!core.isLive) return `buffer (unreffed)${whose}`;
     const count = core.memoryCount;
     return `buffer (${core.size} bytes in ${count} ${count === 1 ? "memory" : "memories"})${whose}`;

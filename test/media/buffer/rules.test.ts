@@ -192,8 +192,8 @@ describe("bad input to every method is a typed error, and nothing changes", () =
     ["extract target", others, (b, bad) => b.extract(0, bad)],
     ["compare offset", numbers, (b, bad) => b.compare(bad, new Uint8Array(1))],
     ["compare other", others, (b, bad) => b.compare(0, bad)],
-    ["region offset", numbers, (b, bad) => b.copyRange(bad)],
-    ["region size", numbers, (b, bad) => b.copyRange(0, bad)],
+    ["copyRange offset", numbers, (b, bad) => b.copyRange(bad)],
+    ["copyRange size", numbers, (b, bad) => b.copyRange(0, bad)],
     ["copyFrom source", others, (b, bad) => b.copyFrom(bad)],
     [
       "pts",

@@ -14,6 +14,7 @@ import { parseArgs } from "node:util";
 import { brotliCompressSync, constants } from "node:zlib";
 import { type OutputChunk, rolldown } from "rolldown";
 import ts from "typescript";
+import { readPage } from "../src/adapters/inspect/page-file.ts";
 import { entryPoints } from "./lib/api.ts";
 import { type BundlePart, bundleParts } from "./lib/bundle-parts.ts";
 import { type Finding, reportFindings } from "./lib/findings.ts";
@@ -141,9 +142,8 @@ export async function checkBundle(
     if (file === undefined) throw new Error(`package.json has no entry point ${entry}`);
     judge(`{ ${name} } from "${entry}", brotli`, await bundledBytes(file, name), bytes, "kB");
   }
-  const page = join(root, PAGE);
-  if (files.has("millpond/inspect/page") || existsSync(page))
-    judge(`${PAGE}, brotli`, brotliBytes(readFileSync(page)), pageBytes, "kB");
+  if (files.has("millpond/inspect/page") || existsSync(join(root, PAGE)))
+    judge(`${PAGE} with its script, brotli`, brotliBytes(readPage(join(root, "dist")).html), pageBytes, "kB");
   const packed = execFileSync("npm", ["pack", "--dry-run", "--ignore-scripts", "--json"], {
     cwd: root,
     encoding: "utf8",

@@ -44,10 +44,14 @@ describe("the check of sizes", () => {
       expect.stringMatching(/^package\.json: \{ large \} from "fixture", brotli: \d\.\d kB, at most 0\.1$/),
     ]);
     expect(measured.join()).not.toContain("inspector.html");
-    const tree = { ...TREE, "dist/inspector.html": noise(4000) };
+    const tree = {
+      ...TREE,
+      "dist/inspector.html": "<script>%CODE%a();</script>",
+      "dist/_inspector.js": `const a = "${noise(4000)}";\nexport{a as showServer};\n`,
+    };
     const page = await checkBundle(makeTree(tree), [], 1000);
     expect(page.findings.map(({ message }) => message)).toEqual([
-      expect.stringMatching(/^dist\/inspector\.html, brotli: \d\.\d kB, at most 1\.0$/),
+      expect.stringMatching(/^dist\/inspector\.html with its script, brotli: \d\.\d kB, at most 1\.0$/),
     ]);
     expect(measured).toContainEqual(expect.stringMatching(/^an import of the package: 3 of \d+ files$/));
     expect(measured.some((line) => /^the package, unpacked: 4\.\d of \d+\.0 kB$/.test(line))).toBe(true);

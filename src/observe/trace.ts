@@ -323,7 +323,7 @@ interface PoolView {
   readonly events: readonly RecordedEvent[];
 }
 
-/** A shared pool once, whoever saw it. */
+/** A shared pool once, however many recordings have it. */
 function groupPools(list: readonly Recording[]): PoolGroup[] {
   const groups = new Map<string, { kind: PoolKind; name: string; views: PoolView[] }>();
   list.forEach((recording, source) => {

@@ -9,6 +9,8 @@
  * Nothing here keeps a thread alive, and a worker that nobody asks does nothing. Complexity: an update is O(pools +
  * slots + events since the one before) in each realm.
  */
+import process from "node:process";
+import { clearTimeout, setTimeout } from "node:timers";
 import { type BroadcastChannel, threadId } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";

@@ -2,6 +2,7 @@
  * What threads of one process say to each other, so that the main thread knows its workers: the part that each of them
  * has loaded from its start. It loads nothing of pools; that is done when somebody looks.
  */
+import process from "node:process";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
@@ -52,9 +53,12 @@ export async function makeInspector(): Promise<RealmInspector> {
 export function answerMainThread(): () => void {
   let stop: (() => void) | undefined;
   let loading: Promise<RealmInspector> | undefined;
+  let isClosed = false;
   const channel = openChannel(channelOf(threadId), async (question: Question) => {
     loading ??= makeInspector();
     const inspector = await loading;
+    // Closed meanwhile: what would begin now would have no end.
+    if (isClosed) return;
     switch (question.type) {
       case "poll": {
         if (question.record) stop ??= inspector.look();
@@ -84,6 +88,7 @@ export function answerMainThread(): () => void {
   process.once("exit", ended);
   started();
   return () => {
+    isClosed = true;
     stop?.();
     stop = undefined;
     who.close();

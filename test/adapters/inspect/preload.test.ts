@@ -152,6 +152,24 @@ describe("a program that has the inspector preloaded", () => {
     expect(readdirSync(running.folder)).toEqual([]);
   });
 
+  it("is seen though it deletes process and the timers from its globals", async () => {
+    const running = await ready("bare");
+    const { realms } = await snapshotWhere(running, () => true);
+    expect(realms[0]!.pools.map(({ name }) => name)).toEqual(["frames", "slots"]);
+    await updateWhere(updatesOf(running, "/stream?interval=50"), () => true);
+    expect((await ask(running, "/trace?seconds=1")).status).toBe(200);
+  });
+
+  it("starts where the folders cannot be made, and is then found in the temporary one", async () => {
+    const folder = scratch();
+    // The system says there that the folder above is missing, which it is not.
+    const { child } = start("plain", { env: { XDG_RUNTIME_DIR: "/proc/nothing", TMPDIR: folder } });
+    await said(child, "ready");
+    const path = join(folder, `millpond-${process.geteuid!()}/inspect/${child.pid}.sock`);
+    await expect.poll(() => existsSync(path), { timeout: 20_000 }).toBe(true);
+    expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
+  });
+
   it("may exit in the middle of an answer", async () => {
     const running = await ready("plain");
     const updates = updatesOf(running, "/stream?interval=50");

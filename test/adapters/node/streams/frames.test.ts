@@ -250,7 +250,6 @@ describe("frames of a stream", () => {
       end: (stream) => stream.end(),
       "destroyed without an error": (stream) => stream.destroy(),
       "destroyed with one": (stream) => stream.destroy(broken),
-      "an error that it tells": (stream) => stream.emit("error", broken),
     };
     const outcome = async (stream: PassThrough, end: (stream: PassThrough) => unknown, isLate: boolean) => {
       stream.write(Buffer.alloc(250, 1));

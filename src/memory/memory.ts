@@ -759,7 +759,7 @@ function releaseLast(memory: Memory): void {
   }
   if (memory.region.wipe !== 0 && memory.parent === null) {
     // A release that is refused changes nothing: the bytes stay, and so do the views of them.
-    const refusal = memory.allocator.reclaimRefusal(memory);
+    const refusal = memory.allocator.releaseRefusal(memory);
     if (refusal !== undefined) throw refusal;
     if (memory.allocator.zeroesFreed) memory.region.wipe &= ~Wipe.ZERO;
     if (!wipeToFree(memory.region, !memory.allocator.viewsOutliveFree)) {
@@ -771,7 +771,7 @@ function releaseLast(memory: Memory): void {
   }
   memory.references = 0;
   memory.view = null;
-  memory.allocator.reclaim(memory);
+  memory.allocator.onRelease(memory);
 }
 
 /**

@@ -210,7 +210,7 @@ export type CustomTransform = (
 
 /**
  * Registers a meta of named values; add it with the initial ones. Its API is the name with "API" behind it. Without a
- * transform of its own it is carried by copies, of regions too, and by nothing else. Throws `ERR_ALREADY_REGISTERED`.
+ * transform of its own it is carried by copies, partial ones too, and by nothing else. Throws `ERR_ALREADY_REGISTERED`.
  */
 export function registerCustomMeta(
   name: string,

@@ -52,7 +52,7 @@ export const TAG_MEMORY_REFERENCE = "memory-reference";
 /** What a "copy" transform copied. */
 export interface CopyTransform {
   /** True when less than the whole buffer was copied. */
-  readonly region: boolean;
+  readonly partial: boolean;
   /** First byte that was copied. */
   readonly offset: number;
   /** Bytes that were copied. */

@@ -243,7 +243,7 @@ export abstract class Transform extends Element {
   }
 
   #copyMetas(input: MediaBuffer, output: MediaBuffer): void {
-    const data = { region: false, offset: 0, size: input.size };
+    const data = { partial: false, offset: 0, size: input.size };
     for (const meta of input.metas()) {
       if (!this.#kept.some((kept) => kept.api === meta.api)) continue;
       meta.type.spec.transform?.(output, meta as never, input, "copy", data);

@@ -48,7 +48,7 @@ export interface PagePoolOptions {
   maxBytes?: number;
   /** The most blocks that exist at a time, idle and leased; default `Infinity`. */
   max?: number;
-  /** Held blocks that age never takes, the last freed ones; default 0. */
+  /** Idle blocks that age never takes, the last freed ones; default 0. */
   min?: number;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
@@ -84,7 +84,7 @@ export interface PageConfig {
   readonly maxBytes: number;
   /** The bound in blocks. */
   readonly max: number;
-  /** Held blocks that age never takes. */
+  /** Idle blocks that age never takes. */
   readonly min: number;
   /** When bytes are zeroed. */
   readonly zero: ZeroPolicy;

@@ -74,8 +74,8 @@ export interface ProcessServer<Data = unknown> {
   /** Where. */
   readonly path: string;
   /**
-   * The lanes of those who connect, as they come, until the server is closed, or its pool ends here or by another
-   * process. Of several iterations each lane comes to one.
+   * The lanes of those who connect, as they come, until the server is closed, or its pool is retired or ends, here or
+   * by another process. Of several iterations each lane comes to one.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Lane<Data>, void, void>;
   /** Takes no more connections and removes the path; lanes that exist go on. */
@@ -172,7 +172,7 @@ class ProcessAcceptor<Data> {
   constructor(pool: ProcessPool, options: Omit<ConnectOptions, "signal" | "timeout">) {
     this.#pool = pool;
     this.#options = options;
-    this.#leavePool = onPoolEnd(pool, { poolEnded: () => this.close() });
+    this.#leavePool = onPoolEnd(pool, { poolEnded: () => this.close(), poolRetired: () => this.close() });
   }
 
   /** Closes these, too; at once where the pool has ended before they could listen. */

@@ -10,6 +10,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { type OutputChunk, type Plugin, rolldown } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
 import { browserFiles, entryPoints, sourceOf } from "./lib/api.ts";
+import { inlineTables } from "./lib/inline-tables.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
@@ -118,12 +119,12 @@ interface Blob {}
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
-  ["util", /^util\/|^memory\/(region|default)\.ts/],
-  ["pools", /^pools\/common\/(?!lease\.ts)|^observe\/(registry|channels|pool-info)\.ts/],
+  // Nothing in it runs when it is loaded but what is marked, so a bundler takes single functions of it.
+  [
+    "base",
+    /^(util|memory\/(region|default)\.|pools\/common\/(?!lease\.|timed-queue)|observe\/(registry|channels|pool-info)\.|media\/(video|audio)\/|media\/meta\/meta\.)/,
+  ],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
-  ["layouts", /^media\/(video|audio)\//],
-  // Its own, because what copies one frame names a kind of meta, and no buffer.
-  ["metas", /^media\/meta\/meta\.ts/],
   // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
   ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
@@ -167,7 +168,7 @@ async function buildCode(entries: Entries): Promise<void> {
     platform: "neutral",
     checks,
     transform: { target: "es2022" },
-    plugins: [filesByUrl(entries), builtPage],
+    plugins: [filesByUrl(entries), builtPage, inlineTables(join(ROOT, "src"))],
   });
   const { output } = await bundle.write({
     dir: DIST,

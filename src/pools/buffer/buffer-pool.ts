@@ -159,7 +159,7 @@ interface AcquireRequest {
 /** What a BufferPool's constructor understands; subclasses with options of their own add to it. */
 export const POOL_OPTIONS: readonly (keyof BufferPoolOptions)[] = ["name", "clock", "trace", "starvedAfter", "leaks"];
 
-const NO_OPTIONS: AcquireOptions = Object.freeze({});
+const NO_OPTIONS: AcquireOptions = /* @__PURE__ */ Object.freeze({});
 const TRY_KEYS = ["tag", "hint"] as const;
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 

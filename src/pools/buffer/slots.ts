@@ -57,7 +57,7 @@ type SlotStats = Omit<
   "name" | "active" | "size" | "max" | "maxBytes" | "waiting" | "waits" | "starved"
 >;
 
-const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
+const KEPT: ReturnResult = /* @__PURE__ */ Object.freeze({ reason: undefined, error: undefined });
 
 /** The slots of one pool. The pool's fast paths change the four public fields themselves. */
 export class SlotStore {

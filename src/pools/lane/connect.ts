@@ -216,11 +216,17 @@ export async function connect<Data>(
     return lane;
   } catch (error) {
     if (isOver) peer.exited();
-    if (isOver || peer.abandoned()) for (const unwatch of watches) unwatch();
-    else if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
-    // The worker may find the request much later, and not see that the port is closed.
-    port.postMessage({ kind: Greeting.OVER });
-    port.close();
+    if (isOver || peer.abandoned()) {
+      for (const unwatch of watches) unwatch();
+      // The worker may find the request much later, and not see that the port is closed.
+      port.postMessage({ kind: Greeting.OVER });
+      port.close();
+    } else {
+      if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
+      // It has joined, and may have sent: closed in good order, the lane gives that back.
+      void new Lane<Data>(port, peer.carrier(), { clock }).close();
+      port.unref?.();
+    }
     throw error;
   } finally {
     leavePool?.();

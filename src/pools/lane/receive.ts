@@ -23,7 +23,7 @@ import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting } from "./connect.ts";
 import { type Carrier, Lane, type LanePort } from "./lane.ts";
 import { holdLivenessLock, keepLife } from "./liveness.ts";
-import { lanesOf, type SharedOffer, sharedCarrier } from "./shared-transport.ts";
+import { SharedConnection, type SharedOffer } from "./shared-transport.ts";
 import {
   detachedError,
   heldTwiceError,
@@ -260,13 +260,13 @@ async function accept<Data>(
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
-      const open = lanesOf(pool);
-      const lane: Lane<Data> = new Lane<Data>(
+      const connection = new SharedConnection(pool, from);
+      const lane = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, false, () => open.delete(lane as Lane<unknown>)),
+        connection.carrier(false, () => {}),
         settings,
       );
-      open.add(lane as Lane<unknown>);
+      connection.begun(lane as Lane<unknown>);
       port.postMessage(ready);
       return lane;
     } catch (error) {

@@ -53,8 +53,9 @@ export interface ConnectRequest {
 }
 
 /**
- * @internal What the two sides say on the lane's port before it is the lane's: {@link Lives}; the worker that it has the request; the other side that it still wants the lane, or that it has given
- * the attempt up; the worker that it has joined.
+ * @internal What the two sides say on the lane's port before it is the lane's: {@link Lives}; the worker that it has
+ * the request; the other side that it still wants the lane, or that it has given the attempt up; the worker that it has
+ * joined.
  */
 export const Greeting = {
   LIFE: "millpond.life",

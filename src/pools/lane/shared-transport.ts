@@ -222,8 +222,8 @@ export interface SharedOffer {
 }
 
 /**
- * @internal What is to be done, on the side that was connected, at the end of the thread that connected: what it and its
- * workers held is free, also where nobody else sees its end.
+ * @internal What is to be done, on the side that was connected, at the end of the thread that connected: what it and
+ * its workers held is free, also where nobody else sees its end.
  */
 export function connectorWatch({ core }: SharedEnd, from: Membership): EndWatch {
   return {

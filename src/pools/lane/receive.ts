@@ -23,7 +23,7 @@ import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting } from "./connect.ts";
 import { type Carrier, Lane, type LanePort } from "./lane.ts";
 import { holdLivenessLock, keepLife } from "./liveness.ts";
-import { lanesOf, type SharedOffer, sharedCarrier } from "./shared-transport.ts";
+import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
 import {
   detachedError,
   heldTwiceError,
@@ -260,13 +260,11 @@ async function accept<Data>(
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
-      const open = lanesOf(pool);
-      const lane: Lane<Data> = new Lane<Data>(
+      const lane = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, false, () => open.delete(lane as Lane<unknown>)),
+        sharedCarrier(pool, from, false, () => {}),
         settings,
       );
-      open.add(lane as Lane<unknown>);
       port.postMessage(ready);
       return lane;
     } catch (error) {

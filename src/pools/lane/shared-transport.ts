@@ -6,16 +6,18 @@
  * attached, the reservation is canceled.
  *
  * Invariants: a lease is posted between {@link prepareTransfer} and {@link commitTransfer}, so that a sender that dies
- * leaves it with one who knows of it; what comes in a message is checked before it names anything.
+ * leaves it with one who knows of it; a lane that is over leaves nothing under way: what its other side sent and no
+ * message has told of is given back, known by the sender words of membership.ts; what comes in a message is checked
+ * before it names anything.
  *
- * Complexity: send and receive O(1); reclaiming O(slots).
+ * Complexity: send and receive O(1); reclaiming, and the end of a lane whose other side is lost, O(slots).
  */
 
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import { type Core, dropUndelivered, leaseOf, stateAt } from "../shared/core.ts";
+import { type Core, dropUndelivered } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
@@ -24,6 +26,7 @@ import {
   cancelTransfer,
   childrenOf,
   commitTransfer,
+  dropLost,
   hasLeft,
   isAlive,
   type Membership,
@@ -31,6 +34,7 @@ import {
   reclaim,
   reclaimFromOutside,
   reclaimThread,
+  senderWord,
   statusOf,
   TransferResult,
 } from "../shared/membership.ts";
@@ -63,31 +67,6 @@ interface SharedEnd extends LeasePool {
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
-/** The open lanes of each pool in this thread, of those whose other sides were connected from here. */
-const open: WeakMap<object, Set<Lane<unknown>>> = new WeakMap();
-const questions: Map<number, () => void> = new Map();
-let lastQuestion = 0;
-
-/** @internal The open lanes of a pool in this thread: what was sent to it is from one of their other sides. */
-export function lanesOf(pool: object): Set<Lane<unknown>> {
-  const known = open.get(pool);
-  if (known !== undefined) return known;
-  const made = new Set<Lane<unknown>>();
-  open.set(pool, made);
-  return made;
-}
-
-/**
- * @internal Asks a lane's other side for an answer, which comes after everything that it sent before; returns what
- * gives the question up.
- */
-export function ask(lane: Lane<unknown>, answered: () => void): () => void {
-  const question = ++lastQuestion;
-  questions.set(question, answered);
-  lane.control(["ask", question]);
-  return () => questions.delete(question);
-}
-
 /**
  * The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it.
  */
@@ -109,18 +88,18 @@ export function sharedCarrier(
     receive(payload) {
       return receiveLease(pool, payload, peer);
     },
-    control(message, post) {
-      const [what, question] = Array.isArray(message) ? (message as unknown[]) : [];
-      if (what === "ask") post(["answer", question]);
-      else if (what === "answer" && typeof question === "number") questions.get(question)?.();
-    },
+    control() {},
     // The bit is the other side's, and so is the step.
     unread() {},
     unreadable(id) {
-      if (id === undefined) dropUnknown(pool);
+      if (id === undefined) dropAllLost(pool, peer);
       else if (pool.isIdentity(id)) dropUndelivered(pool.core, id);
     },
-    ended,
+    ended(lost) {
+      ended(lost);
+      // After that: where the other side lives it is no member any more, and moves no lease.
+      if (lost) dropAllLost(pool, peer);
+    },
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
       : `what it held of shared pool "${pool.name}" comes back when the thread that connected it sees its end, or by reclaim()`,
@@ -128,40 +107,11 @@ export function sharedCarrier(
   };
 }
 
-/**
- * Gives back what was sent to this thread and cannot be told of any more, where that is all that can be on its way
- * here. With another lane, or a ring that this thread pops from, it is not known which: it stays until this thread
- * leaves. O(slots).
- */
-function dropUnknown(pool: SharedEnd): void {
-  const { core } = pool;
-  if (lanesOf(pool).size > 0 || connecting.has(pool) || withRings.has(pool) || !isAlive(core) || isEvicted(core))
-    return;
-  for (let index = 0; index < core.count; index++) {
-    const state = Atomics.load(core.i32, stateAt(core, index));
-    if ((state & core.me) !== 0) dropUndelivered(core, leaseOf(core, index, state));
-  }
-}
-
-/** Pools that this thread pops leases of from a ring. */
-const withRings = new WeakSet<object>();
-
-/** @internal Leases of a pool come to this thread by a ring. */
-export function noteRing(pool: object): void {
-  withRings.add(pool);
-}
-
-/** Pools whose connections are being made in this thread, and how many: their lanes are not known yet. */
-const connecting = new Map<object, number>();
-
-/** Counts a connection that is being made; returns what counts it out. */
-function beginConnecting(pool: object): () => void {
-  connecting.set(pool, (connecting.get(pool) ?? 0) + 1);
-  return () => {
-    const left = connecting.get(pool)! - 1;
-    if (left > 0) connecting.set(pool, left);
-    else connecting.delete(pool);
-  };
+/** Gives back what `peer` sent to this thread by a lane that is over, and that no message has told of. O(slots). */
+function dropAllLost({ core }: SharedEnd, peer: Membership): void {
+  if (!isAlive(core) || isEvicted(core)) return;
+  const sender = senderWord(peer);
+  for (let index = 0; index < core.count; index++) dropLost(core, index, sender);
 }
 
 /** @internal What the other side of {@link connectShared} gets. */
@@ -179,8 +129,6 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   if (checked.isChild) adopt(core, membership);
   let reclaimed = false;
   let isConnected = false;
-  let isEnded = false;
-  let own: Lane<unknown> | undefined;
   /** The lane has lost its other side. The thread there may live: it may have left the pool by force. */
   const lost = (): void => {
     if (reclaimed || !isAlive(core) || isEvicted(core)) return;
@@ -198,14 +146,14 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     else {
       lost();
       for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+      // What it sent to a lane that was never made.
+      if (!isConnected) dropAllLost(pool, membership);
     }
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
     isConnected = true;
     return sharedCarrier(pool, handle.membership, true, (isLost) => {
-      isEnded = true;
-      if (own !== undefined) lanesOf(pool).delete(own);
       if (isLost) lost();
     });
   };
@@ -213,25 +161,15 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     !isAlive(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  const connected = beginConnecting(pool);
-  try {
-    const lane = await connect<Data>(checked, offer, {
-      pool,
-      carrier,
-      exited,
-      isSettled,
-      abandoned,
-      outlivesLane: true,
-      lookForEnd: () => pool.lookForEnd(),
-    });
-    if (!isEnded) {
-      own = lane as Lane<unknown>;
-      lanesOf(pool).add(own);
-    }
-    return lane;
-  } finally {
-    connected();
-  }
+  return await connect<Data>(checked, offer, {
+    pool,
+    carrier,
+    exited,
+    isSettled,
+    abandoned,
+    outlivesLane: true,
+    lookForEnd: () => pool.lookForEnd(),
+  });
 }
 
 /**
@@ -252,7 +190,7 @@ export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: (
   } finally {
     core.isSending = false;
   }
-  const done = commitTransfer(core, id, peer.member, peer.status);
+  const done = commitTransfer(core, id, peer.member, peer.status, senderWord(core));
   if (done !== TransferResult.DONE) throw transferError(pool, id, peer, done);
 }
 

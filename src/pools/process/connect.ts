@@ -19,10 +19,8 @@ import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongTy
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { type Carrier, Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
-import { ask, lanesOf, sharedCarrier } from "../lane/shared-transport.ts";
-import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core.ts";
-import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
-import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
+import { sharedCarrier } from "../lane/shared-transport.ts";
+import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
@@ -120,6 +118,7 @@ export async function connectProcess<Data = unknown>(
     // A child that has joined and lives may hold leases, also without a channel: its end is waited for.
     const hasNotJoined = isSettled() || cancelReservation(pool.core, membership);
     if (hasNotJoined) unwatch?.();
+    else void giveBackLost(new WeakRef(pool), membership);
     if (hasNotJoined && !pool.isOver) pool.reclaimEnded();
     throw error;
   }
@@ -196,15 +195,10 @@ export function processLane<Data>(
   peer: Membership,
   { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
 ): Lane<Data> {
-  const carrier = processCarrier(pool, peer, (lost) => {
-    if (lost) pool.expectEnd();
-  });
-  const lane = new Lane<Data>(port, carrier, {
+  return new Lane<Data>(port, processCarrier(pool, peer), {
     ...(window === undefined ? {} : { window }),
     ...(clock === undefined ? {} : { clock }),
   });
-  carrier.joined(lane as Lane<unknown>);
-  return lane;
 }
 
 /**
@@ -339,96 +333,56 @@ function inboxOf(source: IpcEnd): Inbox {
 /*
  * The carrier: it moves leases of a pool between processes. The slot stays where it is, and its member's bit moves, as
  * between threads. What is different is that a message can be lost: a killed process takes with it what it had written
- * and the kernel had not. The lease may be this process's by then, unknown to it. When a peer is gone, such leases are
- * found and given back.
+ * and the kernel had not. The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says
+ * whose message is missing, so the end of the lane is enough to give it back, and nobody else is asked.
  */
 
-/** One second: a message of a lane that is being connected at the moment, and is not asked yet, is here by then. */
-const GRACE_MS = 1000;
-
-/** How often a look is taken whether an answer has come. */
-const POLL_MS = 50;
+/** The other side of a lane may take part for some time after its end, and send. */
+const LOOK_MS = 1000;
 
 /** A turn of the event loop spends so long on slots; the clock is read every 64 of them. */
 const TURN_MS = 4;
 const SLOTS_A_LOOK = 64;
 
-/** A lane's carrier, and how it learns of its lane. */
-interface ProcessCarrier extends Carrier {
-  /** Called once the lane is made. */
-  joined(lane: Lane<unknown>): void;
-}
-
-/** The carrier of this side; `peer` is the other process's membership, `ended` is called when the lane is over. */
-function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
-  const open = lanesOf(pool);
-  let own: Lane<unknown> | undefined;
-  let isOver = false;
+/** The carrier of this side; `peer` is the other process's membership. */
+function processCarrier(pool: ProcessPool, peer: Membership): Carrier {
   // Whichever side it is: the looks for processes that have ended find the other one.
   const inner = sharedCarrier(pool, peer, true, () => {});
   return {
     ...inner,
-    joined(lane) {
-      // What came before the lane was made may have ended it.
-      if (isOver) return;
-      own = lane;
-      open.add(lane);
+    unreadable(id) {
+      if (id === undefined) void giveBackFrom(pool, peer);
+      else inner.unreadable(id);
     },
     ended(lost) {
-      isOver = true;
-      if (own !== undefined) open.delete(own);
-      if (lost) void giveBackLost(new WeakRef(pool), peer);
-      ended(lost);
+      if (!lost) return;
+      void giveBackLost(new WeakRef(pool), peer);
+      pool.expectEnd();
     },
   };
 }
 
 /**
- * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
- * and nobody tells it. So as long as that member takes part, this looks for them.
+ * @internal Gives back what was sent to this thread by a lane that is over, and that it will never get a message about.
+ * The other side may not know yet that this one has lost the lane, and send more: each such lease is this thread's, and
+ * nobody tells it. So as long as that member takes part, this looks for them.
  */
-async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
-  while (await giveBackFrom(pool.deref(), peer)) await pause(GRACE_MS);
+export async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
+  while (await giveBackFrom(pool.deref(), peer)) {
+    await new Promise<void>((resolve) => {
+      setTimeout(resolve, LOOK_MS).unref();
+    });
+  }
 }
 
-/** Whether there may be more. */
-async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: Membership): Promise<boolean> {
+/** @internal Looks once; whether there may be more. */
+export async function giveBackFrom(pool: ProcessPool | undefined, peer: Membership): Promise<boolean> {
   if (pool === undefined || pool.isOver) return false;
   // Asked first: what it has sent before it left is found then.
-  const isThere = !hasLeft(statusOf(pool.core, member), status);
-  await giveBackUnknown(pool);
+  const isThere = !hasLeft(statusOf(pool.core, peer.member), peer.status);
+  const sender = senderWord(peer);
+  await inTurns(pool, (index) => dropLost(pool.core, index, sender));
   return isThere;
-}
-
-/**
- * Gives back leases that were sent to this thread and that it will never get a message about: the other sides of all
- * lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how many
- * there were.
- */
-export async function giveBackUnknown(
-  pool: ProcessPool,
-  open: ReadonlySet<Lane<unknown>> = lanesOf(pool),
-): Promise<number> {
-  const suspects: number[] = [];
-  await inTurns(pool, (index) => {
-    const id = unknownLease(pool, index);
-    if (id !== undefined) suspects.push(id);
-  });
-  if (suspects.length === 0) return 0;
-  await Promise.all([pause(GRACE_MS), ...[...open].map((lane) => answered(lane, open))]);
-  // What has come and is taken in a turn later is taken in by then.
-  await pause(POLL_MS);
-  let given = 0;
-  const unknown = new Set(suspects);
-  // Those in a ring are known to the ring, and nothing else.
-  const pushed = itemsOnTheWay(pool);
-  await inTurns(pool, (index) => {
-    const id = unknownLease(pool, index);
-    if (id === undefined || !unknown.has(id) || isOnTheWay(pushed, id)) return;
-    // Where another process writes into these words without end, it is no lease of ours by now.
-    if (dropUndelivered(pool.core, id)) given++;
-  });
-  return given;
 }
 
 /** Calls `look` for each slot, a few milliseconds in a turn of the event loop; ends early with the pool. */
@@ -442,36 +396,4 @@ async function inTurns(pool: ProcessPool, look: (index: number) => void): Promis
     if (pool.isOver) return;
     look(index);
   }
-}
-
-/** The lease of a slot, if it has this thread's bit and this thread does not know it. */
-export function unknownLease({ core }: ProcessPool, index: number): number | undefined {
-  const state = Atomics.load(core.i32, stateAt(core, index));
-  if ((state & core.me) === 0) return undefined;
-  const id = leaseOf(core, index, state);
-  return isUndelivered(core, index, id, state) ? id : undefined;
-}
-
-/**
- * Resolves when that lane's other side has answered, after everything that it sent before; or when the lane is over.
- */
-async function answered(lane: Lane<unknown>, open: ReadonlySet<Lane<unknown>>): Promise<void> {
-  let heard = false;
-  let end: (() => void) | undefined;
-  try {
-    end = ask(lane, () => {
-      heard = true;
-    });
-    while (!heard && open.has(lane)) await pause(POLL_MS);
-  } catch {
-    // The other side is gone: nothing comes from there.
-  } finally {
-    end?.();
-  }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
 }

@@ -38,6 +38,7 @@ import { cancelReservation, type Membership } from "../shared/membership.ts";
 import {
   answer,
   firstMessage,
+  giveBackLost,
   type ProcessConnection,
   type ProcessOffer,
   processLane,
@@ -211,7 +212,8 @@ class ProcessAcceptor<Data> {
       port.postMessage({ failed: (error as Error).message });
       port.close();
       // One that has joined and lives may hold leases: the looks for processes that have ended find its end.
-      if (handle !== undefined) cancelReservation(this.#pool.core, handle.membership);
+      if (handle !== undefined && !cancelReservation(this.#pool.core, handle.membership))
+        void giveBackLost(new WeakRef(this.#pool), handle.membership);
       this.#pool.reclaimEnded();
     } finally {
       this.#sockets.delete(socket);

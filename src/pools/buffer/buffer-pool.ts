@@ -67,7 +67,7 @@
  * tracing, zeroing, revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
+import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
@@ -159,7 +159,7 @@ interface AcquireRequest {
 /** What a BufferPool's constructor understands; subclasses with options of their own add to it. */
 export const POOL_OPTIONS: readonly (keyof BufferPoolOptions)[] = ["name", "clock", "trace", "starvedAfter", "leaks"];
 
-const NO_OPTIONS: AcquireOptions = Object.freeze({});
+const NO_OPTIONS: AcquireOptions = /* @__PURE__ */ Object.freeze({});
 const TRY_KEYS = ["tag", "hint"] as const;
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
@@ -457,8 +457,8 @@ export class BufferPool {
    */
   release(buffer: MediaBuffer): void {
     if (!isMediaBuffer(buffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
-    const { owner } = buffer.slot;
-    if (owner !== this) throw foreignError(this.name, owner?.name);
+    const { pool } = buffer.slot;
+    if (pool !== this) throw foreignError(this.name, pool?.name);
     buffer.release();
   }
 
@@ -482,7 +482,7 @@ export class BufferPool {
       this.#releaseWatched(slot);
       return;
     }
-    if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
+    if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
     this.#slots.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
@@ -511,7 +511,7 @@ export class BufferPool {
   /** @internal A slot holds its memory alone again: it is kept, handed on, or freed. */
   onReturned(slot: BufferSlot): void {
     // Released inside a hook of this pool: it goes on when the hook has returned.
-    if (this.#slots.defer(slot)) return;
+    if (this.#slots.queueReturn(slot)) return;
     const error = this.#finishReturn(slot);
     this.#finishDeferred();
     if (error !== undefined) throw error;
@@ -519,7 +519,7 @@ export class BufferPool {
 
   /** Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
   #finishDeferred(): void {
-    for (let slot = this.#slots.nextDeferred(); slot !== null; slot = this.#slots.nextDeferred()) {
+    for (let slot = this.#slots.nextQueued(); slot !== null; slot = this.#slots.nextQueued()) {
       const error = this.#finishReturn(slot);
       // Its release() has returned long ago.
       if (error !== undefined) throwLater(error);
@@ -741,7 +741,7 @@ export class BufferPool {
       holders = this.retire();
       if (this.#state !== "retired") return;
       this.#state = "closed";
-      this.#slots.reclaimAll();
+      this.#slots.takeBackAll();
       this.#endDrain();
     });
     if (failures.length > 0) this.#unreported = holders;

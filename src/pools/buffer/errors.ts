@@ -91,8 +91,8 @@ export function rethrow(name: string, failures: readonly unknown[]): void {
 }
 
 /** The error for a buffer of another pool, or of none. */
-export function foreignError(name: string, owner: string | undefined): MillpondError {
-  const what = owner === undefined ? "this buffer without a pool" : `this buffer of pool "${owner}"`;
+export function foreignError(name: string, other: string | undefined): MillpondError {
+  const what = other === undefined ? "this buffer without a pool" : `this buffer of pool "${other}"`;
   return common.foreignError(words(name), what, "call buffer.release()");
 }
 

@@ -53,6 +53,8 @@ export interface LanePort {
   addEventListener(type: "close", listener: () => void): void;
   /** As MessagePort's. */
   close(): void;
+  /** As that of a MessagePort of Node: it keeps the thread alive no longer. */
+  unref?(): void;
 }
 
 /** How a lease gets to the other side. */

@@ -40,6 +40,7 @@ import {
 } from "../shared/membership.ts";
 import { type CheckedConnect, connect } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
+import type { EndWatch } from "./liveness.ts";
 
 /**
  * What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this
@@ -68,17 +69,58 @@ interface SharedEnd extends LeasePool {
 const SPINS = 2000;
 
 /**
+ * @internal This side of a connection: who is at the other one, checked, and the one way to a carrier of leases, or to a
+ * membership for another side.
+ */
+export class SharedConnection {
+  /** The other side's membership; reserved, where it was offered and nobody has joined. */
+  readonly peer: Membership;
+  readonly #pool: SharedEnd;
+
+  /** `peer` is the member that this side was offered the connection by; it may send from now on. */
+  constructor(pool: SharedEnd, peer: Membership) {
+    // It came in a message, and its number becomes a bit of a state.
+    wholeNumber("peer.member", peer?.member, 0, pool.core.memberBits - 1);
+    wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
+    this.peer = peer;
+    this.#pool = pool;
+  }
+
+  /** Reserves a membership for another side, which may send as soon as it has the handle. Throws as `reserve()`. */
+  static offer<Pool extends SharedEnd>(
+    pool: Pool,
+  ): { readonly handle: ReturnType<Pool["reserve"]>; readonly connection: SharedConnection } {
+    const handle = pool.reserve() as ReturnType<Pool["reserve"]>;
+    return { handle, connection: new SharedConnection(pool, handle.membership) };
+  }
+
+  /**
+   * The carrier of this side; `reclaims`: whether it clears up after the other one. `giveBack`: called
+   * where the lane is over, and something may be under way still; default: {@link giveBackAll}.
+   */
+  carrier(reclaims: boolean, ended: (lost: boolean) => void, giveBack: () => void = () => this.giveBackAll()): Carrier {
+    return sharedCarrier(this.#pool, this.peer, reclaims, ended, giveBack);
+  }
+
+  /** Gives back what the other side sent by a lane that is over, and that no message has told of. O(slots). */
+  giveBackAll(): void {
+    const { core } = this.#pool;
+    if (!isAlive(core) || isEvicted(core)) return;
+    const sender = senderWord(this.peer);
+    for (let index = 0; index < core.count; index++) dropLost(core, index, sender);
+  }
+}
+
+/**
  * The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it.
  */
-export function sharedCarrier(
+function sharedCarrier(
   pool: SharedEnd,
   peer: Membership,
   reclaims: boolean,
   ended: (lost: boolean) => void,
+  giveBack: () => void,
 ): Carrier {
-  // It came in a message, and its number becomes a bit of a state.
-  wholeNumber("peer.member", peer?.member, 0, pool.core.memberBits - 1);
-  wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
   return {
     pool,
     send(lease, post) {
@@ -92,26 +134,19 @@ export function sharedCarrier(
     // The bit is the other side's, and so is the step.
     unread() {},
     unreadable(id) {
-      if (id === undefined) dropAllLost(pool, peer);
+      if (id === undefined) giveBack();
       else if (pool.isIdentity(id)) dropUndelivered(pool.core, id);
     },
     ended(lost) {
       ended(lost);
-      // After that: where the other side lives it is no member any more, and moves no lease.
-      if (lost) dropAllLost(pool, peer);
+      // After that: where the other side lives and was reclaimed, it moves no lease any more.
+      if (lost) giveBack();
     },
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
       : `what it held of shared pool "${pool.name}" comes back when the thread that connected it sees its end, or by reclaim()`,
     lookForEnd: () => pool.lookForEnd(),
   };
-}
-
-/** Gives back what `peer` sent to this thread by a lane that is over, and that no message has told of. O(slots). */
-function dropAllLost({ core }: SharedEnd, peer: Membership): void {
-  if (!isAlive(core) || isEvicted(core)) return;
-  const sender = senderWord(peer);
-  for (let index = 0; index < core.count; index++) dropLost(core, index, sender);
 }
 
 /** @internal What the other side of {@link connectShared} gets. */
@@ -121,10 +156,26 @@ export interface SharedOffer {
   readonly from: Membership;
 }
 
+/**
+ * @internal What is to be done, on the side that was connected, at the end of the thread that connected: what it and
+ * its workers held is free, also where nobody else sees its end.
+ */
+export function connectorWatch({ core }: SharedEnd, from: Membership): EndWatch {
+  return {
+    ended() {
+      if (!isAlive(core)) return;
+      if (isEvicted(core)) reclaimFromOutside(core, from);
+      else reclaimThread(core, from);
+    },
+    isSettled: () =>
+      !isAlive(core) || (hasLeft(statusOf(core, from.member), from.status) && childrenOf(core, from).length === 0),
+  };
+}
+
 /** A lane to a worker, with a membership that is reclaimed when the worker ends. */
 export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): Promise<Lane<Data>> {
   const { member, core } = pool;
-  const handle = pool.reserve();
+  const { handle, connection } = SharedConnection.offer(pool);
   const { membership } = handle;
   if (checked.isChild) adopt(core, membership);
   let reclaimed = false;
@@ -147,13 +198,13 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
       lost();
       for (const child of childrenOf(core, membership)) reclaimThread(core, child);
       // What it sent to a lane that was never made.
-      if (!isConnected) dropAllLost(pool, membership);
+      if (!isConnected) connection.giveBackAll();
     }
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
     isConnected = true;
-    return sharedCarrier(pool, handle.membership, true, (isLost) => {
+    return connection.carrier(true, (isLost) => {
       if (isLost) lost();
     });
   };

@@ -17,9 +17,9 @@ import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
-import { type Carrier, Lane } from "../lane/lane.ts";
+import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
-import { sharedCarrier } from "../lane/shared-transport.ts";
+import { SharedConnection } from "../lane/shared-transport.ts";
 import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
@@ -83,7 +83,7 @@ export async function connectProcess<Data = unknown>(
   if (child.connected !== true) {
     throw new MillpondError("ERR_INACTIVE", "the child has ended, or its IPC channel is closed");
   }
-  const handle = pool.reserve();
+  const { handle, connection } = SharedConnection.offer(pool);
   const id = randomUUID();
   let port: ProcessPort | undefined;
   const exited = (): void => {
@@ -92,7 +92,7 @@ export async function connectProcess<Data = unknown>(
     pool.reclaimEnded();
   };
   const { membership } = handle;
-  const isSettled = (): boolean => pool.isOver || hasLeft(statusOf(pool.core, membership.member), membership.status);
+  const isSettled = (): boolean => pool.isOver || hasLeftPool(pool.core, membership);
   let unwatch: (() => void) | undefined;
   const request: ConnectRequest = {
     millpondConnect: id,
@@ -111,17 +111,31 @@ export async function connectProcess<Data = unknown>(
     sendRequest();
     await ready(answer);
     isAnswered = true;
-    return processLane(port, pool, handle.membership, { window, clock });
+    return processLane(port, pool, connection, { window, clock });
   } catch (error) {
     isAnswered = true;
-    port?.close();
+    giveUp(port, pool, connection);
     // A child that has joined and lives may hold leases, also without a channel: its end is waited for.
-    const hasNotJoined = isSettled() || cancelReservation(pool.core, membership);
-    if (hasNotJoined) unwatch?.();
-    else void giveBackLost(new WeakRef(pool), membership);
-    if (hasNotJoined && !pool.isOver) pool.reclaimEnded();
+    if (isSettled()) unwatch?.();
     throw error;
   }
+}
+
+/**
+ * @internal Gives a connection up that was offered, over the port that its lane would have: takes the reservation back,
+ * or closes the lane of one that has joined, and may have sent, in good order.
+ */
+export function giveUp(port: ProcessPort | undefined, pool: ProcessPool, connection: SharedConnection): void {
+  const { peer } = connection;
+  const hasJoined = port !== undefined && !pool.isOver && !cancelReservation(pool.core, peer);
+  if (hasJoined && !hasLeftPool(pool.core, peer)) void processLane(port, pool, connection, {}).close();
+  else port?.close();
+  if (hasJoined && hasLeftPool(pool.core, peer)) void giveBackLost(new WeakRef(pool), peer);
+  if (!pool.isOver) pool.reclaimEnded();
+}
+
+function hasLeftPool(core: ProcessPool["core"], { member, status }: Membership): boolean {
+  return hasLeft(statusOf(core, member), status);
 }
 
 /** How {@link receiveProcess} joins. */
@@ -178,7 +192,7 @@ export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: Proces
       member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
       status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
     };
-    lane = processLane<Data>(port, pool, peer, { window, clock });
+    lane = processLane<Data>(port, pool, new SharedConnection(pool, peer), { window, clock });
     port.postMessage("ready");
   } catch (error) {
     // Nobody else has the pool.
@@ -192,10 +206,18 @@ export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: Proces
 export function processLane<Data>(
   port: ProcessPort,
   pool: ProcessPool,
-  peer: Membership,
+  connection: SharedConnection,
   { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
 ): Lane<Data> {
-  return new Lane<Data>(port, processCarrier(pool, peer), {
+  // Whichever side it is: the looks for processes that have ended find the other one.
+  const carrier = connection.carrier(
+    true,
+    (lost) => {
+      if (lost) pool.expectEnd();
+    },
+    () => void giveBackLost(new WeakRef(pool), connection.peer),
+  );
+  return new Lane<Data>(port, carrier, {
     ...(window === undefined ? {} : { window }),
     ...(clock === undefined ? {} : { clock }),
   });
@@ -331,46 +353,27 @@ function inboxOf(source: IpcEnd): Inbox {
 }
 
 /*
- * The carrier: it moves leases of a pool between processes. The slot stays where it is, and its member's bit moves, as
- * between threads. What is different is that a message can be lost: a killed process takes with it what it had written
- * and the kernel had not. The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says
- * whose message is missing, so the end of the lane is enough to give it back, and nobody else is asked.
+ * Between processes a message can be lost: a killed process takes with it what it had written and the kernel had not.
+ * The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says whose message is missing,
+ * so the end of the lane is enough to give it back, and nobody else is asked.
  */
 
-/** The other side of a lane may take part for some time after its end, and send. */
-const LOOK_MS = 1000;
+/** How often it is looked what has come from a member whose lane is lost, as long as it takes part. */
+const LOST_LOOK_MS = 1000;
 
 /** A turn of the event loop spends so long on slots; the clock is read every 64 of them. */
 const TURN_MS = 4;
 const SLOTS_A_LOOK = 64;
 
-/** The carrier of this side; `peer` is the other process's membership. */
-function processCarrier(pool: ProcessPool, peer: Membership): Carrier {
-  // Whichever side it is: the looks for processes that have ended find the other one.
-  const inner = sharedCarrier(pool, peer, true, () => {});
-  return {
-    ...inner,
-    unreadable(id) {
-      if (id === undefined) void giveBackFrom(pool, peer);
-      else inner.unreadable(id);
-    },
-    ended(lost) {
-      if (!lost) return;
-      void giveBackLost(new WeakRef(pool), peer);
-      pool.expectEnd();
-    },
-  };
-}
-
 /**
- * @internal Gives back what was sent to this thread by a lane that is over, and that it will never get a message about.
- * The other side may not know yet that this one has lost the lane, and send more: each such lease is this thread's, and
- * nobody tells it. So as long as that member takes part, this looks for them.
+ * Gives back what was sent to this thread by a lane that is over, and that it will never get a message about. The other
+ * side may not know yet that this one has lost the lane, and send more: each such lease is this thread's, and nobody
+ * tells it. So as long as that member takes part, this looks for them.
  */
-export async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
+async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
   while (await giveBackFrom(pool.deref(), peer)) {
     await new Promise<void>((resolve) => {
-      setTimeout(resolve, LOOK_MS).unref();
+      setTimeout(resolve, LOST_LOOK_MS).unref();
     });
   }
 }

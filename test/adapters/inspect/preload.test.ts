@@ -186,11 +186,16 @@ describe("a program that has the inspector preloaded", () => {
     await snapshotWhere(running, ({ realms }) => realms.length === 2 && realms[1]!.silent === undefined);
     const parts = ["frames", "slots", "of worker 1", "main holds it", "worker holds it"];
     let body = "";
-    // A worker that is busy for a second is left out.
+    // A worker that is busy for seconds is left out.
     await expect
       .poll(
         async () => {
-          const answer = await ask(running, "/trace?seconds=1");
+          // Two at once: neither gets the other's parts.
+          const [other, answer] = await Promise.all([
+            ask(running, "/trace?seconds=2"),
+            ask(running, "/trace?seconds=1"),
+          ]);
+          expect(parts.filter((part) => !other.body.includes(part))).toEqual([]);
           const name = `attachment; filename="millpond-${running.child.pid}.json"`;
           expect(answer.headers["content-disposition"]).toBe(name);
           body = answer.body;

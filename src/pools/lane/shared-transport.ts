@@ -69,8 +69,8 @@ interface SharedEnd extends LeasePool {
 const SPINS = 2000;
 
 /**
- * @internal This side of a connection: who is at the other one, checked, and the one way to a carrier of leases, or to a
- * membership for another side.
+ * @internal This side of a connection: who is at the other one, checked, and the one way to a carrier of leases, or to
+ * a membership for another side.
  */
 export class SharedConnection {
   /** The other side's membership; reserved, where it was offered and nobody has joined. */

@@ -354,8 +354,8 @@ function inboxOf(source: IpcEnd): Inbox {
 
 /*
  * Between processes a message can be lost: a killed process takes with it what it had written and the kernel had not.
- * The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says whose message is missing,
- * so the end of the lane is enough to give it back, and nobody else is asked.
+ * The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says whose message is
+ * missing, so the end of the lane is enough to give it back, and nobody else is asked.
  */
 
 /** How often it is looked what has come from a member whose lane is lost, as long as it takes part. */

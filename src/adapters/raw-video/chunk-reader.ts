@@ -283,10 +283,10 @@ const scratch: Uint8Array = new Uint8Array(SCRATCH_BYTES + 8);
 
 /**
  * Copies; into shared memory by way of a scratch block that lies as the target does, modulo eight. That looks like
- * twice the work and is the faster way there: `set()` into shared memory copies word by word, but byte by byte where source and target are not
- * aligned alike, as behind a Y4M frame line (3.1 MB on a 2-core machine: aligned 0.11 ms, unaligned 0.84 ms, this way
- * 0.15 ms); Node 24's `Buffer.copy` is a plain memmove, which wins in a loop by itself and loses 2.5 times when another
- * thread has just read the target.
+ * twice the work and is the faster way there: `set()` into shared memory copies word by word, but byte by byte where
+ * source and target are not aligned alike, as behind a Y4M frame line (3.1 MB on a 2-core machine: aligned 0.11 ms,
+ * unaligned 0.84 ms, this way 0.15 ms); Node 24's `Buffer.copy` is a plain memmove, which wins in a loop by itself and
+ * loses 2.5 times when another thread has just read the target.
  */
 function copyBytes(chunk: Buffer, from: number, count: number, target: Uint8Array, position: number): void {
   if (!isShared(target)) {

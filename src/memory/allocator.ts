@@ -22,7 +22,7 @@
  */
 
 import { MillpondError, throwLater } from "../util/errors.ts";
-import { callback, checkOptions, isMade, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { callback, checkOptions, isMade, nonEmpty, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { replaceDefault, replacedDefault } from "./default.ts";
 import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
 import {
@@ -91,9 +91,9 @@ export abstract class Allocator {
 
   /** Subclasses give their name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(name: string, options?: AllocatorOptions) {
-    if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+    nonEmpty("name", name);
     const { memoryType = "SystemMemory", flags = 0 } = checkOptions("options", options, ["memoryType", "flags"]);
-    if (typeof memoryType !== "string") throw wrongType("options.memoryType", "a string", memoryType);
+    word("options.memoryType", memoryType);
     wholeNumber("options.flags", flags, 0, 0x7fffffff);
     this.name = name;
     this.memoryType = memoryType;

@@ -29,7 +29,16 @@
 import { abortable } from "../util/abortable.ts";
 import { disposeBy, disposeWith } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
-import { abortSignal, badValue, checkOptions, outOfRange, show, wholeNumber, wrongType } from "../util/validate.ts";
+import {
+  abortSignal,
+  badValue,
+  checkOptions,
+  outOfRange,
+  show,
+  wholeNumber,
+  word,
+  wrongType,
+} from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
@@ -253,8 +262,7 @@ export class Memory {
 
   /** True when the allocator's memory type is `name`. */
   isType(name: string): boolean {
-    if (typeof name !== "string") throw wrongType("name", "a string", name);
-    return this.allocator.memoryType === name;
+    return this.allocator.memoryType === word("name", name);
   }
 
   /**

@@ -16,7 +16,7 @@
  * Complexity: O(memories); O(size) where bytes are merged or copied.
  */
 
-import { type Allocator, allocateCopy, defaultAllocator } from "../../memory/allocator.ts";
+import { allocateCopy, defaultAllocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import {
   isKeptByMapping,
@@ -286,17 +286,17 @@ export function assertMergeable(slot: BufferSlot, index: number, length: number)
  * are consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it
  * copies.
  */
-export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
+export function joined(slot: BufferSlot, index: number, length: number): Memory {
   if (length === 1) return slot.memories[index]!.retain();
   const before = protect(slot, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
   try {
-    return joinedRun(slot, index, length, allocator);
+    return joinedRun(slot, index, length);
   } finally {
     unprotect(slot, before);
   }
 }
 
-function joinedRun(slot: BufferSlot, index: number, length: number, allocator: Allocator | undefined): Memory {
+function joinedRun(slot: BufferSlot, index: number, length: number): Memory {
   const first = slot.memories[index]!;
   const size = sizeOfRange(slot, index, length);
   const span = spanStart(slot, index, length);
@@ -307,7 +307,7 @@ function joinedRun(slot: BufferSlot, index: number, length: number, allocator: A
   const { generation } = slot;
   const run = slot.memories.slice(index, index + length);
   const regions = run.map(({ region }) => region);
-  const merged = allocateCopy(allocator ?? defaultAllocator(), size, undefined, regions.some(promisesRevocation));
+  const merged = allocateCopy(defaultAllocator(), size, undefined, regions.some(promisesRevocation));
   for (const region of regions) inheritWipe(merged.region, region);
   let sink: Mapping | undefined;
   let source: Mapping | undefined;

@@ -4,7 +4,7 @@
  */
 import { MillpondError } from "../../util/errors.ts";
 import { sameData } from "../../util/same-data.ts";
-import { badValue, callback, checkOptions, instance, listOf, word, wrongType } from "../../util/validate.ts";
+import { badValue, callback, checkOptions, instance, listOf, nonEmpty, word, wrongType } from "../../util/validate.ts";
 import { isMediaBuffer, MediaBuffer } from "../buffer/media-buffer.ts";
 import { accept, decodeJson, encodeJson } from "./json-bytes.ts";
 import {
@@ -217,7 +217,7 @@ export function registerCustomMeta(
   tags: readonly string[] = [],
   transform?: CustomTransform,
 ): MetaType<CustomMeta, Readonly<Record<string, unknown>>> {
-  if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+  nonEmpty("name", name);
   callback("transform", transform);
   const type: MetaType<CustomMeta, Readonly<Record<string, unknown>>> = registerMeta<
     CustomMeta,

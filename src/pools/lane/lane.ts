@@ -274,12 +274,12 @@ export class Lane<Data = unknown> {
   async #close(): Promise<void> {
     // A getter in what is being sent closes it: that lease is in front of the end.
     if (this.#isPosting) await undefined;
+    this.#dropInbox();
     if (this.#state === "ended") return;
     this.#state = "closing";
     const heard = new Promise<void>((resolve) => {
       this.#closed = resolve;
     });
-    this.#dropInbox();
     this.#senders.rejectAll(() => this.#closedError());
     this.#wakeReaders();
     // Who was asked has answered, or will.

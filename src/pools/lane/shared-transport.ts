@@ -37,6 +37,7 @@ import {
 } from "../shared/membership.ts";
 import { type CheckedConnect, connect } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
+import type { EndWatch } from "./liveness.ts";
 
 /**
  * What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this
@@ -218,6 +219,22 @@ export interface SharedOffer {
   readonly transport: "shared";
   readonly handle: SharedHandle & { readonly membership: Membership };
   readonly from: Membership;
+}
+
+/**
+ * @internal What is to be done, on the side that was connected, at the end of the thread that connected: what it and
+ * its workers held is free, also where nobody else sees its end.
+ */
+export function connectorWatch({ core }: SharedEnd, from: Membership): EndWatch {
+  return {
+    ended() {
+      if (!isAlive(core)) return;
+      if (isEvicted(core)) reclaimFromOutside(core, from);
+      else reclaimThread(core, from);
+    },
+    isSettled: () =>
+      !isAlive(core) || (hasLeft(statusOf(core, from.member), from.status) && childrenOf(core, from).length === 0),
+  };
 }
 
 /** A lane to a worker, with a membership that is reclaimed when the worker ends. */

@@ -187,6 +187,21 @@ async function everyOrder(
   return count;
 }
 
+it("an end that the other side has ended releases at its close() what came and was not taken", async () => {
+  for (const end of ["close", "die"] as const) {
+    const world = new World();
+    world.call(0, "send");
+    if (end === "close") world.call(0, "close");
+    while (world.wire.queues[1].length > 0) world.wire.deliver(1);
+    while (world.wire.queues[0].length > 0) world.wire.deliver(0);
+    if (end === "die") world.die(0);
+    while (world.wire.queues[1].length > 0) world.wire.deliver(1);
+    expect([world.wire.isClosed(1), world.holders]).toEqual([true, [1]]);
+    await world.lanes[1].close();
+    expect([world.holders, world.lanes[1].tryReceive()]).toEqual([["free"], undefined]);
+  }
+});
+
 describe("two ends of a lane, in every order of their calls and messages", () => {
   const cases: readonly (readonly [string, Call[], Call[]])[] = [
     ["the sender closes behind what cannot be read, and the other side too", ["send unreadable", "close"], ["close"]],

@@ -393,7 +393,7 @@ export class BufferPool {
       return slot === null ? undefined : this.#lease(slot, tag, this.#trace ? callSite(this.#entry) : undefined);
     } finally {
       this.#entry = entry;
-      this.#finishDeferred();
+      this.#finishQueued();
     }
   }
 
@@ -442,7 +442,7 @@ export class BufferPool {
     this.#fastRelease = false;
     this.#watchedRelease = false;
     this.#serveWaiters();
-    this.#finishDeferred();
+    this.#finishQueued();
     if (this.#events.has("starved") || isStarvationHeard(this.#registration)) this.#starvation.arm();
     return wait;
   }
@@ -521,12 +521,12 @@ export class BufferPool {
     // Released inside a hook of this pool: it goes on when the hook has returned.
     if (this.#slots.queueReturn(slot)) return;
     const error = this.#finishReturn(slot);
-    this.#finishDeferred();
+    this.#finishQueued();
     if (error !== undefined) throw error;
   }
 
   /** Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
-  #finishDeferred(): void {
+  #finishQueued(): void {
     for (let slot = this.#slots.nextQueued(); slot !== null; slot = this.#slots.nextQueued()) {
       const error = this.#finishReturn(slot);
       // Its release() has returned long ago.
@@ -607,7 +607,7 @@ export class BufferPool {
       this.#config = this.#slots.callHook(() => checkAdjusted(this.adjust(wanted), wanted));
       this.#wanted = wanted;
     } finally {
-      this.#finishDeferred();
+      this.#finishQueued();
     }
     return this.#config;
   }
@@ -647,7 +647,7 @@ export class BufferPool {
       throw error;
     } finally {
       this.#entry = entry;
-      this.#finishDeferred();
+      this.#finishQueued();
     }
   }
 
@@ -680,7 +680,7 @@ export class BufferPool {
     this.#updateFastPath();
     this.#waiters.rejectAll(refusal);
     this.#slots.freeUnused("drained");
-    this.#finishDeferred();
+    this.#finishQueued();
     if (this.#slots.outstanding === 0) this.#finishDrain();
   }
 

@@ -2,20 +2,21 @@
  * `npm run build`: the package in dist/. Every entry point of package.json is one file, what several of them use is in
  * shared chunks, and files that run-time code loads by URL (`new URL("./x.ts", import.meta.url)`) are entries of their
  * own. The declarations are bundled in the same way. Source maps lie beside the code and are not shipped. The page of
- * the inspector is one file of HTML, with its script, its style and a policy that allows nothing else.
+ * the inspector is one module and the frame of a document around it.
  */
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { type OutputChunk, type Plugin, rolldown } from "rolldown";
-import { minifySync } from "rolldown/utils";
 import { dts } from "rolldown-plugin-dts";
 import { browserFiles, entryPoints, sourceOf } from "./lib/api.ts";
+import { inlineTables } from "./lib/inline-tables.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
-/** The inspector's page: its source is the script and the frame around it. */
+/** The inspector's page: the module, and the frame of the document that a server shows it in. */
 const PAGE = "inspector.html";
+const PAGE_MODULE = "_inspector.js";
 const PAGE_SOURCE = join(ROOT, "src/adapters/inspect/page");
 /** The one package that is part of what is built; its notice goes with it. */
 const BUNDLED = "uplot";
@@ -118,12 +119,12 @@ interface Blob {}
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
-  ["util", /^util\/|^memory\/(region|default)\.ts/],
-  ["pools", /^pools\/common\/(?!lease\.ts)|^observe\/(registry|channels)\.ts/],
+  // Nothing in it runs when it is loaded but what is marked, so a bundler takes single functions of it.
+  [
+    "base",
+    /^(util|memory\/(region|default)\.|pools\/common\/(?!lease\.|timed-queue)|observe\/(registry|channels|pool-info)\.|media\/(video|audio)\/|media\/meta\/meta\.)/,
+  ],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
-  ["layouts", /^media\/(video|audio)\//],
-  // Its own, because what copies one frame names a kind of meta, and no buffer.
-  ["metas", /^media\/meta\/meta\.ts/],
   // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
   ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
@@ -138,15 +139,15 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["shared-pool", /^pools\/shared\//],
 ];
 
-/** What is imported and not built: everything but our own files and {@link BUNDLED}. */
-const isExternal = (id: string): boolean => /^[^./]/.test(id) && id !== BUNDLED;
+/** What is imported and not built: everything but our own files. */
+const EXTERNAL = /^[^./]/;
 
-/** Takes 70 kB off the package: nobody reads another project's code in ours. */
-const minifyBundled: Plugin = {
-  name: "minify-bundled",
-  transform(code, id) {
-    if (!id.includes(`/node_modules/${BUNDLED}/`)) return null;
-    return { code: minifySync(id, code, { module: true }).code, map: null };
+/** The page is built apart, so that its server and `mountInspector()` have the same module. */
+const builtPage: Plugin = {
+  name: "built-page",
+  resolveId(id, importer) {
+    if (importer === undefined || resolve(dirname(importer), id) !== join(PAGE_SOURCE, "page.ts")) return null;
+    return { id: `./${PAGE_MODULE}`, external: "relative" };
   },
 };
 
@@ -163,13 +164,11 @@ const checks = { pluginTimings: false, bundlerTimings: false };
 async function buildCode(entries: Entries): Promise<void> {
   const bundle = await rolldown({
     input: { ...entries },
-    external: isExternal,
+    external: EXTERNAL,
     platform: "neutral",
     checks,
-    // Without conditions of a platform a package's main file is the one for require().
-    resolve: { mainFields: ["module", "main"] },
     transform: { target: "es2022" },
-    plugins: [filesByUrl(entries), minifyBundled],
+    plugins: [filesByUrl(entries), builtPage, inlineTables(join(ROOT, "src"))],
   });
   const { output } = await bundle.write({
     dir: DIST,
@@ -177,18 +176,13 @@ async function buildCode(entries: Entries): Promise<void> {
     entryFileNames: "[name].js",
     chunkFileNames: "_[name].js",
     sourcemap: "hidden",
-    banner: ({ moduleIds }) =>
-      moduleIds.some((id) => id.includes(`/node_modules/${BUNDLED}/`)) ? bundledNotice() : "",
     comments: { legal: false, annotation: true, jsdoc: false },
     codeSplitting: {
-      groups: [
-        ...CHUNKS.map(([name, files], index) => ({
-          name,
-          test: (id: string) => files.test(relative(join(ROOT, "src"), id)),
-          priority: CHUNKS.length - index,
-        })),
-        { name: BUNDLED, test: (id: string) => id.includes(`/node_modules/${BUNDLED}/`), priority: 0 },
-      ],
+      groups: CHUNKS.map(([name, files], index) => ({
+        name,
+        test: (id: string) => files.test(relative(join(ROOT, "src"), id)),
+        priority: CHUNKS.length - index,
+      })),
     },
   });
   await bundle.close();
@@ -199,7 +193,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   const browser = browserFiles(ROOT).map((code) => basename(code, ".js"));
   const bundle = await rolldown({
     input: Object.fromEntries(Object.entries(entries).filter(([name]) => name !== "cli" && !browser.includes(name))),
-    external: /^[^./]/,
+    external: EXTERNAL,
     platform: "neutral",
     checks,
     plugins: [dts({ oxc: { stripInternal: true }, emitDtsOnly: true, tsconfig: join(ROOT, "tsconfig.build.json") })],
@@ -221,8 +215,10 @@ async function buildDeclarations(entries: Entries): Promise<void> {
 }
 
 /**
- * The inspector's page. Its policy names the hashes of its one script and its one style; a server may add a policy of
- * its own, and both hold.
+ * The inspector's page: a module, minified, for nobody reads another project's code in ours, and no frame of a user's
+ * stack is in it. Its last line says what it exports, which is what the served document leaves out; that calls
+ * `showServer()` instead. The document's policy names the hashes of its one script, which is known when it is put
+ * together, and of its one style; a server may add a policy of its own, and both hold.
  */
 async function buildPage(): Promise<void> {
   const bundle = await rolldown({
@@ -231,20 +227,28 @@ async function buildPage(): Promise<void> {
     checks,
     transform: { target: "es2022" },
   });
-  const { output } = await bundle.generate({ format: "esm", minify: true, comments: false });
+  const { output } = await bundle.generate({ format: "esm", minify: true, comments: false, sourcemap: "hidden" });
   await bundle.close();
-  if (output.length !== 1) throw new Error(`the page is ${output.length} files instead of one`);
+  const [built, ...others] = output.filter((part) => part.type === "chunk");
+  if (others.length > 0) throw new Error(`the page is ${1 + others.length} files instead of one`);
   // The end of the element, wherever it stands: in strings only, where a backslash changes nothing.
-  const code = `${bundledNotice()}\n${output[0].code}`
-    .replaceAll(/<\/(?=script)/gi, "<\\/")
-    .replaceAll("<!--", "<\\!--");
+  const code = built!.code.replaceAll(/<\/(?=script)/gi, "<\\/").replaceAll("<!--", "<\\!--");
+  const [, body, names] = /^(.*)(export\{[^{}]*\};?)\s*$/s.exec(code)!;
+  const start = /([\w$]+) as showServer\b/.exec(names!)![1]!;
+  writeFileSync(join(DIST, PAGE_MODULE), `${bundledNotice()}\n${body!.trimEnd()}\n${names}\n`);
+  writeFileSync(
+    join(DIST, `${PAGE_MODULE}.map`),
+    JSON.stringify({
+      ...built!.map,
+      mappings: `${";".repeat(bundledNotice().split("\n").length)}${built!.map!.mappings}`,
+    }),
+  );
   const frame = readFileSync(join(PAGE_SOURCE, "index.html"), "utf8");
   const style = /<style>(.*?)<\/style>/s.exec(frame)![1]!;
-  const hash = (text: string): string => `sha256-${createHash("sha256").update(text).digest("base64")}`;
-  const parts: Readonly<Record<string, string>> = { CODE: code, SCRIPT: hash(code), STYLE: hash(style) };
+  const hash = createHash("sha256").update(style).digest("base64");
   writeFileSync(
     join(DIST, PAGE),
-    frame.replaceAll(/\s*"%(CODE)%";\s*|%(SCRIPT|STYLE)%/g, (_, a, b) => parts[a ?? b]!),
+    frame.replace(/\s*"%CODE%";\s*/, () => `%CODE%${start}();`).replace("%STYLE%", `sha256-${hash}`),
   );
 }
 
@@ -268,7 +272,7 @@ async function buildCommonJs(inputs: Iterable<readonly [name: string, source: st
   const transform = { target: "es2022" };
   const comments = { legal: false, annotation: false, jsdoc: false };
   for (const [name, input] of inputs) {
-    const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
+    const bundle = await rolldown({ input, external: EXTERNAL, platform: "neutral", checks, transform });
     await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments, banner: '"use strict";' });
     await bundle.close();
   }

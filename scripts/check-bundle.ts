@@ -2,17 +2,23 @@
  * What users download, and no more: what one import costs in a browser's bundle (minified, brotli), what the package
  * takes on disk, and what `import "millpond"` reads. Limits are what is reached now, a little rounded up: a change that
  * makes something larger says so here. Needs a built dist/.
+ *
+ * `--why BufferPool` says where the bytes of one name come from, file by file, and what imports each; with
+ * `--file slots.ts` what is kept of one file. `--why NAME@millpond/video` is a name that has no limit here.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import type { SourceMapPayload } from "node:module";
 import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
 import { brotliCompressSync, constants } from "node:zlib";
-import { rolldown } from "rolldown";
+import { type OutputChunk, rolldown } from "rolldown";
 import ts from "typescript";
+import { readPage } from "../src/adapters/inspect/page-file.ts";
 import { entryPoints } from "./lib/api.ts";
+import { type BundlePart, bundleParts } from "./lib/bundle-parts.ts";
 import { type Finding, reportFindings } from "./lib/findings.ts";
 import { moduleReferences } from "./lib/imports.ts";
-import { rootFromArguments } from "./lib/source-tree.ts";
 
 /** Bytes of brotli for one name of an entry point, alone. */
 export interface BundleLimit {
@@ -39,7 +45,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 40.4 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.6 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.5 * KB },
-  { entry: "millpond/inspect/page", name: "mountInspector", bytes: 46 * KB },
+  { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47 * KB },
 ];
 
 /** The page that is served, brotli; 60 kB is the promise. */
@@ -57,8 +63,8 @@ const PACKAGE_BYTES = 2400 * KB;
 const IMPORT_FILES = 13;
 const IMPORT_BYTES = 326 * KB;
 
-/** The bytes of brotli that one name of a built entry point costs in an application's bundle. */
-export async function bundledBytes(file: string, name: string): Promise<number> {
+/** An application that imports one name of a built entry point, minified. */
+async function bundled(file: string, name: string): Promise<OutputChunk[]> {
   const bundle = await rolldown({
     input: "application",
     platform: "browser",
@@ -67,13 +73,36 @@ export async function bundledBytes(file: string, name: string): Promise<number> 
       {
         name: "application",
         resolveId: (id) => (id === "application" ? "\0application" : null),
-        load: (id) => (id === "\0application" ? `export { ${name} } from ${JSON.stringify(file)};` : null),
+        load(id) {
+          if (id === "\0application") return `export { ${name} } from ${JSON.stringify(file)};`;
+          // Nothing in dist/ points at the maps beside it: they are not shipped.
+          const map = `${id}.map`;
+          return existsSync(map) ? { code: readFileSync(id, "utf8"), map: readFileSync(map, "utf8") } : null;
+        },
       },
     ],
   });
-  const { output } = await bundle.generate({ format: "esm", minify: true, comments: false });
+  const { output } = await bundle.generate({
+    dir: dirname(file),
+    format: "esm",
+    minify: true,
+    comments: false,
+    sourcemap: "hidden",
+  });
   await bundle.close();
-  return output.reduce((sum, part) => sum + (part.type === "chunk" ? brotliBytes(part.code) : 0), 0);
+  return output.filter((part) => part.type === "chunk");
+}
+
+/** The bytes of brotli that one name of a built entry point costs in an application's bundle. */
+export async function bundledBytes(file: string, name: string): Promise<number> {
+  return (await bundled(file, name)).reduce((sum, { code }) => sum + brotliBytes(code), 0);
+}
+
+/** What one name of a built entry point brings along, by source file, the largest first. */
+export async function bundledParts(root: string, file: string, name: string): Promise<BundlePart[]> {
+  return (await bundled(file, name)).flatMap(({ code, map, fileName }) =>
+    bundleParts(root, join(dirname(file), fileName), code, map as unknown as SourceMapPayload, brotliBytes),
+  );
 }
 
 function brotliBytes(text: string | Uint8Array): number {
@@ -113,9 +142,8 @@ export async function checkBundle(
     if (file === undefined) throw new Error(`package.json has no entry point ${entry}`);
     judge(`{ ${name} } from "${entry}", brotli`, await bundledBytes(file, name), bytes, "kB");
   }
-  const page = join(root, PAGE);
-  if (files.has("millpond/inspect/page") || existsSync(page))
-    judge(`${PAGE}, brotli`, brotliBytes(readFileSync(page)), pageBytes, "kB");
+  if (files.has("millpond/inspect/page") || existsSync(join(root, PAGE)))
+    judge(`${PAGE} with its script, brotli`, brotliBytes(readPage(join(root, "dist")).html), pageBytes, "kB");
   const packed = execFileSync("npm", ["pack", "--dry-run", "--ignore-scripts", "--json"], {
     cwd: root,
     encoding: "utf8",
@@ -138,8 +166,45 @@ export async function checkBundle(
   return { findings, measured };
 }
 
+/** What `--why` prints. */
+async function explain(root: string, wanted: string, within: string | undefined): Promise<void> {
+  const [own, entry] = wanted.split("@") as [string, string?];
+  const points = entryPoints(root);
+  const point = BUNDLES.find(({ name, entry: from }) => name === own && (entry === undefined || from === entry));
+  const from = entry ?? point?.entry ?? points[0]!.name;
+  const file = points.find(({ name }) => name === from);
+  if (file === undefined) throw new Error(`package.json has no entry point ${from}`);
+  const parts = await bundledParts(root, join(root, file.code), own);
+  const sum = (of: (part: BundlePart) => number): number => parts.reduce((total, part) => total + of(part), 0);
+  const row = (minified: number, brotli: number | undefined, text: string): void =>
+    console.log(
+      `${(minified / KB).toFixed(2).padStart(7)} ${brotli === undefined ? "" : (brotli / KB).toFixed(2).padStart(7)}  ${text}`,
+    );
+  console.log(`{ ${own} } from "${from}": kB minified, kB of brotli (a share), source file, and what imports it`);
+  row(
+    sum(({ minified }) => minified),
+    sum(({ brotli }) => brotli),
+    "all",
+  );
+  for (const { file: part, minified, brotli, importers, declarations } of parts) {
+    if (within !== undefined && !part.includes(within)) continue;
+    row(minified, brotli, part);
+    if (within === undefined) {
+      for (const { file: importer, names } of importers)
+        console.log(`${" ".repeat(19)}${importer} (${names.join(", ")})`);
+    } else for (const { name, minified: bytes } of declarations) row(bytes, undefined, `         ${name}`);
+  }
+}
+
 if (import.meta.main) {
-  const { findings, measured } = await checkBundle(rootFromArguments());
-  for (const line of measured) console.log(line);
-  reportFindings("bundle", findings, "every size is within its limit");
+  const { values, positionals } = parseArgs({
+    options: { why: { type: "string" }, file: { type: "string" } },
+    allowPositionals: true,
+  });
+  const root = positionals[0] ?? process.cwd();
+  if (values.why === undefined) {
+    const { findings, measured } = await checkBundle(root);
+    for (const line of measured) console.log(line);
+    reportFindings("bundle", findings, "every size is within its limit");
+  } else await explain(root, values.why, values.file);
 }

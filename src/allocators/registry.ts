@@ -5,7 +5,7 @@
 
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
 import { MillpondError } from "../util/errors.ts";
-import { checkOptions, flag, isMade, wrongType } from "../util/validate.ts";
+import { checkOptions, flag, isMade, nonEmpty, word, wrongType } from "../util/validate.ts";
 import { SharedAllocator } from "./shared.ts";
 import { WasmAllocator } from "./wasm.ts";
 
@@ -52,7 +52,7 @@ export const allocators = {
    * unless `replace` is set; `ERR_INVALID_ARG_TYPE`.
    */
   register(name: string, allocator: Allocator, options?: { replace?: boolean }): void {
-    if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+    nonEmpty("name", name);
     if (!isMade(Allocator, allocator, "name")) throw wrongType("allocator", "an Allocator", allocator);
     const replace = flag("options.replace", checkOptions("options", options, ["replace"]).replace, false);
     const present = allocators.find(name);
@@ -71,7 +71,7 @@ export const allocators = {
    */
   find(name?: string): Allocator | undefined {
     if (name === undefined) return defaultAllocator();
-    if (typeof name !== "string") throw wrongType("name", "a string", name);
+    word("name", name);
     return findRegistered(name) ?? makeFirst(name, Object.hasOwn(builtIn, name) ? builtIn[name] : undefined);
   },
 

@@ -46,7 +46,7 @@ export class SharedAllocator extends Allocator {
 
   /** @internal The garbage collector waits for what uses them. */
   override withhold(memory: Memory): void {
-    this.reclaim(memory);
+    this.onRelease(memory);
   }
 
   /** The garbage collector takes it when no agent refers to it any more. */

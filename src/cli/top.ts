@@ -292,7 +292,9 @@ async function web(target: Found, port: number, signal: AbortSignal): Promise<Ex
   });
   try {
     await print(`${page.url}\n`);
-    complain(`serves ${clip(shown(title), 60)} (process ${target.pid}) until Ctrl-C; whoever has the address can look`);
+    complain(
+      `serves ${clip(shown(title), 60)} (process ${target.pid}) until Ctrl-C; everyone with the address can look`,
+    );
     while (!signal.aborted && isThere(target)) await delay(1000, undefined, { signal }).catch(() => {});
   } finally {
     await page.close();

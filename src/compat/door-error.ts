@@ -82,9 +82,9 @@ export function wants(name: string, expected: string, value: unknown): string {
   return `${name} must be ${expected}, but it is ${show(value)}`;
 }
 
-/** The code of a wrong argument: of another type, or of the right type and outside its range. */
-export function argumentCode(value: unknown, type: "number" | "string" | "bigint" = "number"): ErrorCode {
-  return typeof value === type ? "ERR_OUT_OF_RANGE" : "ERR_INVALID_ARG_TYPE";
+/** The code of a wrong number: of another type, or outside its range. */
+export function argumentCode(value: unknown): ErrorCode {
+  return typeof value === "number" ? "ERR_OUT_OF_RANGE" : "ERR_INVALID_ARG_TYPE";
 }
 
 /** Given to the constructors of handles by the doors, and to nobody else. */

@@ -22,7 +22,7 @@
  */
 
 import { MillpondError, throwLater } from "../util/errors.ts";
-import { callback, checkOptions, isMade, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { callback, checkOptions, isMade, nonEmpty, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { replaceDefault, replacedDefault } from "./default.ts";
 import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
 import {
@@ -91,9 +91,9 @@ export abstract class Allocator {
 
   /** Subclasses give their name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(name: string, options?: AllocatorOptions) {
-    if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+    nonEmpty("name", name);
     const { memoryType = "SystemMemory", flags = 0 } = checkOptions("options", options, ["memoryType", "flags"]);
-    if (typeof memoryType !== "string") throw wrongType("options.memoryType", "a string", memoryType);
+    word("options.memoryType", memoryType);
     wholeNumber("options.flags", flags, 0, 0x7fffffff);
     this.name = name;
     this.memoryType = memoryType;
@@ -296,12 +296,12 @@ export abstract class Allocator {
   }
 
   /** @internal Why no memory may end just now; undefined: one may. A pool that is calling its source says so here. */
-  reclaimRefusal(_memory: Memory): MillpondError | undefined {
+  releaseRefusal(_memory: Memory): MillpondError | undefined {
     return undefined;
   }
 
   /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
-  reclaim(memory: Memory): void {
+  onRelease(memory: Memory): void {
     this.liveMemoryCount--;
     const root = memory.parent;
     if (root !== null) {
@@ -340,7 +340,7 @@ export abstract class Allocator {
   onHandleReplaced(_fresh: Memory): void {}
 
   /**
-   * @internal Takes over a live memory that another allocator made: this one's {@link reclaim} ends it. Returns whose
+   * @internal Takes over a live memory that another allocator made: this one's {@link onRelease} ends it. Returns whose
    * it was.
    */
   takeOver(memory: Memory): Allocator {
@@ -428,7 +428,7 @@ export class SystemAllocator extends Allocator {
 
   /** @internal The garbage collector waits for what uses them; whose bytes were wrapped may not. */
   override withhold(memory: Memory): void {
-    if (typeof memory.region.handle !== "function") this.reclaim(memory);
+    if (typeof memory.region.handle !== "function") this.onRelease(memory);
   }
 
   /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */

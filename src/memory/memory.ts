@@ -29,7 +29,16 @@
 import { abortable } from "../util/abortable.ts";
 import { disposeBy, disposeWith } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
-import { abortSignal, badValue, checkOptions, outOfRange, show, wholeNumber, wrongType } from "../util/validate.ts";
+import {
+  abortSignal,
+  badValue,
+  checkOptions,
+  outOfRange,
+  show,
+  wholeNumber,
+  word,
+  wrongType,
+} from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
@@ -253,8 +262,7 @@ export class Memory {
 
   /** True when the allocator's memory type is `name`. */
   isType(name: string): boolean {
-    if (typeof name !== "string") throw wrongType("name", "a string", name);
-    return this.allocator.memoryType === name;
+    return this.allocator.memoryType === word("name", name);
   }
 
   /**
@@ -759,7 +767,7 @@ function releaseLast(memory: Memory): void {
   }
   if (memory.region.wipe !== 0 && memory.parent === null) {
     // A release that is refused changes nothing: the bytes stay, and so do the views of them.
-    const refusal = memory.allocator.reclaimRefusal(memory);
+    const refusal = memory.allocator.releaseRefusal(memory);
     if (refusal !== undefined) throw refusal;
     if (memory.allocator.zeroesFreed) memory.region.wipe &= ~Wipe.ZERO;
     if (!wipeToFree(memory.region, !memory.allocator.viewsOutliveFree)) {
@@ -771,7 +779,7 @@ function releaseLast(memory: Memory): void {
   }
   memory.references = 0;
   memory.view = null;
-  memory.allocator.reclaim(memory);
+  memory.allocator.onRelease(memory);
 }
 
 /**

@@ -65,7 +65,12 @@ export const DEFAULT_ALIGN = 8;
 export const MAX_ALIGN: number = 2 * 1024 * 1024;
 
 /** What an allocation without params gets. */
-export const DEFAULT_PARAMS: ResolvedParams = Object.freeze({ align: DEFAULT_ALIGN, prefix: 0, padding: 0, flags: 0 });
+export const DEFAULT_PARAMS: ResolvedParams = /* @__PURE__ */ Object.freeze({
+  align: DEFAULT_ALIGN,
+  prefix: 0,
+  padding: 0,
+  flags: 0,
+});
 
 /**
  * Fills in the defaults and checks each field.

@@ -97,21 +97,25 @@ function diagnostics(): DiagnosticsChannel | undefined {
   }
 }
 
-const module = diagnostics();
+const module = /* @__PURE__ */ diagnostics();
+
+/** Their calls are marked, so that a bundler drops the channels that a program publishes nothing to. */
+function channel(name: string): Channel {
+  return module?.channel(name) ?? SILENT;
+}
+
+function tracingChannel(name: string): TracingChannel {
+  const silent = { start: SILENT, end: SILENT, asyncStart: SILENT, asyncEnd: SILENT, error: SILENT };
+  return module?.tracingChannel?.(name) ?? silent;
+}
 
 /** Pools that are made and that end. */
-export const poolChannel: Channel = module?.channel("millpond:pool") ?? SILENT;
+export const poolChannel: Channel = /* @__PURE__ */ channel("millpond:pool");
 /** Waits that last too long. */
-export const starvedChannel: Channel = module?.channel("millpond:starved") ?? SILENT;
+export const starvedChannel: Channel = /* @__PURE__ */ channel("millpond:starved");
 /** Slots that were not kept. */
-export const discardChannel: Channel = module?.channel("millpond:discard") ?? SILENT;
+export const discardChannel: Channel = /* @__PURE__ */ channel("millpond:discard");
 /** Leases that were never released. */
-export const leakChannel: Channel = module?.channel("millpond:leak") ?? SILENT;
+export const leakChannel: Channel = /* @__PURE__ */ channel("millpond:leak");
 /** Waits. */
-export const waitChannel: TracingChannel = module?.tracingChannel?.("millpond:wait") ?? {
-  start: SILENT,
-  end: SILENT,
-  asyncStart: SILENT,
-  asyncEnd: SILENT,
-  error: SILENT,
-};
+export const waitChannel: TracingChannel = /* @__PURE__ */ tracingChannel("millpond:wait");

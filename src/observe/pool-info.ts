@@ -59,6 +59,16 @@ export interface PoolCounts {
   readonly highWater: number | null;
 }
 
+/** For kinds whose fast paths count nothing. */
+export const UNCOUNTED: Pick<PoolCounts, "acquires" | "misses" | "waits" | "starved" | "discarded" | "highWater"> = {
+  acquires: null,
+  misses: null,
+  waits: null,
+  starved: null,
+  discarded: null,
+  highWater: null,
+};
+
 /** One lease that is out, as every kind of pool can say it. */
 export interface PoolHolder {
   /** The slot's number; of a pool without slots the block's number or address. */

@@ -25,7 +25,7 @@ export interface PoolInfo {
 
 /**
  * Every live pool of this realm, oldest first. A pool that ended, or that the program forgot and that was collected, is
- * not in it. Whoever keeps an info keeps its pool. O(pools).
+ * not in it. An info that is kept keeps its pool. O(pools).
  */
 export function pools(): PoolInfo[] {
   return registrations().map(infoOf);

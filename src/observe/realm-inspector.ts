@@ -8,6 +8,7 @@
  * {@link MAX_POOLS} pools, {@link MAX_LISTED} holders, texts are cut. A pool that cannot be read is left out.
  * Complexity: a snapshot is O(slots) and the events since the one before; 20 us more for each traced lease, once.
  */
+import type { Steps } from "../util/steps.ts";
 import { type GcWatch, MAJOR_GC, watchGc } from "./gc.ts";
 import type { PoolHolder, PoolMember } from "./pool-info.ts";
 import { ENDED, Recorder, type Recording } from "./recorder.ts";
@@ -60,6 +61,8 @@ const CAPACITY = 65_536;
 /** A pool that takes so long to read is read rarely: it rests so many times as long. */
 const SLOW_MS = 2;
 const RARELY = 50;
+/** Milliseconds for the sites of events, of which each takes 20 us when it is asked for first. */
+const SITES_MS = 8;
 /** Holders in a report of starvation. */
 const MAX_REPORTED = 64;
 
@@ -141,19 +144,21 @@ export class RealmInspector {
     };
   }
 
-  /** Events from `sequence` on; 0: all that are kept. */
+  /** Events from `sequence` on; 0: all that are kept. Of traced pools as many have their sites as can be read soon. */
   eventsFrom(sequence: number): RealmEvents {
     const recorder = this.#recorder;
     if (recorder === undefined) return { events: [], dropped: 0, next: this.#base };
     const from = Math.max(0, sequence - this.#base);
     const { thread = 0 } = this.#facts;
-    const events = recorder.eventsFrom(from, MAX_EVENTS).map((event) => ({ ...event, ...cutTexts(event), thread }));
+    const until = performance.now() + SITES_MS;
+    const found = recorder.eventsFrom(from, MAX_EVENTS, () => performance.now() < until);
+    const events = found.map((event) => ({ ...event, ...cutTexts(event), thread }));
     return { events, dropped: recorder.sequence - from - events.length, next: this.#base + recorder.sequence };
   }
 
-  /** What was recorded since somebody looks; undefined: nobody does. */
-  recording(): Recording | undefined {
-    return this.#recorder?.recording();
+  /** What was recorded since somebody looks, in steps; undefined: nobody does. */
+  recordingSteps(): Steps<Recording> | undefined {
+    return this.#recorder?.recordingSteps();
   }
 
   #start(): void {

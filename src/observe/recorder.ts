@@ -18,6 +18,7 @@
  */
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
+import { finish, ITEMS_A_STEP, type Steps, sortSteps } from "../util/steps.ts";
 import { checkOptions, listOf, wholeNumber, word } from "../util/validate.ts";
 import { type GcWatch, watchGc } from "./gc.ts";
 import { watchPool } from "./observers.ts";
@@ -174,7 +175,8 @@ export class Recorder {
   readonly #subjects: Float64Array;
   readonly #values: Float64Array;
   readonly #texts: (string | undefined)[];
-  readonly #sites: (Site | undefined)[];
+  /** A text where it was asked for before. */
+  readonly #sites: (Site | string | undefined)[];
   readonly #watched: Map<number, Watched> = new Map();
   #sweepAt = SWEEP;
   readonly #thread: string;
@@ -206,7 +208,7 @@ export class Recorder {
     this.#subjects = new Float64Array(capacity);
     this.#values = new Float64Array(capacity);
     this.#texts = new Array<string | undefined>(capacity).fill(undefined);
-    this.#sites = new Array<Site | undefined>(capacity).fill(undefined);
+    this.#sites = new Array<Site | string | undefined>(capacity).fill(undefined);
     this.#observer = {
       onAcquire: (pool, slot, lease, tag, site) => {
         const at = this.#add(performance.now(), pool.id * 32 + ACQUIRE, slot, lease);
@@ -274,19 +276,24 @@ export class Recorder {
 
   /** What was recorded until now, as plain data. O(capacity), and 20 us for each traced place. */
   recording(): Recording {
+    return finish(this.recordingSteps());
+  }
+
+  /** @internal The same in steps: what is recorded now, whatever comes meanwhile. */
+  recordingSteps(): Steps<Recording> {
     const to = this.#to ?? performance.timeOrigin + performance.now();
     this.#sweep();
     this.#gcWatch.poll();
-    return {
-      thread: this.#thread,
-      pools: this.#ends ?? this.#describePools(),
-      events: this.events(),
-      dropped: this.dropped,
-      spans: this.#spans.spans(),
-      droppedSpans: this.#spans.dropped,
-      from: this.#from,
-      to,
-    };
+    const pools = this.#ends ?? this.#describePools();
+    const about = { thread: this.#thread, pools, from: this.#from, to };
+    const dropped = { dropped: this.dropped, droppedSpans: this.#spans.dropped };
+    const steps = { events: this.#eventSteps(0, this.capacity), spans: this.#spans.spanSteps() };
+    return (function* (): Steps<Recording> {
+      const events = yield* steps.events;
+      // Leases from before the recording were noted when it began, with the times at which they had begun.
+      yield* sortSteps(events, (a, b) => a.time - b.time);
+      return { ...about, ...dropped, events, spans: yield* steps.spans };
+    })();
   }
 
   /**
@@ -319,11 +326,7 @@ export class Recorder {
 
   /** The events, oldest first. O(capacity). */
   events(): RecordedEvent[] {
-    const { length } = this;
-    const first = this.#next - length;
-    const events = Array.from({ length }, (_, i) => this.#eventAt((first + i + this.capacity) % this.capacity));
-    // Leases from before the recording were noted when it began, with the times at which they had begun.
-    return events.sort((a, b) => a.time - b.time);
+    return this.eventsFrom(0, this.capacity).sort((a, b) => a.time - b.time);
   }
 
   /** @internal Events that were recorded until now, the overwritten ones included: where the next one will be. */
@@ -336,11 +339,27 @@ export class Recorder {
     return this.#taken[pool] ?? 0;
   }
 
-  /** @internal The newest events from `sequence` on, at most `most`, in the order in which they were recorded. */
-  eventsFrom(sequence: number, most: number): RecordedEvent[] {
+  /**
+   * @internal The newest events from `sequence` on, at most `most`, in the order in which they were recorded. A place
+   * that was not asked for before is left out unless `mayFormat` says that there is time for it.
+   */
+  eventsFrom(sequence: number, most: number, mayFormat?: () => boolean): RecordedEvent[] {
+    return finish(this.#eventSteps(sequence, most, mayFormat));
+  }
+
+  /** In steps: those of now, whatever comes meanwhile. */
+  #eventSteps(sequence: number, most: number, mayFormat?: () => boolean): Steps<RecordedEvent[]> {
     const length = Math.max(0, Math.min(this.#count - sequence, this.length, most));
-    const first = this.#next - length + this.capacity;
-    return Array.from({ length }, (_, i) => this.#eventAt((first + i) % this.capacity));
+    const first = (this.#next - length + this.capacity) % this.capacity;
+    const columns = {
+      times: partOf(this.#times, first, length),
+      heads: partOf(this.#heads, first, length),
+      subjects: partOf(this.#subjects, first, length),
+      values: partOf(this.#values, first, length),
+      texts: listOfRing(this.#texts, first, length),
+      sites: listOfRing(this.#sites, first, length),
+    };
+    return this.#describe(first, columns, mayFormat);
   }
 
   /** @internal Leases that began and ended from `sequence` on, as numbers, without a look at their sites. */
@@ -431,20 +450,65 @@ export class Recorder {
     }
   }
 
-  #eventAt(at: number): RecordedEvent {
-    const head = this.#heads[at]!;
-    const text = (head & HAS_TEXT) === 0 ? undefined : this.#texts[at];
-    const site = (head & HAS_SITE) === 0 ? undefined : this.#sites[at];
-    return {
-      type: TYPES[head & 7]!,
-      time: performance.timeOrigin + this.#times[at]!,
-      pool: head >>> 5,
-      subject: this.#subjects[at]!,
-      value: this.#values[at]!,
-      ...(text === undefined ? {} : { text }),
-      ...(site === undefined ? {} : { site: callerOf(site) }),
-    };
+  *#describe(first: number, columns: Columns, mayFormat?: () => boolean): Steps<RecordedEvent[]> {
+    const { times, heads, subjects, values, texts, sites } = columns;
+    const events: RecordedEvent[] = [];
+    // A program has few places, and texts of them that are the same are one.
+    const known = new Map<string, string>();
+    for (const [i, time] of times.entries()) {
+      if (i % ITEMS_A_STEP === 0) yield;
+      const head = heads[i]!;
+      const text = (head & HAS_TEXT) === 0 ? undefined : texts[i];
+      const place = (head & HAS_SITE) === 0 ? undefined : sites[i];
+      const isLeftOut = typeof place === "object" && mayFormat?.() === false;
+      const site = isLeftOut ? undefined : this.#siteAt((first + i) % this.capacity, place, known);
+      events.push({
+        type: TYPES[head & 7]!,
+        time: performance.timeOrigin + time,
+        pool: head >>> 5,
+        subject: subjects[i]!,
+        value: values[i]!,
+        ...(text === undefined ? {} : { text }),
+        ...(site === undefined ? {} : { site }),
+      });
+    }
+    return events;
   }
+
+  /** Formats a place once: the ring keeps the text instead. */
+  #siteAt(at: number, site: Site | string | undefined, known: Map<string, string>): string | undefined {
+    if (typeof site !== "object") return site;
+    const text = callerOf(site);
+    const one = known.get(text) ?? text;
+    if (one === text) known.set(text, text);
+    if (this.#sites[at] === site) this.#sites[at] = one;
+    return one;
+  }
+}
+
+/** Events that were copied from the ring: it goes on meanwhile. */
+interface Columns {
+  readonly times: Float64Array;
+  readonly heads: Uint32Array;
+  readonly subjects: Float64Array;
+  readonly values: Float64Array;
+  readonly texts: readonly (string | undefined)[];
+  readonly sites: readonly (Site | string | undefined)[];
+}
+
+/** So many from `first` on, of a ring. */
+function partOf<T extends Float64Array | Uint32Array>(ring: T, first: number, length: number): T {
+  const part = ring.slice(first, first + length);
+  if (part.length === length) return part as T;
+  const whole = new (ring.constructor as new (length: number) => T)(length);
+  whole.set(part);
+  whole.set(ring.subarray(0, length - part.length), part.length);
+  return whole;
+}
+
+function listOfRing<T>(ring: readonly T[], first: number, length: number): T[] {
+  const part = ring.slice(first, first + length);
+  return part.length === length ? part : part.concat(ring.slice(0, length - part.length));
 }
 
 disposeWith(Recorder, function (this: Recorder): void {

@@ -115,6 +115,21 @@ export class PoolRegistration implements PoolIdentity {
     if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(this), event: "close" } satisfies PoolMessage);
   }
 
+  /** A lease of a slot began. */
+  acquired(slot: number, lease: number, tag?: string, site?: Site): void {
+    this.observer?.onAcquire(this, slot, lease, tag, site);
+  }
+
+  /** The slot's lease ended, and the slot is free or gone. */
+  released(slot: number): void {
+    this.observer?.onRelease(this, slot);
+  }
+
+  /** The pool has so many slots now. */
+  resized(count: number): void {
+    this.observer?.onResize(this, count);
+  }
+
   /** A wait begins behind `ahead` others; null: nobody wants to know. */
   beginWait(ahead: number): WaitSpan | null {
     const heard = waitChannel.hasSubscribers === true;

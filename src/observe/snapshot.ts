@@ -1,7 +1,7 @@
 /**
  * What the parts of the inspector say to each other: a realm (one thread) and a process at one moment, as plain JSON.
- * `Infinity` is null. Texts of the program (names, tags, sites) are cut, and stay what they were otherwise: whoever
- * shows them takes care of control characters and markup. No bytes of any buffer.
+ * `Infinity` is null. Texts of the program (names, tags, sites) are cut, and stay what they were otherwise: the code
+ * that shows them takes care of control characters and markup. No bytes of any buffer.
  *
  * Complexity: {@link mergePools} is O(pools + holders).
  */

@@ -4,6 +4,7 @@
  *
  * Invariants: the newest `capacity` are kept, the others are counted in `dropped`. Complexity: a span is O(1).
  */
+import { finish, ITEMS_A_STEP, type Steps, sortSteps } from "../util/steps.ts";
 import type { Stage } from "./stages.ts";
 
 /** What took time. */
@@ -81,18 +82,44 @@ export class SpanRing {
 
   /** What is kept, in order of beginning. O(capacity). */
   spans(): RecordedSpan[] {
+    return finish(this.spanSteps());
+  }
+
+  /** The same in steps: what is kept now, whatever comes meanwhile. */
+  spanSteps(): Steps<RecordedSpan[]> {
     const length = Math.min(this.#count, this.#capacity);
-    const spans = Array.from({ length }, (_, at): RecordedSpan => {
-      const stage = this.#stages[at]!;
-      return {
-        type: this.#types[at]!,
-        time: performance.timeOrigin + this.#times![at]!,
-        duration: this.#durations![at]!,
+    return this.#describe({
+      times: this.#times?.slice(0, length) ?? new Float64Array(),
+      durations: this.#durations?.slice(0, length) ?? new Float64Array(),
+      types: this.#types.slice(),
+      stages: this.#stages.slice(),
+      texts: this.#texts.slice(),
+    });
+  }
+
+  *#describe({ times, durations, types, stages, texts }: Columns): Steps<RecordedSpan[]> {
+    const spans: RecordedSpan[] = [];
+    for (const [at, time] of times.entries()) {
+      if (at % ITEMS_A_STEP === 0) yield;
+      const stage = stages[at]!;
+      spans.push({
+        type: types[at]!,
+        time: performance.timeOrigin + time,
+        duration: durations[at]!,
         track: this.#numbers.get(stage) ?? 0,
         name: String(stage.name),
-        text: this.#texts[at]!,
-      };
-    });
-    return spans.sort((a, b) => a.time - b.time);
+        text: texts[at]!,
+      });
+    }
+    return yield* sortSteps(spans, (a, b) => a.time - b.time);
   }
+}
+
+/** What is kept of spans. */
+interface Columns {
+  readonly times: Float64Array;
+  readonly durations: Float64Array;
+  readonly types: readonly SpanType[];
+  readonly stages: readonly Stage[];
+  readonly texts: readonly string[];
 }

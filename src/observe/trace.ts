@@ -19,6 +19,7 @@
  * Complexity: O(events log events). Size: about 200 bytes a recorded event (a lease has a span and two samples of the
  * counters), so 14 MB for a full ring of 65,536; texts are cut at 300 characters.
  */
+import { finish, ITEMS_A_STEP, type Steps, sortSteps } from "../util/steps.ts";
 import { badValue, checkOptions, listOf, wrongType } from "../util/validate.ts";
 import type { PoolKind } from "./pool-info.ts";
 import type { RecordedEvent, RecordedPool, Recording } from "./recorder.ts";
@@ -85,6 +86,11 @@ const POOLS_FROM = 1000;
  * clock of the machine. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. O(events log events).
  */
 export function traceOf(recordings: readonly Recording[], extra: TraceExtra = {}): Trace {
+  return finish(traceSteps(recordings, extra));
+}
+
+/** @internal {@link traceOf} in steps. */
+export function* traceSteps(recordings: readonly Recording[], extra: TraceExtra = {}): Steps<Trace> {
   const list = listOf("recordings", "an array of what Recorder.recording() gave", recordings);
   const { about = {} } = checkOptions("extra", extra, ["about"]);
   if (typeof about !== "object" || about === null) throw wrongType("extra.about", "an object", about);
@@ -92,12 +98,13 @@ export function traceOf(recordings: readonly Recording[], extra: TraceExtra = {}
   const begin = list.reduce((first, { from }) => Math.min(first, from), Infinity);
   const base = Number.isFinite(begin) ? begin : 0;
   const writer = new TraceWriter(base);
-  for (const i of list.keys()) addThread(writer, i, list);
-  for (const [i, group] of groupPools(list).entries()) addPool(writer, group, POOLS_FROM + i);
+  for (const i of list.keys()) yield* addThread(writer, i, list);
+  const groups = yield* groupPools(list);
+  for (const [i, group] of groups.entries()) yield* addPool(writer, group, POOLS_FROM + i);
   const sum = (of: (recording: Recording) => number): number => list.reduce((all, one) => all + of(one), 0);
   const overwritten = sum(({ dropped }) => dropped) + sum(({ droppedSpans }) => droppedSpans);
   const otherData = { ...about, producer: "millpond", began: new Date(base).toISOString(), overwritten };
-  return { traceEvents: writer.finish(), displayTimeUnit: "ms", otherData };
+  return { traceEvents: yield* writer.finish(), displayTimeUnit: "ms", otherData };
 }
 
 function checkRecording(name: string, recording: Recording): void {
@@ -191,13 +198,15 @@ class TraceWriter {
     this.#events.push({ name, ph: "i", s: "t", pid, tid, ts: ticks / 4, args });
   }
 
-  /** Spans in as few rows as they need. Returns how many. */
-  rows(pid: number, spans: Span[], order: number, nameOf: (row: number) => string): number {
+  /** Spans in as few rows as they need. */
+  *rows(pid: number, spans: Span[], order: number, nameOf: (row: number) => string): Steps<void> {
     const tids: number[] = [];
     // Their ends, and the rows that are free: the lowest first.
     const busy = new Heap<{ end: number; row: number }>((a, b) => a.end - b.end);
     const free = new Heap<number>((a, b) => a - b);
-    for (const { begin, end, name, cat, args } of spans.sort((a, b) => a.begin - b.begin || a.end - b.end)) {
+    yield* sortSteps(spans, (a, b) => a.begin - b.begin || a.end - b.end);
+    for (const [i, { begin, end, name, cat, args }] of spans.entries()) {
+      if (i % ITEMS_A_STEP === 0) yield;
       for (let first = busy.first; first !== undefined && first.end <= begin; first = busy.first) {
         free.add(first.row);
         busy.take();
@@ -207,10 +216,9 @@ class TraceWriter {
       busy.add({ end, row });
       this.#events.push({ name, ph: "X", cat, pid, tid: tids[row]!, ts: begin / 4, dur: (end - begin) / 4, args });
     }
-    return tids.length;
   }
 
-  finish(): TraceEvent[] {
+  *finish(): Steps<TraceEvent[]> {
     // Ranks of tracks are whole numbers: their order is what counts.
     const order = new Map<number, [number, TraceEvent][]>();
     const rest: TraceEvent[] = [];
@@ -226,7 +234,8 @@ class TraceWriter {
       list.sort((a, b) => a[0] - b[0]);
       for (const [rank, [, event]] of list.entries()) rest.push({ ...event, args: { sort_index: rank } });
     }
-    return [...rest, ...this.#events.sort((a, b) => a.ts! - b.ts!)];
+    yield* sortSteps(this.#events, (a, b) => a.ts! - b.ts!);
+    return rest.concat(this.#events);
   }
 }
 
@@ -286,10 +295,11 @@ function threadLabel({ thread }: Recording, index: number, all: readonly Recordi
 }
 
 /** Pauses and stages of one thread. */
-function addThread(writer: TraceWriter, index: number, all: readonly Recording[]): void {
+function* addThread(writer: TraceWriter, index: number, all: readonly Recording[]): Steps<void> {
   const recording = all[index]!;
   const tracks = new Map<number, { name: string; spans: Span[] }>();
-  for (const { type, time, duration, track, name, text } of objects(recording.spans)) {
+  for (const [i, { type, time, duration, track, name, text }] of objects(recording.spans).entries()) {
+    if (i % ITEMS_A_STEP === 0) yield;
     if (!isTime(time) || !isTime(duration) || duration < 0) continue;
     const label = cut(String(name));
     const spans = tracks.get(track) ?? { name: label, spans: [] };
@@ -301,7 +311,7 @@ function addThread(writer: TraceWriter, index: number, all: readonly Recording[]
   if (tracks.size === 0) return;
   const pid = writer.process(`thread ${threadLabel(recording, index, all)}`, index);
   for (const [number, { name, spans }] of tracks) {
-    writer.rows(pid, spans, number, (row) => (row === 0 ? name : `${name} (${row + 1})`));
+    yield* writer.rows(pid, spans, number, (row) => (row === 0 ? name : `${name} (${row + 1})`));
   }
 }
 
@@ -323,12 +333,13 @@ interface PoolView {
   readonly events: readonly RecordedEvent[];
 }
 
-/** A shared pool once, whoever saw it. */
-function groupPools(list: readonly Recording[]): PoolGroup[] {
+/** A shared pool once, however many recordings have it. */
+function* groupPools(list: readonly Recording[]): Steps<PoolGroup[]> {
   const groups = new Map<string, { kind: PoolKind; name: string; views: PoolView[] }>();
-  list.forEach((recording, source) => {
+  for (const [source, recording] of list.entries()) {
     const events = new Map<number, RecordedEvent[]>();
-    for (const event of objects(recording.events)) {
+    for (const [i, event] of objects(recording.events).entries()) {
+      if (i % ITEMS_A_STEP === 0) yield;
       const { type, time, subject, value } = event;
       if (!POOL_TYPES.has(type) || !isTime(time) || !Number.isFinite(subject) || !Number.isFinite(value)) continue;
       const of = events.get(event.pool);
@@ -344,11 +355,11 @@ function groupPools(list: readonly Recording[]): PoolGroup[] {
       const isOneOfSeveral = list.length > 1;
       group.views.push({ recording, source, label, isOneOfSeveral, pool, events: events.get(id) ?? [] });
     }
-  });
+  }
   return [...groups.values()];
 }
 
-/** A lease or a wait whose end was not seen yet. */
+/** An event of a view; of a lease or a wait whose end was not seen yet. */
 interface Open {
   readonly event: RecordedEvent;
   readonly view: PoolView;
@@ -386,10 +397,24 @@ class PoolTracer {
     this.#writer = writer;
     this.#group = group;
     this.#count = countOf(group.views[0]!.pool.count);
-    const steps = group.views.flatMap((view) => view.events.map((event) => ({ view, event })));
-    if (group.views.length > 1) steps.sort((a, b) => a.event.time - b.event.time);
-    this.#sample(group.views.reduce((least, { recording }) => Math.min(least, recording.from), Infinity));
-    for (const { view, event } of steps) this.#step(view, event);
+  }
+
+  /** Once. */
+  *run(): Steps<void> {
+    const { views } = this.#group;
+    const happened: Open[] = [];
+    for (const view of views) {
+      for (const [i, event] of view.events.entries()) {
+        if (i % ITEMS_A_STEP === 0) yield;
+        happened.push({ view, event });
+      }
+    }
+    if (views.length > 1) yield* sortSteps(happened, (a, b) => a.event.time - b.event.time);
+    this.#sample(views.reduce((least, { recording }) => Math.min(least, recording.from), Infinity));
+    for (const [i, { view, event }] of happened.entries()) {
+      if (i % ITEMS_A_STEP === 0) yield;
+      this.#step(view, event);
+    }
     this.#finish();
   }
 
@@ -495,29 +520,31 @@ class PoolTracer {
   }
 }
 
-function addPool(writer: TraceWriter, group: PoolGroup, order: number): void {
+function* addPool(writer: TraceWriter, group: PoolGroup, order: number): Steps<void> {
   const { kind, name, views } = group;
-  const { leases, waits, moments, samples } = new PoolTracer(writer, group);
+  const tracer = new PoolTracer(writer, group);
+  yield* tracer.run();
+  const { leases, waits, moments, samples } = tracer;
   const where = views.length === 1 && views[0]!.isOneOfSeveral ? ` (${views[0]!.label})` : "";
   const pid = writer.process(`${kind} ${name}${where}`, order);
   const events = writer.track(pid, "events", 0);
   for (const { name: what, ticks, args } of moments) writer.instant(pid, events, what, ticks, args);
   if (HAS_ADDRESSES.has(kind)) {
-    writer.rows(pid, [...leases.values()].flat(), 1, (row) => `leases ${row + 1}`);
+    yield* writer.rows(pid, [...leases.values()].flat(), 1, (row) => `leases ${row + 1}`);
   } else {
     for (const slot of [...leases.keys()].sort((a, b) => a - b)) {
       const spans = leases.get(slot)!;
-      if (views.length > 1) trimHandOvers(spans);
-      writer.rows(pid, spans, 1 + slot, (row) => (row === 0 ? `slot ${slot}` : `slot ${slot} (${row + 1})`));
+      if (views.length > 1) yield* trimHandOvers(spans);
+      yield* writer.rows(pid, spans, 1 + slot, (row) => (row === 0 ? `slot ${slot}` : `slot ${slot} (${row + 1})`));
     }
   }
-  writer.rows(pid, waits, Number.MAX_SAFE_INTEGER, (row) => `waiters ${row + 1}`);
-  addCounters(writer, pid, events, samples, !HAS_NO_FREE.has(kind));
+  yield* writer.rows(pid, waits, Number.MAX_SAFE_INTEGER, (row) => `waiters ${row + 1}`);
+  yield* addCounters(writer, pid, events, samples, !HAS_NO_FREE.has(kind));
 }
 
 /** A lease that went from one thread to another ends where the next one begins. */
-function trimHandOvers(spans: Span[]): void {
-  spans.sort((a, b) => a.begin - b.begin);
+function* trimHandOvers(spans: Span[]): Steps<void> {
+  yield* sortSteps(spans, (a, b) => a.begin - b.begin);
   for (let i = 1; i < spans.length; i++) {
     const [before, after] = [spans[i - 1]!, spans[i]!];
     const overlap = before.end - after.begin;
@@ -528,16 +555,17 @@ function trimHandOvers(spans: Span[]): void {
 }
 
 /** One sample a moment: the last one, where it is new. */
-function addCounters(
+function* addCounters(
   writer: TraceWriter,
   pid: number,
   tid: number,
   samples: readonly Sample[],
   hasFree: boolean,
-): void {
+): Steps<void> {
   let before: Sample | undefined;
-  samples.forEach((sample, i) => {
-    if (samples[i + 1]?.ticks === sample.ticks) return;
+  for (const [i, sample] of samples.entries()) {
+    if (i % ITEMS_A_STEP === 0) yield;
+    if (samples[i + 1]?.ticks === sample.ticks) continue;
     const { ticks, count, leased, waiting } = sample;
     const isLast = i === samples.length - 1;
     if (isLast || before?.count !== count || before.leased !== leased) {
@@ -548,5 +576,5 @@ function addCounters(
     if (isLast || before?.waiting !== waiting)
       writer.counters(pid, tid, "waiters", ticks, { waiting: Math.max(0, waiting) });
     before = sample;
-  });
+  }
 }

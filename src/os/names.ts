@@ -111,8 +111,8 @@ function takeOver(name: string, file: string, draft: string, ops: NativeOps): No
 }
 
 /**
- * Whoever changes a name that is there holds the kernel's lock on the folder of names: a descriptor has it until it is
- * closed, also by the end of its process.
+ * A process that changes a name that is there holds the kernel's lock on the folder of names: a descriptor has it until
+ * it is closed, also by the end of its process.
  */
 function takeLock(file: string, ops: NativeOps): Outcome<number> {
   const word = new Int32Array(new SharedArrayBuffer(4));

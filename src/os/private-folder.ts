@@ -1,7 +1,8 @@
 /** Folders that only this user may enter, for names and sockets that processes find each other by. */
-import { chmodSync, lstatSync, mkdirSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import process from "node:process";
 import { made, notDone, type Outcome } from "./result.ts";
 
 /** Where this user's folder is: in the runtime folder, or in the temporary one. Nothing is made. */
@@ -20,7 +21,7 @@ export function privateFolder(where: string | (() => string)): Outcome<string> {
     // Inside, because each of these may want a permission that this process has not got.
     folder = typeof where === "string" ? where : where();
     const user = process.geteuid?.() ?? 0;
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeLevels(folder);
     const facts = lstatSync(folder);
     if (!facts.isDirectory() || facts.uid !== user) return foreignFolder(folder);
     if ((facts.mode & 0o077) !== 0) chmodSync(folder, 0o700);
@@ -29,6 +30,31 @@ export function privateFolder(where: string | (() => string)): Outcome<string> {
     // A file in its place, or a link to nothing.
     if ((error as { code?: unknown }).code === "EEXIST") return foreignFolder(folder);
     return fileFailure(error, `${folder} cannot be used`);
+  }
+}
+
+/**
+ * Makes a folder, and those above it that are missing: each is tried twice at most. Node's recursive `mkdir` never ends
+ * where a system says that the parent is missing although it is there, as /proc does.
+ */
+function makeLevels(folder: string): void {
+  if (tryMake(folder)) return;
+  const above = dirname(folder);
+  if (above !== folder) makeLevels(above);
+  if (!tryMake(folder)) throw Object.assign(new Error(`${folder} cannot be made`), { code: "ENOENT" });
+}
+
+/** Whether it is there now; false: the folder above it is missing, or said to be. Throws what else is wrong. */
+function tryMake(folder: string): boolean {
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return false;
+    // A link to nothing has no facts; a file in its place is refused by the one who asks.
+    if (code === "EEXIST" && statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return true;
+    throw error;
   }
 }
 

@@ -11,7 +11,7 @@
  */
 
 import { alignUp } from "../util/align.ts";
-import { wholeNumber, wrongType } from "../util/validate.ts";
+import { wholeNumber, word } from "../util/validate.ts";
 import { nativeOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { done, made, notDone, type Outcome, type Result } from "./result.ts";
@@ -137,7 +137,7 @@ export function createSharedMemory(
   if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_SHARED_BYTES) {
     return notDone("refused", "BAD_SIZE", `a shared block has 1 to ${MAX_SHARED_BYTES} bytes, not ${bytes}`);
   }
-  if (typeof label !== "string") throw wrongType("label", "a string", label);
+  word("label", label);
   const created = ops.shared.create(alignUp(bytes, Math.max(WASM_PAGE, ops.pageSize)), label);
   if (!created.ok) return created;
   return openSharedMemory(created.value, ops);

@@ -65,8 +65,8 @@ export interface PipelineOptions {
   /**
    * Milliseconds that one wait may last, of a source for a buffer or of a stage for anything (its start, a decoder, a
    * thread); then the run fails with `ERR_STARVED`, which names the stage or the holders. A stage may take ten times
-   * that at the end of the stream; stages that an application or a pipe feeds are not bounded. Default: no bound,
-   * except for threads.
+   * that at the end of the stream, and an eighth more where it has waited often lately; stages that an application or a
+   * pipe feeds are not bounded. Default: no bound, except for threads.
    */
   acquireTimeout?: number;
   /** The most bytes that all pools may have together; a pipeline that needs more is refused. Default: no limit. */

@@ -102,8 +102,80 @@ function isQuiet({ ended, peer }: InputPad): boolean {
   return !ended && peer !== null && peer.traffic.calls === 0;
 }
 
+/** A time that was not read: the next look at the waits takes it for now. */
+const UNREAD = Number.NaN;
+
+/** Times that are read between two looks at the waits; what comes after them is {@link UNREAD}. */
+const EXACT_TIMES = 64;
+
+/** Unread times are looked at within this part of `acquireTimeout`: by so much the bound of a busy stage is late. */
+const LOOKS = 8;
+
+/** A wait in the list of its run: in a ring, so that one that ends costs no search. */
+class LinkedWait implements StageWait {
+  readonly element: Element;
+  readonly doing: string;
+  readonly limit: number;
+  readonly isCall: boolean;
+  since: number;
+  given: number;
+  /** Undefined when it has ended. */
+  list: WaitList | undefined;
+  before: LinkedWait | undefined;
+  after: LinkedWait | undefined;
+
+  constructor(element: Element, doing: string, limit: number, since: number, isCall: boolean) {
+    this.element = element;
+    this.doing = doing;
+    this.limit = limit;
+    this.since = since;
+    this.given = givenBy(element);
+    this.isCall = isCall;
+  }
+}
+
+/** The waits of a run in the order in which they began. A `Set` costs twice as much as all the rest of a wait. */
+class WaitList {
+  #first: LinkedWait | undefined;
+  #last: LinkedWait | undefined;
+
+  add(wait: LinkedWait): void {
+    wait.list = this;
+    wait.before = this.#last;
+    if (this.#last === undefined) this.#first = wait;
+    else this.#last.after = wait;
+    this.#last = wait;
+  }
+
+  /** False: it is not here. */
+  delete(wait: StageWait): boolean {
+    if (!(wait instanceof LinkedWait) || wait.list !== this) return false;
+    const { before, after } = wait;
+    if (before === undefined) this.#first = after;
+    else before.after = after;
+    if (after === undefined) this.#last = before;
+    else after.before = before;
+    wait.list = undefined;
+    wait.before = undefined;
+    wait.after = undefined;
+    return true;
+  }
+
+  clear(): void {
+    for (const wait of this) this.delete(wait);
+  }
+
+  *[Symbol.iterator](): Generator<LinkedWait, void, undefined> {
+    for (let wait = this.#first; wait !== undefined; ) {
+      const { after } = wait;
+      yield wait;
+      wait = after;
+    }
+  }
+}
+
 /** What the stage of a wait has begun to wait for last: inside its start that is what hangs. */
-function innermost(wait: StageWait, waits: ReadonlySet<StageWait>): StageWait {
+function innermost(wait: StageWait, waits: Iterable<StageWait>): StageWait {
   let last = wait;
   for (const other of waits) if (other.element === wait.element && (wait.isCall || !other.isCall)) last = other;
   return last;
@@ -147,7 +219,9 @@ export class PipelineRun implements Running {
   /** What comes now is not this run's any more. */
   #isOver = false;
   #settle: () => void = () => {};
-  readonly #waits: Set<StageWait> = new Set();
+  readonly #waits: WaitList = new WaitList();
+  /** Times that may be read before the next look. */
+  #exactTimes = EXACT_TIMES;
   #waitTimer: { readonly handle: unknown; readonly due: number } | undefined;
   /** The wait that lasted too long: the run no longer waits for its stage. */
   #stalled: StageWait | undefined;
@@ -291,15 +365,29 @@ export class PipelineRun implements Running {
     const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
     const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
     if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
-    const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element), isCall };
+    const wait = new LinkedWait(element, doing, limit, this.#now(), isCall);
     this.#waits.add(wait);
-    this.#watchWait(wait.since + limit);
+    // An unread time is looked at earlier than that.
+    if (!Number.isNaN(wait.since)) this.#watchWait(wait.since + limit);
     return wait;
+  }
+
+  /**
+   * The time of a wait that begins or ends. Reading it takes as long as the rest of the wait, so of a stage that is
+   * busy only the first times are read; of the others the bound is late, by an eighth of `acquireTimeout` at most.
+   */
+  #now(): number {
+    if (this.#exactTimes === 0) return UNREAD;
+    const now = this.clock.now();
+    const { acquireTimeout } = this.#options;
+    if (acquireTimeout !== Number.POSITIVE_INFINITY && --this.#exactTimes === 0)
+      this.#watchWait(now + acquireTimeout / LOOKS);
+    return now;
   }
 
   endWait(wait: StageWait | undefined): void {
     if (wait === undefined || !this.#waits.delete(wait) || wait.isCall) return;
-    wait.element.ownSince = this.clock.now();
+    wait.element.ownSince = this.#now();
   }
 
   boundCall<T>(work: Promise<T>, callee: Element, caller: OutputPad | undefined, doing: string, times = 1): Promise<T> {
@@ -313,7 +401,7 @@ export class PipelineRun implements Running {
       this.endWait(wait);
       if (traffic === undefined) return;
       traffic.calls--;
-      caller!.element.ownSince = this.clock.now();
+      caller!.element.ownSince = this.#now();
     };
     work.then(end, end);
     return work;
@@ -349,6 +437,9 @@ export class PipelineRun implements Running {
 
   #lookAtWaits(): void {
     const now = this.clock.now();
+    this.#exactTimes = EXACT_TIMES;
+    for (const wait of this.#waits) if (Number.isNaN(wait.since)) wait.since = now;
+    for (const element of this.#elements) if (Number.isNaN(element.ownSince)) element.ownSince = now;
     let next = Number.POSITIVE_INFINITY;
     for (const wait of this.#waits) {
       const given = givenBy(wait.element);
@@ -600,7 +691,8 @@ export class PipelineRun implements Running {
   /** A pool starves because a stage does not give back; where one is at work for long, the error names it, too. */
   #busyStage(error: MillpondError): MillpondError {
     const now = this.clock.now();
-    const [first] = [...this.#waits].sort((a, b) => a.since - b.since);
+    // What began at an unread time began late.
+    const [first] = [...this.#waits].filter(({ since }) => !Number.isNaN(since)).sort((a, b) => a.since - b.since);
     if (first === undefined || now - first.since < first.limit / 2) return error;
     const { name } = first.element;
     const long = seconds(now - first.since);

@@ -93,14 +93,17 @@ function textError(text: string, word: Word, message: string, cause?: unknown): 
   );
 }
 
+/** Characters of a text that an error shows: a line of a terminal, less its indent. */
+const EXCERPT_WIDTH = 76;
+
 /** The line with the word and a line that points at it; long texts are cut around it. */
-function excerptOf(text: string, { at, length }: Word, width = 76): string {
+function excerptOf(text: string, { at, length }: Word): string {
   const flat = text.replaceAll(/[\n\t\r]/g, " ");
-  const from = at + length <= width ? 0 : Math.max(0, at - Math.floor(width / 3));
-  const shown = flat.slice(from, from + width);
+  const from = at + length <= EXCERPT_WIDTH ? 0 : Math.max(0, at - Math.floor(EXCERPT_WIDTH / 3));
+  const shown = flat.slice(from, from + EXCERPT_WIDTH);
   const lead = from > 0 ? "..." : "";
-  const tail = from + width < flat.length ? "..." : "";
-  const marks = "^".repeat(Math.max(1, Math.min(length, width - (at - from))));
+  const tail = from + EXCERPT_WIDTH < flat.length ? "..." : "";
+  const marks = "^".repeat(Math.max(1, Math.min(length, EXCERPT_WIDTH - (at - from))));
   return `  ${lead}${shown}${tail}\n  ${" ".repeat(lead.length + at - from)}${marks}`;
 }
 

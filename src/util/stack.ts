@@ -28,7 +28,7 @@ export function rootsOf(self: string | undefined): readonly string[] {
   return drive === undefined ? [root, path] : [root, drive, drive.replaceAll("/", "\\")];
 }
 
-const ROOTS = rootsOf(import.meta.url as string | undefined);
+const ROOTS = /* @__PURE__ */ rootsOf(import.meta.url as string | undefined);
 
 /** Whether a file, by URL or path, is one of the library's own. */
 export function isOwnFile(file: string): boolean {

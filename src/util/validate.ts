@@ -165,6 +165,11 @@ export function milliseconds(name: string, value: unknown, min = 0): number {
   return value;
 }
 
+/** Checks a bound: a whole number, or `Infinity` for none. Throws as {@link wholeNumber}. */
+export function bound(name: string, value: unknown): number {
+  return value === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : wholeNumber(name, value);
+}
+
 /**
  * Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant.
  */
@@ -181,6 +186,12 @@ export function yesOrNo(name: string, value: unknown): boolean {
 /** Checks an argument that is a string and has no default. Throws `ERR_INVALID_ARG_TYPE`. */
 export function word(name: string, value: unknown): string {
   if (typeof value !== "string") throw wrongType(name, "a string", value);
+  return value;
+}
+
+/** Checks a name: a string that is not empty. Throws `ERR_INVALID_ARG_TYPE`. */
+export function nonEmpty(name: string, value: unknown, expected = "a non-empty string"): string {
+  if (typeof value !== "string" || value === "") throw wrongType(name, expected, value);
   return value;
 }
 

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type Browser, type ConsoleMessage, type Page, chromium as playwright } from "playwright-core";
 import { onTestFinished } from "vitest";
+import { readPage } from "../../src/adapters/inspect/page-file.ts";
 import type { InspectorUpdate } from "../../src/observe/snapshot.ts";
 import { chromium } from "./chromium.ts";
 
@@ -85,8 +86,9 @@ export class FakeServer {
       if (this.#last !== undefined) response.write(`${JSON.stringify(this.#last)}\n`);
       return;
     }
-    const file = pathname === "/" ? "inspector.html" : pathname.slice(1);
-    if (pathname === "/trace") response.end('{"traceEvents":[]}');
+    const file = pathname.slice(1);
+    if (pathname === "/") response.setHeader("content-type", TYPES.html!).end(readPage().html);
+    else if (pathname === "/trace") response.end('{"traceEvents":[]}');
     else if (pathname === "/blank.html") response.setHeader("content-type", TYPES.html!).end(this.blank);
     else if (!/^[\w.-]+$/.test(file) || !existsSync(join(DIST, file))) response.writeHead(404).end();
     else

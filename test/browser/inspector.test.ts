@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readPage } from "../../src/adapters/inspect/page-file.ts";
 import { REPEATED, times } from "../helpers/effort.ts";
 import { crowd, FakeProgram } from "../helpers/fake-program.ts";
 import { chromium } from "./chromium.ts";
@@ -78,7 +79,7 @@ describe.skipIf(chromium === undefined)("the inspector's page", () => {
 
   it("is one file: it asks for nothing else, and its policy would refuse it", async () => {
     const { page, server } = await openBusy();
-    const html = readFileSync(new URL("../../dist/inspector.html", import.meta.url), "utf8");
+    const { html } = readPage();
     expect(html).toContain("default-src 'none'");
     expect(html).not.toMatch(/unsafe-(?:inline|eval)|<[^>]+\son\w+=|<link[^>]+stylesheet|\ssrc=/);
     expect(html).toContain("Copyright (c) 2022 Leon Sorokin");

@@ -59,7 +59,7 @@ describe("a realm's inspector", () => {
     registration.begin();
     inspector.snapshot();
     expect(observer).toBeUndefined();
-    expect(inspector.recording()).toBeUndefined();
+    expect(inspector.recordingSteps()).toBeUndefined();
     const [first, second] = [inspector.look(), inspector.look()];
     expect(observer).not.toBeNull();
     registration.observer!.onAcquire(registration, 1, 1, undefined, undefined);

@@ -401,3 +401,82 @@ describe("a stage that never answers", () => {
     },
   );
 });
+
+describe("a stage that waits often", () => {
+  /** Waits at each buffer, in a hook or in a call of its own, until the last one, at which it hangs. */
+  class Busy extends Sink {
+    readonly #hangsAt: number;
+    readonly #onBuffer: (count: number) => void;
+    count = 0;
+    constructor(hangsAt: number, onBuffer: (count: number) => void = () => {}) {
+      super("busy");
+      this.#hangsAt = hangsAt;
+      this.#onBuffer = onBuffer;
+    }
+    override render(): Promise<void> {
+      this.#onBuffer(++this.count);
+      return this.count === this.#hangsAt ? never() : Promise.resolve();
+    }
+  }
+  class BusyChain extends Busy {
+    override async chain(buffer: MediaBuffer): Promise<void> {
+      buffer.release();
+      await this.render();
+    }
+  }
+
+  test.each([Busy, BusyChain])(
+    "and hangs is found an eighth of the limit later at most, and not before it: %o",
+    async (Kind) => {
+      const clock = new FakeClock();
+      const sink = new Kind(5000, (count) => {
+        if (count % 500 === 0) clock.advance(700);
+      });
+      let ended: unknown;
+      const run = new Pipeline({ clock, acquireTimeout: 800 }).link(new Numbers("src", 9000), sink).run();
+      run.catch((error) => {
+        ended = error;
+      });
+      while (sink.count < 5000 && ended === undefined) await nextTurn();
+      await passTime(clock, 799);
+      expect({ count: sink.count, ended }).toEqual({ count: 5000, ended: undefined });
+      await passTime(clock, 101);
+      await expect(run).rejects.toMatchObject({ code: "ERR_STARVED", details: { stage: "busy", limit: 800 } });
+    },
+  );
+
+  test("reads the clock for the first of its waits only", async () => {
+    const clock = new FakeClock();
+    let readings = 0;
+    const now = clock.now.bind(clock);
+    clock.now = () => {
+      readings++;
+      return now();
+    };
+    const sink = new Busy(Number.POSITIVE_INFINITY);
+    await new Pipeline({ clock, acquireTimeout: 800 }).link(new Numbers("src", 5000), sink).run();
+    expect(sink.count).toBe(5000);
+    expect(readings).toBeLessThan(200);
+  });
+
+  test.each([1, 2, 3])("may end each of its waits twice, and what is none: wait %i stays", async (stays) => {
+    class Several extends NullSink {
+      override render(): void {
+        const waits = [1, 2, 3].map((i) => this.running.beginWait(this, `waiting ${i}`)!);
+        const ended = waits.filter((_, i) => i + 1 !== stays);
+        for (const wait of [...ended, ...ended, { ...waits[stays - 1]! }, undefined]) this.running.endWait(wait);
+      }
+    }
+    const clock = new FakeClock();
+    const endless = (async function* () {
+      yield new Uint8Array(64);
+      await never();
+    })();
+    const stages = [new AppSource(endless, { format }), new Several({ name: "stuck" })] as const;
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(...stages).run();
+    run.catch(() => {});
+    await passTime(clock, 500);
+    const error = { code: "ERR_STARVED", details: { stage: "stuck", doing: `waiting ${stays}` } };
+    await expect(run).rejects.toMatchObject(error);
+  });
+});

@@ -1,5 +1,6 @@
+import { transformSync } from "rolldown/utils";
 import { describe, expect, test } from "vitest";
-import { bundledBytes, checkBundle } from "../../scripts/check-bundle.ts";
+import { bundledBytes, bundledParts, checkBundle } from "../../scripts/check-bundle.ts";
 import { checkTypes } from "../../scripts/check-types.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";
 import { makeTree } from "./fixture.ts";
@@ -43,13 +44,59 @@ describe("the check of sizes", () => {
       expect.stringMatching(/^package\.json: \{ large \} from "fixture", brotli: \d\.\d kB, at most 0\.1$/),
     ]);
     expect(measured.join()).not.toContain("inspector.html");
-    const tree = { ...TREE, "dist/inspector.html": noise(4000) };
+    const tree = {
+      ...TREE,
+      "dist/inspector.html": "<script>%CODE%a();</script>",
+      "dist/_inspector.js": `const a = "${noise(4000)}";\nexport{a as showServer};\n`,
+    };
     const page = await checkBundle(makeTree(tree), [], 1000);
     expect(page.findings.map(({ message }) => message)).toEqual([
-      expect.stringMatching(/^dist\/inspector\.html, brotli: \d\.\d kB, at most 1\.0$/),
+      expect.stringMatching(/^dist\/inspector\.html with its script, brotli: \d\.\d kB, at most 1\.0$/),
     ]);
     expect(measured).toContainEqual(expect.stringMatching(/^an import of the package: 3 of \d+ files$/));
     expect(measured.some((line) => /^the package, unpacked: 4\.\d of \d+\.0 kB$/.test(line))).toBe(true);
+  });
+});
+
+describe("the question where a bundle's bytes come from", () => {
+  const SOURCES = {
+    "src/index.ts": `import { type Used, large } from "./large.ts";
+export const used = (): Used => \`${noise(50)}\${large()}\`;
+export const unused = "${noise(900)}";
+`,
+    "src/large.ts": `export type Used = string;
+export function large(): Used {
+  return "${noise(3000)}";
+}
+export class Wide {
+  method(): Used {
+    return "${noise(700)}";
+  }
+}
+`,
+  };
+
+  test("names each source file, what is kept of it and who imports it; the shares are the bundle", async () => {
+    const built: Record<string, string> = { "package.json": TREE["package.json"], ...SOURCES };
+    for (const [path, text] of Object.entries(SOURCES)) {
+      const file = path.replace("src", "dist").replace(".ts", ".js");
+      const { code, map } = transformSync(`../${path}`, text, { sourcemap: true });
+      built[file] = code.replace("./large.ts", "./large.js");
+      built[`${file}.map`] = JSON.stringify(map);
+    }
+    const root = makeTree(built);
+    const index = `${root}/dist/index.js`;
+    const parts = await bundledParts(root, index, "used");
+    expect(parts.map(({ file }) => file)).toEqual(["src/large.ts", "src/index.ts"]);
+    const [large, used] = parts;
+    expect(large!.minified).toBeGreaterThan(3000);
+    expect(large!.minified).toBeLessThan(3100);
+    expect(large!.importers).toEqual([{ file: "src/index.ts", names: ["large"] }]);
+    expect(large!.declarations.map(({ name }) => name)).toEqual(["large"]);
+    expect(used!.declarations.map(({ name }) => name)).toEqual(["used"]);
+    expect(Math.round(large!.brotli + used!.brotli)).toBe(await bundledBytes(index, "used"));
+    const [wide] = await bundledParts(root, `${root}/dist/large.js`, "Wide");
+    expect(wide!.declarations.map(({ name }) => name)).toContain("Wide.method");
   });
 });
 

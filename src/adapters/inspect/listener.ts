@@ -4,6 +4,7 @@
  */
 import type { Server as HttpServer, RequestListener } from "node:http";
 import { createServer, type ListenOptions, type Server, type Socket } from "node:net";
+import { clearTimeout, setTimeout } from "node:timers";
 import type { Gate } from "./requests.ts";
 
 /** Connections at a time; more are closed at once. */

@@ -4,6 +4,7 @@
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { serveInspector, sweepLater } from "./server.ts";
 

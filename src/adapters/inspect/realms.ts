@@ -9,10 +9,16 @@
  * Nothing here keeps a thread alive, and a worker that nobody asks does nothing. Complexity: an update is O(pools +
  * slots + events since the one before) in each realm.
  */
+import { Buffer } from "node:buffer";
+import process from "node:process";
+import { clearTimeout, setTimeout } from "node:timers";
 import { type BroadcastChannel, threadId } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
-import { MAX_EVENTS, type ProcessSnapshot, type RealmEvent, type RealmSnapshot } from "../../observe/snapshot.ts";
+import { MAX_EVENTS, type ProcessSnapshot, type RealmSnapshot } from "../../observe/snapshot.ts";
+import type { Clock } from "../../util/clock.ts";
+import { RecordingReader } from "./recording-parts.ts";
+import { Share } from "./share.ts";
 import {
   type Answer,
   channelOf,
@@ -20,10 +26,13 @@ import {
   HELLO,
   type Hello,
   hearChildren,
+  LOOK_RESTS,
   openChannel,
   post,
   type Question,
   type RecordingAnswer,
+  TRACE_RESTS,
+  threadClock,
   WHO,
 } from "./threads.ts";
 
@@ -31,10 +40,8 @@ import {
 const ANSWER_MS = 50;
 /** The same for a thread that is asked for the first time, and compiles the answer on the way. */
 const FIRST_ANSWER_MS = 250;
-/** How long a trace waits for the recordings of workers, which may be large. */
-const RECORDING_MS = 1000;
-/** Updates for several viewers within this time are one. */
-const SAME_MS = 20;
+/** How long a trace waits for the next part of a worker's recording, on which the worker rests between its slices. */
+const RECORDING_MS = 3000;
 /** Events that are kept for viewers with slow updates. */
 const MAX_KEPT = 16_384;
 /** Characters of a process's title. */
@@ -46,50 +53,89 @@ const UNKNOWN = { pools: [], gc: { count: 0, major: 0, ms: 0 }, heap: null, reco
 interface Remote {
   readonly thread: number;
   readonly channel: BroadcastChannel;
-  snapshot: RealmSnapshot | undefined;
+  /** The text of a RealmSnapshot. */
+  snapshot: string | undefined;
   /** When it was asked, if it has not answered yet; by performance.now(). */
   askedAt: number | undefined;
+  /** What it said took it long: it is not asked before. */
+  restsUntil: number;
   /** Where its next events begin. */
   next: number;
-  onRecording: ((recording: Recording | undefined) => void) | undefined;
+  /** Who waits for parts of recordings, by the trace's number. */
+  readonly traces: Map<number, (answer: RecordingAnswer | undefined) => void>;
 }
 
-/** What one viewer gets. */
-export interface HubUpdate {
-  /** The process now. */
-  readonly snapshot: ProcessSnapshot;
-  /** The newest events from the viewer's place on. */
-  readonly events: readonly RealmEvent[];
-  /** Those that were left out. */
-  readonly dropped: number;
-  /** The viewer's next place. */
+/** The realms at one moment: what is sent of it is made once for all who get the same. */
+export class View {
+  readonly #snapshot: string;
+  readonly #events: readonly string[];
+  /** The next events begin here. */
   readonly next: number;
+  readonly #updates: Map<string, Buffer> = new Map();
+
+  constructor(snapshot: string, events: readonly string[], next: number) {
+    this.#snapshot = snapshot;
+    this.#events = events;
+    this.next = next;
+  }
+
+  /** The text of a ProcessSnapshot. */
+  get snapshot(): Buffer {
+    return this.#made("snapshot", () => this.#snapshot);
+  }
+
+  /** The text of an InspectorUpdate with the newest events from that place on; undefined: with none. */
+  update(from: number | undefined, isEventSource: boolean): Buffer {
+    return this.#made(`${from} ${isEventSource}`, () => {
+      const wanted = from === undefined ? 0 : Math.max(0, this.next - from);
+      const kept = Math.min(wanted, MAX_EVENTS, this.#events.length);
+      const events = kept === 0 ? "" : this.#events.slice(-kept).join(",");
+      const text = `{"snapshot":${this.#snapshot},"events":[${events}],"dropped":${wanted - kept}}`;
+      return isEventSource ? `data: ${text}\n\n` : `${text}\n`;
+    });
+  }
+
+  #made(key: string, make: () => string): Buffer {
+    const known = this.#updates.get(key);
+    if (known !== undefined) return known;
+    const made = Buffer.from(make());
+    this.#updates.set(key, made);
+    return made;
+  }
 }
 
 /** The main thread's view of all realms. There is one a process. */
 export class RealmHub {
   readonly #own: RealmInspector;
+  readonly #clock: Clock;
   readonly #hello: BroadcastChannel;
   readonly #remotes: Map<number, Remote> = new Map();
   readonly #forgetChildren: () => void;
-  /** The newest events of all realms. */
-  #events: RealmEvent[] = [];
+  /** What looking takes of this thread, however many look; and traces, however many are made. */
+  readonly #looking: Share;
+  readonly #tracing: Share;
+  /** The newest events of all realms, as texts. */
+  #events: string[] = [];
   /** Events until now, those that were lost included. */
   #sequence = 0;
   #ownNext = 0;
-  #cost = 0;
   #stopOwn: (() => void) | undefined;
   #lookers = 0;
-  #polling: Promise<void> | undefined;
-  #polledAt = Number.NEGATIVE_INFINITY;
+  /** What will be there next, for all who ask until it is made. */
+  #coming: Promise<View> | undefined;
+  #traces = 0;
+  #isClosed = false;
   /** What waits for threads looks again. */
   readonly #checks: Set<() => void> = new Set();
   /** The first wait, for threads that started before. */
   readonly #greeting: Promise<unknown>;
 
   /** Listens for workers. */
-  constructor(own: RealmInspector) {
+  constructor(own: RealmInspector, clock: Clock = threadClock) {
     this.#own = own;
+    this.#clock = clock;
+    this.#looking = new Share(LOOK_RESTS, clock);
+    this.#tracing = new Share(TRACE_RESTS, clock);
     this.#hello = openChannel(HELLO, (hello: Hello) => this.#onHello(hello));
     this.#forgetChildren = hearChildren((hello) => this.#onHello(hello));
     // Those that started before answer in a later turn.
@@ -104,11 +150,6 @@ export class RealmHub {
   /** The place of the oldest event that is kept: where a new viewer begins. */
   get oldest(): number {
     return this.#sequence - this.#events.length;
-  }
-
-  /** Milliseconds that the main thread's own snapshot took last. */
-  get cost(): number {
-    return this.#cost;
   }
 
   /** Whether events are recorded now. */
@@ -132,46 +173,90 @@ export class RealmHub {
     };
   }
 
-  /** All realms now, and the events from the viewer's place on. */
-  async update(from: number): Promise<HubUpdate> {
-    await this.#poll();
-    const wanted = Math.max(0, this.#sequence - from);
-    const kept = Math.min(wanted, MAX_EVENTS, this.#events.length);
-    const events = kept === 0 ? [] : this.#events.slice(-kept);
-    return { snapshot: this.#processSnapshot(), events, dropped: wanted - kept, next: this.#sequence };
+  /**
+   * All realms: made when looking may take time again, once for all who wait for it. `use` is a part of what looking
+   * takes: it sends, in the turn in which the view is made or in a later one.
+   */
+  async view<T>(use: (view: View) => T): Promise<T> {
+    this.#coming ??= this.#makeView();
+    const view = await this.#coming;
+    const began = this.#clock.now();
+    try {
+      return use(view);
+    } finally {
+      this.#looking.charge(this.#clock.now() - began);
+    }
   }
 
-  /** What all realms recorded; a blocked worker's is missing. */
-  async recordings(): Promise<Recording[]> {
-    const own = this.#own.recording();
-    const found = new Map<number, Recording>(own === undefined ? [] : [[threadId, own]]);
-    const asked = [...this.#remotes.values()].filter(({ askedAt, snapshot }) => askedAt === undefined && snapshot);
-    const answers = asked.map(
-      (remote) =>
-        new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, RECORDING_MS);
-          timer.unref();
-          remote.onRecording = (recording) => {
-            clearTimeout(timer);
-            if (recording !== undefined) found.set(remote.thread, recording);
-            resolve();
-          };
-          remote.channel.postMessage({ type: "recording" } satisfies Question);
-        }),
-    );
-    await Promise.all(answers);
-    for (const remote of asked) remote.onRecording = undefined;
-    return [...found].sort(([a], [b]) => a - b).map(([, recording]) => recording);
+  /**
+   * What all realms recorded until now; a blocked worker's is missing. In slices, so that it takes a second or more; it
+   * ends early with what there is when nobody wants it any more.
+   */
+  async recordings(isWanted: () => boolean = () => true): Promise<Recording[]> {
+    const steps = this.#own.recordingSteps();
+    const now = performance.now();
+    // One that is silent for so long is blocked; another one may be about to answer something else.
+    const asked = [...this.#remotes.values()].filter(({ askedAt = now, snapshot }) => {
+      return snapshot !== undefined && now - askedAt < RECORDING_MS;
+    });
+    const isGoing = (): boolean => !this.#isClosed && isWanted();
+    const own = steps === undefined ? Promise.resolve(undefined) : this.#tracing.finish(steps, isGoing);
+    const found = await Promise.all([
+      own.then((recording) => ({ thread: threadId, recording })),
+      ...asked.map(async (remote) => ({
+        thread: remote.thread,
+        recording: await this.#recordingOf(remote, isGoing),
+      })),
+    ]);
+    return found
+      .sort((a, b) => a.thread - b.thread)
+      .map(({ recording }) => recording)
+      .filter((recording) => recording !== undefined);
+  }
+
+  /** Slices of a trace stand in one line with those of all others. */
+  get tracing(): Share {
+    return this.#tracing;
+  }
+
+  /** A worker's recording, part by part: the next one is asked for when this thread has read the one before. */
+  async #recordingOf(remote: Remote, isWanted: () => boolean): Promise<Recording | undefined> {
+    const trace = ++this.#traces;
+    const reader = new RecordingReader();
+    try {
+      while (isWanted()) {
+        const answer = await this.#nextParts(remote, trace);
+        if (answer === undefined) return undefined;
+        for (const part of answer.parts) await this.#tracing.run(() => reader.add(part));
+        if (answer.isLast) return reader.recording;
+      }
+      return undefined;
+    } finally {
+      remote.traces.delete(trace);
+      if (!this.#isClosed) remote.channel.postMessage({ type: "traceOver", trace } satisfies Question);
+    }
+  }
+
+  #nextParts(remote: Remote, trace: number): Promise<RecordingAnswer | undefined> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(undefined), RECORDING_MS);
+      timer.unref();
+      remote.traces.set(trace, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      remote.channel.postMessage({ type: "recording", trace } satisfies Question);
+    });
   }
 
   /** Ends it. Workers stay as they are. */
   close(): void {
     if (this.#lookers > 0) this.#stopLooking();
     this.#lookers = 0;
+    this.#isClosed = true;
     this.#hello.close();
     this.#forgetChildren();
-    for (const { channel } of this.#remotes.values()) channel.close();
-    this.#remotes.clear();
+    for (const thread of [...this.#remotes.keys()]) this.#forgetOne(thread);
     this.#check();
   }
 
@@ -193,8 +278,9 @@ export class RealmHub {
         channel,
         snapshot: undefined,
         askedAt: undefined,
+        restsUntil: 0,
         next: 0,
-        onRecording: undefined,
+        traces: new Map(),
       };
       this.#remotes.set(thread, remote);
     }
@@ -204,51 +290,67 @@ export class RealmHub {
   /** A thread has ended, and those that it made with it. */
   #forget(thread: number): void {
     children.delete(thread);
-    this.#remotes.get(thread)?.channel.close();
-    this.#remotes.delete(thread);
+    this.#forgetOne(thread);
     for (const [child, parent] of [...children]) if (parent === thread) this.#forget(child);
     this.#check();
   }
 
+  #forgetOne(thread: number): void {
+    const remote = this.#remotes.get(thread);
+    if (remote === undefined) return;
+    this.#remotes.delete(thread);
+    for (const tell of remote.traces.values()) tell(undefined);
+    remote.channel.close();
+  }
+
   #hear(remote: Remote, answer: Answer | RecordingAnswer): void {
-    if ("recording" in answer) {
-      remote.onRecording?.(answer.recording);
+    if ("trace" in answer) {
+      remote.traces.get(answer.trace)?.(answer);
       return;
     }
     remote.askedAt = undefined;
+    remote.restsUntil = performance.now() + answer.pause;
     remote.snapshot = answer.snapshot;
     remote.next = answer.next;
     if (this.isRecording) this.#keep(answer.events, answer.dropped);
     this.#check();
   }
 
-  #keep(events: readonly RealmEvent[], dropped: number): void {
+  #keep(events: readonly string[], dropped: number): void {
     this.#sequence += events.length + dropped;
     for (const event of events) this.#events.push(event);
     // Cut rarely: each cut copies what stays.
     if (this.#events.length > 2 * MAX_KEPT) this.#events = this.#events.slice(-MAX_KEPT);
   }
 
-  #poll(): Promise<void> {
-    this.#polling ??= this.#ask().finally(() => {
-      this.#polling = undefined;
+  async #makeView(): Promise<View> {
+    try {
+      await this.#greeting;
+      // Workers are asked when looking may go on, and not as often as it is asked for.
+      await this.#looking.run(() => {});
+      await this.#askWorkers();
+    } finally {
+      // Who asks from now on gets what comes then.
+      this.#coming = undefined;
+    }
+    return await this.#looking.run(() => {
+      if (this.isRecording) {
+        const { events, dropped, next } = this.#own.eventsFrom(this.#ownNext);
+        this.#ownNext = next;
+        this.#keep(
+          events.map((event) => JSON.stringify(event)),
+          dropped,
+        );
+      }
+      return new View(this.#processSnapshot(), this.#events.slice(-MAX_EVENTS), this.#sequence);
     });
-    return this.#polling;
   }
 
-  async #ask(): Promise<void> {
-    await this.#greeting;
+  async #askWorkers(): Promise<void> {
     const now = performance.now();
-    if (now - this.#polledAt < SAME_MS) return;
-    this.#polledAt = now;
-    if (this.isRecording) {
-      const { events, dropped, next } = this.#own.eventsFrom(this.#ownNext);
-      this.#ownNext = next;
-      this.#keep(events, dropped);
-    }
     let patience = 0;
     for (const remote of this.#remotes.values()) {
-      if (remote.askedAt !== undefined) continue;
+      if (remote.askedAt !== undefined || now < remote.restsUntil) continue;
       remote.askedAt = now;
       patience = Math.max(patience, remote.snapshot === undefined ? FIRST_ANSWER_MS : ANSWER_MS);
       remote.channel.postMessage({ type: "poll", record: this.isRecording, from: remote.next } satisfies Question);
@@ -279,18 +381,18 @@ export class RealmHub {
     for (const check of [...this.#checks]) check();
   }
 
-  #processSnapshot(): ProcessSnapshot {
-    const began = performance.now();
-    const realms: RealmSnapshot[] = [this.#own.snapshot()];
+  /** The text of a ProcessSnapshot: what workers said is a part of it as it came. */
+  #processSnapshot(): string {
+    const own = this.#own.snapshot();
     const now = performance.now();
-    this.#cost = now - began;
+    const realms = [JSON.stringify(own)];
     for (const { thread, snapshot, askedAt } of [...this.#remotes.values()].sort((a, b) => a.thread - b.thread)) {
-      const known = snapshot ?? { ...realms[0]!, ...UNKNOWN, thread };
-      if (askedAt !== undefined) realms.push({ ...known, silent: now - askedAt });
-      else if (snapshot !== undefined) realms.push(snapshot);
+      if (snapshot === undefined && askedAt === undefined) continue;
+      const known = snapshot ?? JSON.stringify({ ...own, ...UNKNOWN, thread } satisfies RealmSnapshot);
+      realms.push(askedAt === undefined ? known : `${known.slice(0, -1)},"silent":${now - askedAt}}`);
     }
     const { user, system } = process.cpuUsage();
-    return {
+    const about: Omit<ProcessSnapshot, "realms"> = {
       version: 1,
       time: performance.timeOrigin + now,
       pid: process.pid,
@@ -298,8 +400,8 @@ export class RealmHub {
       uptime: process.uptime(),
       rss: process.memoryUsage.rss(),
       cpu: { user: user / 1e6, system: system / 1e6 },
-      realms,
     };
+    return `${JSON.stringify(about).slice(0, -1)},"realms":[${realms.join(",")}]}`;
   }
 }
 

@@ -13,9 +13,10 @@
  * rebound to 127.0.0.1, gets nothing. Who reads too slowly misses updates; who reads nothing is cut off.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import type { InspectorUpdate } from "../../observe/snapshot.ts";
+import process from "node:process";
+import { clearTimeout, setTimeout } from "node:timers";
 import { ownTitle, type RealmHub } from "./realms.ts";
-import { traceFile } from "./trace-file.ts";
+import { traceFileSteps } from "./trace-file.ts";
 
 /** Whom a server answers. */
 export interface Gate {
@@ -43,8 +44,6 @@ const MAX_INTERVAL = 60_000;
 const DEFAULT_INTERVAL = 1000;
 const MAX_SECONDS = 60;
 const DEFAULT_SECONDS = 5;
-/** An update that takes long is followed by a pause of so many times that: looking takes a twentieth of the thread. */
-const RESTS = 20;
 /** Bytes of a request's target. */
 const MAX_TARGET = 1024;
 
@@ -121,9 +120,10 @@ export function answerRequests(
   let traces = 0;
   return answerWith(gate, readPage, async (request, response, path, query) => {
     if (path === "/snapshot") {
-      const { snapshot } = await hub.update(0);
-      cutOff(response, limits.stalled);
-      send(response, "application/json; charset=utf-8", JSON.stringify(snapshot));
+      await hub.view(({ snapshot }) => {
+        cutOff(response, limits.stalled);
+        send(response, "application/json; charset=utf-8", snapshot);
+      });
     } else if (path === "/stream") {
       const interval = numberOf(query, "interval", MIN_INTERVAL, MAX_INTERVAL) ?? DEFAULT_INTERVAL;
       const hasEvents = (numberOf(query, "events", 0, 1) ?? 1) === 1;
@@ -141,8 +141,7 @@ export function answerRequests(
       response.on("close", () => traces--);
       const end = hub.isRecording ? undefined : await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
       try {
-        cutOff(response, limits.stalled);
-        if (!response.destroyed) await sendTrace(hub, end === undefined ? seconds : undefined, response);
+        await sendTrace(hub, end === undefined ? seconds : undefined, response, limits.stalled);
       } finally {
         end?.();
       }
@@ -241,8 +240,6 @@ class Stream {
   readonly #onEnd: () => void;
   #next: number;
   #stalledSince: number | undefined;
-  /** Milliseconds of this thread that the last update took. */
-  #cost = 0;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
@@ -274,8 +271,7 @@ class Stream {
       // A realm that cannot be read now may be read later; a viewer that is gone has ended the stream.
     }
     if (this.#isOver) return;
-    const pause = Math.max(this.#options.interval, RESTS * this.#cost);
-    this.#timer = setTimeout(() => void this.#tick(), pause);
+    this.#timer = setTimeout(() => void this.#tick(), this.#options.interval);
     this.#timer.unref();
   }
 
@@ -289,14 +285,11 @@ class Stream {
       return;
     }
     this.#stalledSince = undefined;
-    const { snapshot, events, dropped, next } = await this.#hub.update(this.#next);
-    if (this.#isOver) return;
-    this.#next = next;
-    const update: InspectorUpdate = { snapshot, events: hasEvents ? events : [], dropped: hasEvents ? dropped : 0 };
-    const began = performance.now();
-    const text = JSON.stringify(update);
-    response.write(isEventSource ? `data: ${text}\n\n` : `${text}\n`);
-    this.#cost = this.#hub.cost + performance.now() - began;
+    await this.#hub.view((view) => {
+      if (this.#isOver) return;
+      response.write(view.update(hasEvents ? this.#next : undefined, isEventSource));
+      this.#next = view.next;
+    });
   }
 
   #end(): void {
@@ -315,7 +308,7 @@ async function recordFor(hub: RealmHub, seconds: number, response: ServerRespons
   const end = hub.look();
   try {
     // Once in between, so that workers begin now too.
-    await hub.update(hub.oldest);
+    await hub.view(() => {});
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, 1000 * seconds);
       timer.unref();
@@ -338,8 +331,44 @@ function cutOff(response: ServerResponse, milliseconds: number): void {
   response.on("close", () => clearTimeout(timer));
 }
 
-async function sendTrace(hub: RealmHub, seconds: number | undefined, response: ServerResponse): Promise<void> {
-  const file = traceFile(await hub.recordings(), { title: ownTitle(), pid: process.pid }, seconds);
-  response.setHeader("Content-Disposition", `attachment; filename="millpond-${process.pid}.json"`);
-  send(response, "application/json; charset=utf-8", file);
+/** Made and sent piece by piece, at the speed of a viewer that reads some of it every so many milliseconds. */
+async function sendTrace(
+  hub: RealmHub,
+  seconds: number | undefined,
+  response: ServerResponse,
+  stalled: number,
+): Promise<void> {
+  const isWanted = (): boolean => !response.destroyed;
+  const recordings = await hub.recordings(isWanted);
+  const steps = traceFileSteps(recordings, { title: ownTitle(), pid: process.pid }, seconds);
+  while (isWanted()) {
+    const { done, value } = await hub.tracing.slice(steps);
+    if (!isWanted()) return;
+    if (!response.headersSent) {
+      response.setHeader("Content-Disposition", `attachment; filename="millpond-${process.pid}.json"`);
+      response.setHeader("Content-Type", "application/json; charset=utf-8");
+    }
+    if (done) {
+      cutOff(response, stalled);
+      response.end();
+      return;
+    }
+    if (value !== undefined && !response.write(value)) await drained(response, stalled);
+  }
+}
+
+/** What was written has been read, or the viewer is gone, or was cut off because it reads nothing. */
+function drained(response: ServerResponse, stalled: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => response.destroy(), stalled);
+    timer.unref();
+    const finish = (): void => {
+      clearTimeout(timer);
+      response.off("drain", finish);
+      response.off("close", finish);
+      resolve();
+    };
+    response.on("drain", finish);
+    response.on("close", finish);
+  });
 }

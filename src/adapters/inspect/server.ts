@@ -9,7 +9,10 @@
  */
 import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import process from "node:process";
+import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
+import { ownFile } from "../../os/own-file.ts";
 import { disposeAsyncBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, checkOptions, wholeNumber, word } from "../../util/validate.ts";
@@ -101,10 +104,13 @@ async function servePath(path: string): Promise<InspectorServer> {
     await listen(listener, { path: draft }, path);
     closeToOthers(draft);
     renameSync(draft, path);
+    return new InspectorServer(listener, path, undefined, removeAtExit(ownFile(path)));
+  } catch (error) {
+    await listener.close();
+    throw error;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  return new InspectorServer(listener, path, undefined, removeAtExit(path));
 }
 
 /** In this user's folder, under the process's number. */
@@ -120,7 +126,7 @@ async function serveFound(): Promise<InspectorServer> {
   }
   const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
   // Before it is there: a short program ends before it hears that it listens.
-  const remove = removeAtExit(path);
+  const remove = removeAtExit(() => rmSync(path, { force: true }));
   try {
     await listen(listener, { path }, path);
     closeToOthers(path);
@@ -132,10 +138,10 @@ async function serveFound(): Promise<InspectorServer> {
 }
 
 /** The file goes with the process, or when what is returned is called. */
-function removeAtExit(path: string): () => void {
+function removeAtExit(removeFile: () => void): () => void {
   const remove = (): void => {
     process.removeListener("exit", remove);
-    rmSync(path, { force: true });
+    removeFile();
   };
   process.on("exit", remove);
   return remove;

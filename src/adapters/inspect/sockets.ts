@@ -5,9 +5,11 @@
  * A process that was killed leaves its socket behind. Nobody listens there, and the process's number is unknown: both
  * together say that it may be removed, because another container may share the folder and not the numbers.
  */
+import { Buffer } from "node:buffer";
 import { chmodSync, lstatSync, readdirSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import process from "node:process";
 import { privateFolder, userFolder } from "../../os/private-folder.ts";
 import { MillpondError } from "../../util/errors.ts";
 

@@ -2,10 +2,14 @@
  * What threads of one process say to each other, so that the main thread knows its workers: the part that each of them
  * has loaded from its start. It loads nothing of pools; that is done when somebody looks.
  */
+import process from "node:process";
+import { clearTimeout, setTimeout } from "node:timers";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
-import type { RealmEvent, RealmSnapshot } from "../../observe/snapshot.ts";
+import type { Clock } from "../../util/clock.ts";
+import type { Steps } from "../../util/steps.ts";
+import type { Share } from "./share.ts";
 
 /** Workers say here that they started or ended; the main thread listens. */
 export const HELLO = "millpond:inspect:1:hello";
@@ -21,20 +25,45 @@ export type Hello =
 export type Question =
   | { readonly type: "poll"; readonly record: boolean; readonly from: number }
   | { readonly type: "stop" }
-  | { readonly type: "recording" };
+  /** The next parts of a recording, which begins with the first question of that number. */
+  | { readonly type: "recording"; readonly trace: number }
+  | { readonly type: "traceOver"; readonly trace: number };
 
-/** What a worker answers to a poll. */
+/** What a worker answers to a poll: texts of JSON, which the main thread sends on without reading them. */
 export interface Answer {
-  readonly snapshot: RealmSnapshot;
-  readonly events: readonly RealmEvent[];
+  /** A RealmSnapshot. */
+  readonly snapshot: string;
+  /** A RealmEvent each. */
+  readonly events: readonly string[];
   readonly dropped: number;
   readonly next: number;
+  /** Milliseconds that the worker is not to be asked for: what it said took it long. */
+  readonly pause: number;
 }
 
 /** What a worker answers when its recording is asked for. */
 export interface RecordingAnswer {
-  readonly recording: Recording | undefined;
+  readonly trace: number;
+  /** Its next parts, as `recordingParts` makes them; none: it is at work on them. */
+  readonly parts: readonly string[];
+  readonly isLast: boolean;
 }
+
+/** An update takes a twentieth of a thread at most, whoever looks: so many times as long as one takes is the pause. */
+export const LOOK_RESTS = 19;
+/** What a trace is made of takes a fifth, because somebody waits for it. */
+export const TRACE_RESTS = 4;
+/** Characters of the parts that are answered at once. */
+const MAX_PARTS = 65_536;
+/** Recordings that are on their way at a time. */
+const MAX_TRACES = 4;
+
+/** Time of this thread, whatever the program does with the global timers; it keeps nothing alive. */
+export const threadClock: Clock = {
+  now: () => performance.now(),
+  setTimer: (fn, ms) => setTimeout(fn, ms).unref(),
+  clearTimer: (handle) => clearTimeout(handle as NodeJS.Timeout),
+};
 
 /** This realm's own inspector. Loaded when somebody looks. */
 export async function makeInspector(): Promise<RealmInspector> {
@@ -48,22 +77,53 @@ export async function makeInspector(): Promise<RealmInspector> {
   return new Inspector({ thread: threadId, runtime, heap });
 }
 
+/** What a worker has loaded when somebody looks. */
+interface Answers {
+  readonly inspector: RealmInspector;
+  readonly looking: Share;
+  readonly tracing: Share;
+  readonly recordingParts: (steps: Steps<Recording>) => Steps<void, string | undefined>;
+}
+
+async function loadAnswers(): Promise<Answers> {
+  const [inspector, { Share: OneShare }, { recordingParts }] = await Promise.all([
+    makeInspector(),
+    import("./share.ts"),
+    import("./recording-parts.ts"),
+  ]);
+  const looking = new OneShare(LOOK_RESTS, threadClock);
+  return { inspector, looking, tracing: new OneShare(TRACE_RESTS, threadClock), recordingParts };
+}
+
 /** A worker answers the main thread from now on. Returns what ends that. */
 export function answerMainThread(): () => void {
   let stop: (() => void) | undefined;
-  let loading: Promise<RealmInspector> | undefined;
+  let loading: Promise<Answers> | undefined;
+  let isClosed = false;
+  /** Parts of recordings that are on their way, by the trace's number. */
+  const traces = new Map<number, Steps<void, string | undefined>>();
   const channel = openChannel(channelOf(threadId), async (question: Question) => {
-    loading ??= makeInspector();
-    const inspector = await loading;
+    loading ??= loadAnswers();
+    const answers = await loading;
+    // Closed meanwhile: what would begin now would have no end.
+    if (isClosed) return;
+    const { inspector, looking } = answers;
     switch (question.type) {
       case "poll": {
         if (question.record) stop ??= inspector.look();
-        const answer: Answer = { snapshot: inspector.snapshot(), ...inspector.eventsFrom(question.from) };
-        channel.postMessage(answer);
+        const answer = await looking.run(() => {
+          const { events, dropped, next } = inspector.eventsFrom(question.from);
+          const snapshot = JSON.stringify(inspector.snapshot());
+          return { snapshot, events: events.map((event) => JSON.stringify(event)), dropped, next };
+        });
+        if (!isClosed) tell({ ...answer, pause: looking.pause });
         break;
       }
       case "recording":
-        channel.postMessage({ recording: inspector.recording() } satisfies RecordingAnswer);
+        await tellParts(answers, question.trace);
+        break;
+      case "traceOver":
+        traces.delete(question.trace);
         break;
       case "stop":
         stop?.();
@@ -74,6 +134,29 @@ export function answerMainThread(): () => void {
         break;
     }
   });
+  const tell = (answer: Answer | RecordingAnswer): void => channel.postMessage(answer);
+
+  /** One slice of what the recording takes. */
+  async function tellParts({ inspector, tracing, recordingParts }: Answers, trace: number): Promise<void> {
+    let steps = traces.get(trace);
+    if (steps === undefined) {
+      const recorded = inspector.recordingSteps();
+      if (recorded === undefined) {
+        tell({ trace, parts: [], isLast: true });
+        return;
+      }
+      steps = recordingParts(recorded);
+      traces.set(trace, steps);
+      // Of a main thread that asks no more, and did not say so.
+      const [oldest] = traces.keys();
+      if (traces.size > MAX_TRACES) traces.delete(oldest!);
+    }
+    const parts: string[] = [];
+    const { done } = await tracing.slice(bundled(steps, parts));
+    if (done) traces.delete(trace);
+    if (!isClosed) tell({ trace, parts, isLast: done });
+  }
+
   const started = (): void => {
     post(HELLO, { type: "started", thread: threadId } satisfies Hello);
     for (const [thread, parent] of children) post(HELLO, { type: "child", thread, parent } satisfies Hello);
@@ -84,6 +167,8 @@ export function answerMainThread(): () => void {
   process.once("exit", ended);
   started();
   return () => {
+    isClosed = true;
+    traces.clear();
     stop?.();
     stop = undefined;
     who.close();
@@ -92,6 +177,21 @@ export function answerMainThread(): () => void {
     forgetChildren();
     ended();
   };
+}
+
+/** Takes the next parts until they are enough for one answer, in steps. */
+function* bundled(steps: Steps<void, string | undefined>, parts: string[]): Steps<void, true | undefined> {
+  let size = 0;
+  for (;;) {
+    // Not `for of`, which would end them.
+    const { done, value } = steps.next();
+    if (done === true) return;
+    if (value !== undefined) {
+      parts.push(value);
+      size += value.length;
+    }
+    yield size < MAX_PARTS ? undefined : true;
+  }
 }
 
 /** By thread: the thread that made it. Those that this thread knows of, and that have not ended. */

@@ -1,4 +1,5 @@
 /** The token of a server on a port. In a file of its own, because `node:crypto` takes 2 ms that sockets do not need. */
+import { Buffer } from "node:buffer";
 import { randomBytes, timingSafeEqual } from "node:crypto";
 
 /** A token that cannot be guessed, and the check of one that takes as long for any. */

@@ -2,7 +2,7 @@
  * Bytes of a Node stream in the portions that a parser wants, whatever chunks they arrive in. Chunks are copied once,
  * into the caller's memory; nothing is ever joined, which is what costs when frames are cut out of a pipe.
  */
-import type { Readable } from "node:stream";
+import { finished, Readable } from "node:stream";
 import { MillpondError } from "../../util/errors.ts";
 
 /** Bytes in order, in the portions that a parser wants. One call at a time. */
@@ -42,11 +42,83 @@ export function endAfter(ms: number, end: () => void): () => void {
   };
 }
 
+/** Chunks of a stream in order. */
+interface Chunks {
+  /** A chunk that is here; null: none is. Throws the stream's error once nothing else is here. */
+  take(): unknown;
+  /** Waits until {@link take} has one, or false at the end. Rejects with the stream's error. */
+  wait(): Promise<boolean>;
+}
+
+/**
+ * The chunks of a Readable as its own async iterator gives them, in the same order and with the same errors, but
+ * without a promise for each that is here, and with one instead of three for each that is not.
+ */
+class ReadableChunks implements Chunks {
+  readonly #stream: Readable;
+  /** Null: it ended well. Undefined: it has not ended. */
+  #error: Error | null | undefined;
+  #onChange: (() => void) | undefined;
+
+  constructor(stream: Readable) {
+    this.#stream = stream;
+    const changed = (): void => {
+      const wake = this.#onChange;
+      this.#onChange = undefined;
+      wake?.();
+    };
+    stream.on("readable", changed);
+    finished(stream, { writable: false }, (error) => {
+      stream.off("readable", changed);
+      this.#error = error ?? null;
+      changed();
+    });
+  }
+
+  take(): unknown {
+    const stream = this.#stream;
+    return stream.destroyed ? null : stream.read();
+  }
+
+  wait(): Promise<boolean> {
+    const error = this.#error;
+    if (error === null) return Promise.resolve(false);
+    if (error !== undefined) return Promise.reject(error);
+    return new Promise((resolve) => {
+      // Whatever it was that happened, the next take() or wait() sees it.
+      this.#onChange = () => resolve(true);
+    });
+  }
+}
+
+/** The chunks of whatever else can be iterated. */
+class IteratedChunks implements Chunks {
+  readonly #chunks: AsyncIterator<unknown>;
+  #chunk: unknown = null;
+
+  constructor(stream: AsyncIterable<unknown>) {
+    this.#chunks = stream[Symbol.asyncIterator]();
+  }
+
+  take(): unknown {
+    const chunk = this.#chunk;
+    this.#chunk = null;
+    return chunk;
+  }
+
+  async wait(): Promise<boolean> {
+    const { value, done } = await this.#chunks.next();
+    if (done === true) return false;
+    this.#chunk = value;
+    return true;
+  }
+}
+
 /** Pulls bytes out of a Readable. One reader a stream, one call at a time. */
 export class ChunkReader implements ByteReader {
   waitedMs = 0;
   readonly #stream: Readable;
-  readonly #chunks: AsyncIterator<unknown>;
+  #chunks: Chunks | undefined;
   #chunk: Buffer = Buffer.alloc(0);
   #at = 0;
   /** Nothing more comes, or is wanted. */
@@ -62,7 +134,6 @@ export class ChunkReader implements ByteReader {
   /** Takes over the stream. */
   constructor(stream: Readable) {
     this.#stream = stream;
-    this.#chunks = stream[Symbol.asyncIterator]();
   }
 
   get ended(): boolean {
@@ -151,35 +222,31 @@ export class ChunkReader implements ByteReader {
     this.#wake();
   }
 
-  #next(): Promise<IteratorResult<unknown>> {
+  /** Waits for the stream, until it ends or close() does. */
+  #wait(chunks: Chunks): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      this.#wake = () => resolve({ done: true, value: undefined });
+      this.#wake = () => resolve(false);
       this.#isWaiting = true;
-      this.#cancel = this.#limit === undefined ? undefined : endAfter(this.#limit, this.#wake);
-      this.#chunks.next().then(resolve, reject);
+      if (this.#limit !== undefined) this.#cancel ??= endAfter(this.#limit, () => this.#wake());
+      chunks.wait().then(resolve, reject);
     });
   }
 
   limitWaits(ms: number): void {
     this.#limit = ms;
-    if (this.#isWaiting) this.#cancel ??= endAfter(ms, this.#wake);
+    if (this.#isWaiting) this.#cancel ??= endAfter(ms, () => this.#wake());
   }
 
+  /** The next chunk, for which it waits where none is here; false at the end. */
   async #more(): Promise<boolean> {
     if (this.#over) return false;
+    // The stream is not touched before somebody asks for bytes.
+    this.#chunks ??=
+      this.#stream instanceof Readable ? new ReadableChunks(this.#stream) : new IteratedChunks(this.#stream);
+    if (this.#takeChunk(this.#chunks)) return true;
     const before = performance.now();
     try {
-      for (;;) {
-        const { value, done } = await this.#next();
-        if (done === true || this.#closed) break;
-        if (!(value instanceof Uint8Array)) {
-          throw new MillpondError("ERR_INVALID_ARG_TYPE", "the stream delivers text or objects; give it no encoding");
-        }
-        if (value.length === 0) continue;
-        this.#chunk = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-        this.#at = 0;
-        return true;
-      }
+      while ((await this.#wait(this.#chunks)) && !this.#closed) if (this.#takeChunk(this.#chunks)) return true;
     } catch (error) {
       // A read that close() interrupted has seen the end, and not an error.
       if (!this.#closed) throw error;
@@ -193,6 +260,21 @@ export class ChunkReader implements ByteReader {
     this.#ended = !this.#closed;
     return false;
   }
+
+  /** Takes the next chunk that is here; false: none is. */
+  #takeChunk(chunks: Chunks): boolean {
+    for (;;) {
+      const value = chunks.take();
+      if (value === null) return false;
+      if (!(value instanceof Uint8Array)) {
+        throw new MillpondError("ERR_INVALID_ARG_TYPE", "the stream delivers text or objects; give it no encoding");
+      }
+      if (value.length === 0) continue;
+      this.#chunk = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+      this.#at = 0;
+      return true;
+    }
+  }
 }
 
 /** As much as a pipe or a file delivers at once; stays in the second-level cache. */
@@ -200,13 +282,17 @@ const SCRATCH_BYTES = 1 << 16;
 const scratch: Uint8Array = new Uint8Array(SCRATCH_BYTES + 8);
 
 /**
- * Copies by way of a scratch block that lies as the target does, modulo eight. That looks like twice the work and is
- * the faster way: `set()` into shared memory copies word by word, but byte by byte where source and target are not
- * aligned alike, as behind a Y4M frame line (3.1 MB on a 2-core machine: aligned 0.11 ms, unaligned 0.84 ms, this way
- * 0.15 ms); Node 24's `Buffer.copy` is a plain memmove, which wins in a loop by itself and loses 2.5 times when another
- * thread has just read the target.
+ * Copies; into shared memory by way of a scratch block that lies as the target does, modulo eight. That looks like
+ * twice the work and is the faster way there: `set()` into shared memory copies word by word, but byte by byte where
+ * source and target are not aligned alike, as behind a Y4M frame line (3.1 MB on a 2-core machine: aligned 0.11 ms,
+ * unaligned 0.84 ms, this way 0.15 ms); Node 24's `Buffer.copy` is a plain memmove, which wins in a loop by itself and
+ * loses 2.5 times when another thread has just read the target.
  */
 function copyBytes(chunk: Buffer, from: number, count: number, target: Uint8Array, position: number): void {
+  if (!isShared(target)) {
+    target.set(chunk.subarray(from, from + count), position);
+    return;
+  }
   for (let done = 0; done < count; ) {
     const step = Math.min(SCRATCH_BYTES, count - done);
     const lean = (target.byteOffset + position + done) & 7;
@@ -214,4 +300,8 @@ function copyBytes(chunk: Buffer, from: number, count: number, target: Uint8Arra
     target.set(scratch.subarray(lean, lean + step), position + done);
     done += step;
   }
+}
+
+function isShared({ buffer }: Uint8Array): boolean {
+  return typeof SharedArrayBuffer === "function" && buffer instanceof SharedArrayBuffer;
 }

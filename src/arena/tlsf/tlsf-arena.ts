@@ -112,7 +112,7 @@ export class TlsfArena {
   /** A detached view does not know any more where it began. */
   readonly #start: number;
   /** @internal What messages add to a pointer: of which pool it is, where the arena is a pool's. */
-  owner = "";
+  label = "";
   /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
@@ -241,7 +241,7 @@ export class TlsfArena {
       size < MIN_BLOCK ||
       words[block + size] !== block
     ) {
-      throw misuse(this.#words, pointer, "free", this.owner);
+      throw misuse(this.#words, pointer, "free", this.label);
     }
     core.free(words, block, size);
   }
@@ -259,7 +259,7 @@ export class TlsfArena {
       size < MIN_BLOCK ||
       words[block + size] !== block
     ) {
-      throw misuse(this.#words, pointer, "use", this.owner);
+      throw misuse(this.#words, pointer, "use", this.label);
     }
     return (size - HEADER) * 4;
   }
@@ -393,7 +393,7 @@ export class TlsfArena {
 
   /** Words of a live block. */
   #blockSize(pointer: number, verb: string): number {
-    if (!this.isLive(pointer)) throw misuse(this.#words, pointer, verb, this.owner);
+    if (!this.isLive(pointer)) throw misuse(this.#words, pointer, verb, this.label);
     return this.#words[(pointer >>> 2) - 1]! & SIZE_MASK;
   }
 

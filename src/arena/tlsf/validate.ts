@@ -74,7 +74,7 @@ export function* walkBlocks(words: Int32Array): IterableIterator<ArenaBlock> {
   }
 }
 
-const NOTHING: ArenaStats = Object.freeze({
+const NOTHING: ArenaStats = /* @__PURE__ */ Object.freeze({
   capacity: 0,
   used: 0,
   available: 0,

@@ -2,7 +2,7 @@
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Place } from "../../adapters/node/profile/profile.ts";
-import { bytes, count, number, paintFor, table, terminalWidth, wrap } from "../terminal.ts";
+import { bytes, count, number, paintFor, printableLine, table, terminalWidth, wrap } from "../terminal.ts";
 import { type Advice, cpuMs, garbageBytes, isPaged, mainSize, type PoolAdvice } from "./advise.ts";
 import type { ObservedSite, Profile } from "./profile.ts";
 import type { Ending } from "./program.ts";
@@ -19,7 +19,10 @@ export function reportText(
 ): string {
   const paint = paintFor(process.stderr);
   const width = terminalWidth(process.stderr);
-  const lines: string[] = ["", `${paint.bold("millpond doctor")}: ${clean(program.join(" "))} ${endingWords(ending)}`];
+  const lines: string[] = [
+    "",
+    `${paint.bold("millpond doctor")}: ${printableLine(program.join(" "))} ${endingWords(ending)}`,
+  ];
   if (profile === undefined || advice === undefined) {
     const why =
       "It told nothing: it was killed in its first tenth of a second or in a loop that lets nothing else run, or it may not write to the folder for temporary files.";
@@ -142,7 +145,7 @@ function sizeText(site: ObservedSite): string {
 function placeText({ place, caller, package: owner }: ObservedSite): string {
   const from = owner === undefined ? "" : ` of ${owner}`;
   const by = caller === undefined ? "" : `, called by ${oneplace(caller)}`;
-  return clean(`${oneplace(place, from)}${by}`);
+  return printableLine(`${oneplace(place, from)}${by}`);
 }
 
 function oneplace(place: Place, from = ""): string {
@@ -177,10 +180,4 @@ function endingWords({ code, signal }: Ending): string {
 
 function seconds(ms: number): string {
   return ms < 1000 ? `${number(Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
-
-/** Names of files and functions may hold what a terminal takes for commands. */
-function clean(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
 }

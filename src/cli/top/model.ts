@@ -393,7 +393,8 @@ function toAscii(text: string): string {
   return text.replaceAll("…", "~").replaceAll(/[^\u0020-\u007e]/gu, "?");
 }
 
-interface Column {
+/** A column of a table of `R`. */
+interface AnyColumn<R> {
   readonly title: string;
   readonly align: "left" | "right";
   /** The lower, the longer it stays when there is little room. */
@@ -403,7 +404,10 @@ interface Column {
   readonly good: number;
   readonly most: number;
   /** How much it wants to show what it has; undefined: `least`. */
-  wants?(row: Row): number;
+  wants?(row: R): number;
+}
+
+interface Column extends AnyColumn<Row> {
   cell(row: Row, width: number, look: Look): readonly [text: string, color: ((text: string) => string) | undefined];
 }
 
@@ -517,14 +521,7 @@ const COLUMNS: readonly Column[] = [
   },
 ];
 
-interface HolderColumn {
-  readonly title: string;
-  readonly align: "left" | "right";
-  readonly rank: number;
-  readonly least: number;
-  readonly good: number;
-  readonly most: number;
-  wants(holder: ShownHolder): number;
+interface HolderColumn extends AnyColumn<ShownHolder> {
   cell(holder: ShownHolder, width: number): string;
 }
 
@@ -561,15 +558,6 @@ const HOLDER_COLUMNS: readonly HolderColumn[] = [
 interface Fitted<C> {
   readonly column: C;
   readonly width: number;
-}
-
-interface AnyColumn<R> {
-  readonly title: string;
-  readonly rank: number;
-  readonly least: number;
-  readonly good: number;
-  readonly most: number;
-  wants?(row: R): number;
 }
 
 const GAP = 2;

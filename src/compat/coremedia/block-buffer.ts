@@ -76,7 +76,7 @@ const KIND = {
     let failure: { error: unknown } | undefined;
     for (const { from } of partsOf(buffer).splice(0)) {
       try {
-        if (from instanceof Block) from.drop();
+        if (from instanceof Block) from.release();
         else CFRelease(from);
       } catch (error) {
         failure ??= { error };
@@ -255,7 +255,7 @@ export function CMBlockBufferCreateContiguous(
     try {
       copyOut(call, runs, (part.from as Block).bytes("write", call));
     } catch (error) {
-      (part.from as Block).drop();
+      (part.from as Block).release();
       throw error;
     }
     const buffer = makeBuffer();
@@ -591,7 +591,7 @@ function blockPart(
       }
     }
   }
-  block.hold();
+  block.retain();
   return { from: block, offset: offsetToData, length: dataLength };
 }
 

@@ -103,11 +103,11 @@ export class Block {
   }
 
   /** Adds a holder. */
-  hold(): void {
+  retain(): void {
     this.#holders++;
   }
 
-  /** Throws where {@link drop} would have to free bytes that are mapped. */
+  /** Throws where {@link release} would have to free bytes that are mapped. */
   assertFreeable(call: string): void {
     const memory = this.#memory;
     if (this.#holders > 1 || memory === null || memory.refCount !== 1 || !memory.isMapped) return;
@@ -119,7 +119,7 @@ export class Block {
   }
 
   /** Takes a holder away; the last one frees the bytes. */
-  drop(): void {
+  release(): void {
     if (--this.#holders === 0) this.unmake();
   }
 
@@ -238,7 +238,7 @@ function callFree(free: () => void): void {
 export function assure(blocks: readonly Block[]): void {
   const made: Block[] = [];
   // A source of the caller's may release the buffer meanwhile.
-  for (const block of blocks) block.hold();
+  for (const block of blocks) block.retain();
   try {
     for (const block of blocks) {
       if (block.isAllocated) continue;
@@ -249,7 +249,7 @@ export function assure(blocks: readonly Block[]): void {
     for (const block of made) block.unmake();
     throw error;
   } finally {
-    for (const block of blocks) block.drop();
+    for (const block of blocks) block.release();
   }
 }
 

@@ -87,7 +87,7 @@ export class CMMemoryPool extends CFType {
   override toString(): string {
     if (isFinalized(this)) return "CMMemoryPool (released)";
     const { bytes, live, idle } = this.pool.stats();
-    return `CMMemoryPool of ${bytes} bytes (${live} blocks in use, ${idle} held)`;
+    return `CMMemoryPool of ${bytes} bytes (${live} blocks in use, ${idle} idle)`;
   }
 
   static {
@@ -131,7 +131,7 @@ export function CMMemoryPoolGetAllocator(pool: CMMemoryPool): CFAllocator {
 export function CMMemoryPoolFlush(pool: CMMemoryPool): void {
   const core = poolOf("CMMemoryPoolFlush", pool);
   inDoor(
-    () => core.flush(),
+    () => core.trim(),
     (cause) => refusedPool("CMMemoryPoolFlush", pool, cause),
   );
 }

@@ -107,7 +107,7 @@ export class MediaSample implements IUnknown {
   toString(): string {
     const { slot, generation } = this.buffer;
     const state = this.#references === 0 ? "released" : `${this.#references} references`;
-    return `sample ${generation} of buffer ${slot.index} of ${slot.owner?.name ?? "no allocator"} (${state})`;
+    return `sample ${generation} of buffer ${slot.index} of ${slot.pool?.name ?? "no allocator"} (${state})`;
   }
 
   /** The buffer, while this sample has it. */

@@ -451,7 +451,7 @@ export class BufferPool {
       return [flow as FlowReturn, null];
     }
     const core = coreBuffer(`${what}[1]`, buffer as Buffer);
-    if (core.isLive && core.slot.owner === this.#core) return [FlowReturn.OK, buffer as Buffer];
+    if (core.isLive && core.slot.pool === this.#core) return [FlowReturn.OK, buffer as Buffer];
     throw refuse("ERR_FOREIGN_RELEASE", `${what}[1], ${buffer}, is not a buffer that ${this} leases`);
   }
 
@@ -468,7 +468,7 @@ export class BufferPool {
   /** Takes a buffer back. Throws `ERR_FOREIGN_RELEASE`, `ERR_DOUBLE_RELEASE` where the original returns silently. */
   release_buffer(buffer: Buffer): void {
     const core = coreBuffer("buffer", buffer);
-    if (core.slot.owner !== this.#core) {
+    if (core.slot.pool !== this.#core) {
       throw refuse("ERR_FOREIGN_RELEASE", `${buffer} is not of ${this}; unref() gives it back to where it came from`);
     }
     buffer.unref();

@@ -49,7 +49,7 @@ export const poolFaces: WeakMap<object, BufferPool> = new WeakMap();
 const buffers: WeakMap<object, Buffer> = new WeakMap();
 
 function standing(core: MediaBuffer): object {
-  return core.slot.owner === null ? core : core.slot;
+  return core.slot.pool === null ? core : core.slot;
 }
 
 /**
@@ -292,7 +292,7 @@ export class Buffer {
     checkWhole("offset", offset);
     const bytes = checkSize("size", size);
     checkWhole("flags", flags, 0, 0x7fffffff);
-    return Buffer.of(this.#core.region(offset, bytes, flags));
+    return Buffer.of(this.#core.copyRange(offset, bytes, flags));
   }
 
   /** Copies a region of `src` into this buffer; false when a memory could not be copied. Throws `ERR_OUT_OF_RANGE`. */
@@ -492,7 +492,7 @@ export class Buffer {
    */
   unref(): void {
     const core = this.#core;
-    if (this.#maps > 0 && core.refCount === 1 && core.slot.owner !== null) {
+    if (this.#maps > 0 && core.refCount === 1 && core.slot.pool !== null) {
       throw refuse(
         "ERR_MAPPED",
         `${this} is still mapped; unmap() it before the last unref(), or map it with REF_MEMORY`,
@@ -509,8 +509,8 @@ export class Buffer {
   /** `buffer (10 bytes in 1 memory) of pool "gst-BufferPool"`. */
   toString(): string {
     const core = this.#core;
-    const { owner } = core.slot;
-    const whose = owner === null ? "" : ` of pool "${owner.name}"`;
+    const { pool } = core.slot;
+    const whose = pool === null ? "" : ` of pool "${pool.name}"`;
     if (!core.isLive) return `buffer (unreffed)${whose}`;
     const count = core.memoryCount;
     return `buffer (${core.size} bytes in ${count} ${count === 1 ? "memory" : "memories"})${whose}`;

@@ -470,14 +470,14 @@ class BridgeAllocator extends CoreAllocator {
     return new MillpondError("ERR_ALLOCATION_FAILED", text + why, { size }, options);
   }
 
-  override reclaim(memory: CoreMemory): void {
+  override onRelease(memory: CoreMemory): void {
     const key = keyOf(memory);
     const maker = this.#makers.get(key);
     if (maker === undefined) {
-      super.reclaim(memory);
+      super.onRelease(memory);
       return;
     }
-    const refusal = maker.reclaimRefusal(memory);
+    const refusal = maker.releaseRefusal(memory);
     if (refusal !== undefined) {
       memory.references = 1;
       throw refusal;
@@ -489,7 +489,7 @@ class BridgeAllocator extends CoreAllocator {
       throwLater(error);
     }
     maker.takeOver(memory);
-    maker.reclaim(memory);
+    maker.onRelease(memory);
   }
 
   override onHandleReplaced(fresh: CoreMemory): void {
@@ -500,8 +500,8 @@ class BridgeAllocator extends CoreAllocator {
     return this.#maker(memory)?.deadMemoryError(memory, verb);
   }
 
-  override reclaimRefusal(memory: CoreMemory): MillpondError | undefined {
-    return this.#maker(memory)?.reclaimRefusal(memory);
+  override releaseRefusal(memory: CoreMemory): MillpondError | undefined {
+    return this.#maker(memory)?.releaseRefusal(memory);
   }
 
   override async openRegionAsync(region: Region, mode: MapMode, signal?: AbortSignal): Promise<Uint8Array> {

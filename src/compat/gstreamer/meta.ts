@@ -296,7 +296,11 @@ export class Meta {
         ...(clear && { clear: (meta, buffer) => clear(bufferOf(buffer), face(meta)) }),
         ...(transform && {
           transform: (target, meta, source, kind, data) =>
-            transform(bufferOf(target), face(meta), bufferOf(source), kind, data),
+            transform(bufferOf(target), face(meta), bufferOf(source), kind, {
+              region: data.partial,
+              offset: data.offset,
+              size: data.size,
+            }),
         }),
         ...(serialize && { serialize: (meta) => serialize(face(meta)) ?? undefined }),
         ...(deserialize && {

@@ -20,7 +20,7 @@
  */
 import { type Clock, checkClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
-import { callback, flag, milliseconds, readOptions, show, wholeNumber, wrongType } from "../../util/validate.ts";
+import { bound, callback, flag, milliseconds, readOptions, show, wrongType } from "../../util/validate.ts";
 import { argumentCode, wants } from "../door-error.ts";
 
 /** Powers of two from 1 byte to 4 GiB. */
@@ -470,10 +470,7 @@ export function createTypedArrayPool(): TypedArrayPool {
     const given = readOptions("options", options, OPTIONS);
     const next = {
       ageOut: given.ageOut === undefined ? ageOut : milliseconds("options.ageOut", given.ageOut),
-      maxIdleBytes:
-        given.maxIdleBytes === undefined || given.maxIdleBytes === Infinity
-          ? (given.maxIdleBytes ?? maxIdleBytes)
-          : wholeNumber("options.maxIdleBytes", given.maxIdleBytes),
+      maxIdleBytes: given.maxIdleBytes === undefined ? maxIdleBytes : bound("options.maxIdleBytes", given.maxIdleBytes),
       revoke: flag("options.revoke", given.revoke, revoke),
       onMisuse: given.onMisuse === null ? undefined : (callback("options.onMisuse", given.onMisuse) ?? onMisuse),
       clock: given.clock === undefined ? clock : checkClock("options.clock", given.clock),

@@ -20,11 +20,11 @@ import {
   assertMergeable,
   assertNotFrozen,
   dropMemories,
-  hold,
   joined,
   noteDropped,
+  protect,
   swapIn,
-  unhold,
+  unprotect,
 } from "./memory-list.ts";
 import { assertSameLease, type BufferSlot, SlotFlags, sharedBuffer } from "./slot.ts";
 
@@ -92,7 +92,7 @@ function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapM
 
 /** The bytes of a range in one memory that may be mapped that way, one reference to the caller. O(size). */
 function ownRun(slot: BufferSlot, index: number, length: number, mode: MapMode): Memory {
-  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
+  const before = protect(slot, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
   try {
     if (length === 1) return slot.memories[index]!.copy();
     const run = joined(slot, index, length);
@@ -109,7 +109,7 @@ function ownRun(slot: BufferSlot, index: number, length: number, mode: MapMode):
     releaseFailed(run);
     return copy;
   } finally {
-    unhold(slot, before);
+    unprotect(slot, before);
   }
 }
 
@@ -134,12 +134,12 @@ type Visit = (bytes: Uint8Array, done: number) => boolean;
  */
 function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
   if (mode === "write") assertNotFrozen(slot);
-  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
+  const before = protect(slot, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
   try {
     if (mode === "write" && slot.memories.length > 1) takeRuns(slot, offset, size);
     return walk(slot, offset, size, mode, fn);
   } finally {
-    unhold(slot, before);
+    unprotect(slot, before);
   }
 }
 

@@ -12,7 +12,7 @@ import { outOfRange, wholeNumber } from "../../util/validate.ts";
 import { copyMetas } from "../meta/attach.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { hold, insertMemory, joined, mergeRange, removeMemories, totalSize, unhold } from "./memory-list.ts";
+import { insertMemory, joined, mergeRange, protect, removeMemories, totalSize, unprotect } from "./memory-list.ts";
 import {
   assertSameLease,
   type BufferSlot,
@@ -41,13 +41,13 @@ export function copyInto(
   if (target === source) return [];
   if (target.refCount !== 1) throw sharedBuffer(target, "copy into it");
   // Allocators and metas run hooks on the way, which must leave both buffers where they are.
-  const targetBefore = hold(target, SlotFlags.HELD);
-  const sourceBefore = hold(source, SlotFlags.HELD);
+  const targetBefore = protect(target, SlotFlags.IN_HOOK);
+  const sourceBefore = protect(source, SlotFlags.IN_HOOK);
   try {
     return copyHeld(target, targetBuffer, source, sourceBuffer, flags, offset, size);
   } finally {
-    unhold(source, sourceBefore);
-    unhold(target, targetBefore);
+    unprotect(source, sourceBefore);
+    unprotect(target, targetBefore);
   }
 }
 
@@ -64,13 +64,13 @@ function copyHeld(
   wholeNumber("offset", offset);
   if (offset > total) throw outOfRange("offset", `at most ${total}, the size of the buffer`, offset);
   const length = size === undefined ? total - offset : wholeNumber("size", size, 0, total - offset);
-  const region = offset > 0 || length < total;
+  const partial = offset > 0 || length < total;
   if ((flags & CopyFlags.MEMORY) !== 0) copyMemories(target, source, flags, offset, length);
   if ((flags & CopyFlags.FLAGS) !== 0) target.flags = source.flags;
-  if ((flags & CopyFlags.TIMESTAMPS) !== 0) copyTimes(target, source, offset, region);
+  if ((flags & CopyFlags.TIMESTAMPS) !== 0) copyTimes(target, source, offset, partial);
   if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.slotFlags |= SlotFlags.DIRTY_FIELDS;
   if ((flags & CopyFlags.META) === 0 || source.metas === null) return [];
-  return copyMetas(source, sourceBuffer, targetBuffer, flags, { region, offset, size: length });
+  return copyMetas(source, sourceBuffer, targetBuffer, flags, { partial, offset, size: length });
 }
 
 /**
@@ -107,7 +107,7 @@ function isWriteMapped(memory: Memory): boolean {
   return memory.accessWord !== 0 && (heldAccess(memory.accessWord) & Access.WRITE) !== 0;
 }
 
-function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, region: boolean): void {
+function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, partial: boolean): void {
   if (offset !== 0) {
     target.pts = target.dts = target.duration = target.offset = target.offsetEnd = undefined;
     return;
@@ -115,7 +115,7 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, regio
   target.pts = source.pts;
   target.dts = source.dts;
   target.offset = source.offset;
-  if (region) return;
+  if (partial) return;
   target.duration = source.duration;
   target.offsetEnd = source.offsetEnd;
 }

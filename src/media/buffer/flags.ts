@@ -41,7 +41,7 @@ export const CopyFlags = {
   NONE: 0,
   /** {@link BufferFlags}. */
   FLAGS: 1,
-  /** Times and counters; what a partial copy keeps of them depends on the region. */
+  /** Times and counters; what a partial copy keeps of them depends on where it begins. */
   TIMESTAMPS: 2,
   /** Metas, by their transform. */
   META: 4,

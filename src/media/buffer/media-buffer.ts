@@ -62,7 +62,7 @@ import * as list from "./memory-list.ts";
 import {
   type BufferSlot,
   freeUnpooledSlot,
-  heldByHook,
+  inHookError,
   MAX_MEMORIES,
   SlotFlags,
   sharedBuffer,
@@ -120,7 +120,7 @@ export class MediaBuffer {
 
   /** The pool this buffer is leased from, or null. */
   get pool(): BufferPool | null {
-    return this.live("read").owner as BufferPool | null;
+    return this.live("read").pool as BufferPool | null;
   }
 
   /** The number of its slot in the pool, stable for the slot's life; -1 without a pool. Works on stale handles too. */
@@ -238,7 +238,7 @@ export class MediaBuffer {
     if (slot.generation !== this.generation) throw stale(this, "release");
     if (slot.refCount > 1) {
       if (--slot.refCount === 1) slot.countSharer(-1);
-    } else if (slot.owner !== null) slot.owner.onRelease(slot);
+    } else if (slot.pool !== null) slot.pool.onRelease(slot);
     else freeSlot(slot);
   }
 
@@ -246,7 +246,7 @@ export class MediaBuffer {
   assertReleasable(): void {
     const slot = this.live("release");
     if (slot.refCount !== 1) return;
-    if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
+    if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
     list.assertDroppable(slot, 0, slot.memories.length);
   }
 
@@ -254,7 +254,7 @@ export class MediaBuffer {
   toString(): string {
     const { slot } = this;
     const where =
-      slot.owner === null ? "" : ` of pool "${slot.owner.name}", slot ${slot.index}, lease ${this.generation}`;
+      slot.pool === null ? "" : ` of pool "${slot.pool.name}", slot ${slot.index}, lease ${this.generation}`;
     return `buffer (${this.isLive ? `${list.totalSize(slot)} bytes` : "released"})${where}`;
   }
 
@@ -484,11 +484,11 @@ export class MediaBuffer {
     }
     const { deep, flags = CopyFlags.ALL } = checkOptions("options", options, ["deep", "flags"]);
     const chosen = flag("options.deep", deep, false) ? CopyFlags.DEEP : 0;
-    return this.region(0, undefined, copyFlags("options.flags", flags) | chosen);
+    return this.copyRange(0, undefined, copyFlags("options.flags", flags) | chosen);
   }
 
   /** A buffer over a range of bytes; whole memories are shared, clipped ones become sub-memories. */
-  region(offset: number, size?: number, flags: CopyFlags = CopyFlags.ALL): MediaBuffer {
+  copyRange(offset: number, size?: number, flags: CopyFlags = CopyFlags.ALL): MediaBuffer {
     const source = this.live("copy");
     copyFlags("flags", flags);
     const copy = new MediaBuffer();
@@ -633,10 +633,10 @@ function freeSlot(slot: BufferSlot): void {
   freeSlotSlow(slot);
 }
 
-const IN_USE: number = SlotFlags.HELD | SlotFlags.FROZEN;
+const IN_USE: number = SlotFlags.IN_HOOK | SlotFlags.FROZEN;
 
 function freeSlotSlow(slot: BufferSlot): void {
-  if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
+  if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);
   slot.generation++;
@@ -658,7 +658,7 @@ const ending: BufferSlot[] = [];
  * too.
  */
 function endMetas(slot: BufferSlot): void {
-  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+  slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
   if (ending.push(slot) > 1) return;
   for (let i = 0; i < ending.length; i++) {
     const next = ending[i]!;
@@ -673,8 +673,8 @@ function endMetas(slot: BufferSlot): void {
 
 /** The error for a handle whose lease is over. */
 function stale(buffer: MediaBuffer, verb: string): Error {
-  const { owner } = buffer.slot;
-  if (owner !== null) return owner.staleLease(buffer.slot, buffer.generation, verb);
+  const { pool } = buffer.slot;
+  if (pool !== null) return pool.staleLease(buffer.slot, buffer.generation, verb);
   const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
   return new MillpondError(
     code,

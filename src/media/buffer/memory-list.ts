@@ -16,7 +16,7 @@
  * Complexity: O(memories); O(size) where bytes are merged or copied.
  */
 
-import { type Allocator, allocateCopy, defaultAllocator } from "../../memory/allocator.ts";
+import { allocateCopy, defaultAllocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import {
   isKeptByMapping,
@@ -34,7 +34,7 @@ import {
   assertNotEnded,
   assertSameLease,
   type BufferSlot,
-  heldByHook,
+  inHookError,
   MAX_MEMORIES,
   SlotFlags,
   timesIn,
@@ -42,20 +42,20 @@ import {
 
 /**
  * Sets slot flags for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer
- * is still there when they return. Returns what {@link unhold} needs.
+ * is still there when they return. Returns what {@link unprotect} needs.
  */
-export function hold(slot: BufferSlot, flags: number): number {
-  const before = slot.slotFlags & HOLDS;
+export function protect(slot: BufferSlot, flags: number): number {
+  const before = slot.slotFlags & PROTECTION;
   slot.slotFlags |= flags;
   return before;
 }
 
-/** Ends a {@link hold}; one around it goes on. */
-export function unhold(slot: BufferSlot, before: number): void {
-  slot.slotFlags = (slot.slotFlags & ~HOLDS) | before;
+/** Ends a {@link protect}; one around it goes on. */
+export function unprotect(slot: BufferSlot, before: number): void {
+  slot.slotFlags = (slot.slotFlags & ~PROTECTION) | before;
 }
 
-const HOLDS: number = SlotFlags.HELD | SlotFlags.FROZEN;
+const PROTECTION: number = SlotFlags.IN_HOOK | SlotFlags.FROZEN;
 
 /** Which memories hold a byte range. */
 interface FoundRange {
@@ -153,7 +153,7 @@ function assertHalves(slot: BufferSlot, index: number, count: number): void {
 
 /** Refuses to change the list under a call that reads it and has called a hook. */
 export function assertNotFrozen(slot: BufferSlot): void {
-  if ((slot.slotFlags & SlotFlags.FROZEN) !== 0) throw heldByHook(slot, "change the memories of");
+  if ((slot.slotFlags & SlotFlags.FROZEN) !== 0) throw inHookError(slot, "change the memories of");
 }
 
 /** Refuses to drop memories that are mapped and held by nobody else: the mapping would lose its bytes. */
@@ -167,7 +167,7 @@ function assertUnmapped(slot: BufferSlot, index: number, length: number): void {
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
     if (memory.references === 1) {
-      const refusal = memory.allocator.reclaimRefusal(memory);
+      const refusal = memory.allocator.releaseRefusal(memory);
       if (refusal !== undefined) throw refusal;
     }
     // A list may hold a memory several times, with a reference for each.
@@ -211,7 +211,7 @@ export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
  * it: an end by force has to reach its bytes too ({@link BufferSlot.dropped}). O(1), amortized.
  */
 export function noteDropped(slot: BufferSlot, memory: Memory): void {
-  if (slot.owner === null || memory.references === 0) return;
+  if (slot.pool === null || memory.references === 0) return;
   const { dropped } = slot;
   if (dropped === null) {
     slot.dropped = [memory];
@@ -286,17 +286,17 @@ export function assertMergeable(slot: BufferSlot, index: number, length: number)
  * are consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it
  * copies.
  */
-export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
+export function joined(slot: BufferSlot, index: number, length: number): Memory {
   if (length === 1) return slot.memories[index]!.retain();
-  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
+  const before = protect(slot, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
   try {
-    return joinedRun(slot, index, length, allocator);
+    return joinedRun(slot, index, length);
   } finally {
-    unhold(slot, before);
+    unprotect(slot, before);
   }
 }
 
-function joinedRun(slot: BufferSlot, index: number, length: number, allocator: Allocator | undefined): Memory {
+function joinedRun(slot: BufferSlot, index: number, length: number): Memory {
   const first = slot.memories[index]!;
   const size = sizeOfRange(slot, index, length);
   const span = spanStart(slot, index, length);
@@ -307,7 +307,7 @@ function joinedRun(slot: BufferSlot, index: number, length: number, allocator: A
   const { generation } = slot;
   const run = slot.memories.slice(index, index + length);
   const regions = run.map(({ region }) => region);
-  const merged = allocateCopy(allocator ?? defaultAllocator(), size, undefined, regions.some(promisesRevocation));
+  const merged = allocateCopy(defaultAllocator(), size, undefined, regions.some(promisesRevocation));
   for (const region of regions) inheritWipe(merged.region, region);
   let sink: Mapping | undefined;
   let source: Mapping | undefined;
@@ -431,12 +431,12 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   assertNotFrozen(slot);
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
   const { generation } = slot;
-  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
+  const before = protect(slot, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
   let parts: (Memory | undefined)[] | undefined;
   try {
     parts = privateParts(slot, index, length, edges, start, size);
   } finally {
-    unhold(slot, before);
+    unprotect(slot, before);
   }
   if (parts !== undefined) assertSwappable(slot, index, parts, generation);
   const gone: Memory[] = [];

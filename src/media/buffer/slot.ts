@@ -14,7 +14,7 @@
  *
  * AWAITING is a deferred release: copies and sub-memories still hold bytes of a slot that is on no lease and not yet
  * free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared, and
- * nothing is thrown away because a region was shared.
+ * nothing is thrown away because a part of it was shared.
  *
  * Invariants: what ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING.
  * Hooks get a handle of their own, which is void when the last hook has returned (docs/hooks.md). `slotFlags` is 0 on a
@@ -28,7 +28,7 @@ import type { Site } from "../../util/stack.ts";
 import type { Meta } from "../meta/meta.ts";
 
 /** Who a slot belongs to: a pool. */
-export interface BufferOwner {
+export interface SlotPool {
   /** For messages. */
   readonly name: string;
   /** @internal The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
@@ -50,7 +50,7 @@ export const SlotFlags = {
   /** It has metas that recycling must look at: others than the pool's, or ones with a clear hook. */
   METAS: 8,
   /** A hook runs that must find the buffer again: the last release() is refused. */
-  HELD: 16,
+  IN_HOOK: 16,
   /** The slot is being made: populate() runs. retain() is refused. */
   FILLING: 32,
   /** The lease is over and its hooks run: retain() and changes of metas are refused. */
@@ -65,7 +65,7 @@ type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
 /** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
 export class BufferSlot implements HoldingBuffer {
   /** The pool it belongs to, or null for a buffer of its own. */
-  readonly owner: BufferOwner | null;
+  readonly pool: SlotPool | null;
   /** Its number in the pool, stable for life; -1 without a pool. */
   readonly index: number;
   /** Counts leases; a handle with another generation is stale. */
@@ -118,8 +118,8 @@ export class BufferSlot implements HoldingBuffer {
   site: Site | undefined = undefined;
 
   /** Made by pools and by buffers of their own. */
-  constructor(owner: BufferOwner | null, index: number) {
-    this.owner = owner;
+  constructor(pool: SlotPool | null, index: number) {
+    this.pool = pool;
     this.index = index;
   }
 
@@ -136,7 +136,7 @@ export class BufferSlot implements HoldingBuffer {
   onExclusive(): void {
     if (!this.awaitingMemory || this.isHeldElsewhere()) return;
     this.awaitingMemory = false;
-    this.owner?.onReturned(this);
+    this.pool?.onReturned(this);
   }
 
   /** The next lease gets other memory objects. */
@@ -225,12 +225,12 @@ const UNRETAINABLE: number = SlotFlags.FILLING | SlotFlags.RETURNING;
 
 function refuseRetain(slot: BufferSlot): never {
   slot.refCount--;
-  throw heldByHook(slot, "retain");
+  throw inHookError(slot, "retain");
 }
 
 /** The error for a call that has to wait until the hook, or the copy, that has the buffer returns. */
-export function heldByHook(slot: BufferSlot, verb: string): MillpondError {
-  const whose = slot.owner === null ? "this buffer" : `slot ${slot.index} of pool "${slot.owner.name}"`;
+export function inHookError(slot: BufferSlot, verb: string): MillpondError {
+  const whose = slot.pool === null ? "this buffer" : `slot ${slot.index} of pool "${slot.pool.name}"`;
   const why =
     (slot.slotFlags & SlotFlags.RETURNING) !== 0
       ? "its lease is over and the hooks of its return run; it goes on by itself when they have returned"
@@ -238,7 +238,7 @@ export function heldByHook(slot: BufferSlot, verb: string): MillpondError {
         ? "populate() is making it; return from the hook, or throw, and the pool does the rest"
         : "a copy or a merge of it is under way and called a hook; do it when that has returned";
   return new MillpondError("ERR_REENTRANT", `cannot ${verb} ${whose} here: ${why}`, {
-    pool: slot.owner?.name,
+    pool: slot.pool?.name,
     slot: slot.index,
   });
 }
@@ -265,7 +265,7 @@ export function assertSameLease(slot: BufferSlot, generation: number, verb: stri
 export function assertNotEnded(slot: BufferSlot, generation: number, verb: string): void {
   if (slot.generation === generation) return;
   throw (
-    slot.owner?.staleLease(slot, generation, verb) ??
+    slot.pool?.staleLease(slot, generation, verb) ??
     new MillpondError("ERR_USE_AFTER_RELEASE", `cannot ${verb} this buffer: it was released meanwhile`)
   );
 }

@@ -2,7 +2,7 @@
 import { throwLater } from "../../util/errors.ts";
 import { CopyFlags } from "../buffer/flags.ts";
 import type { MediaBuffer } from "../buffer/media-buffer.ts";
-import { type BufferSlot, heldByHook, SlotFlags, sharedBuffer } from "../buffer/slot.ts";
+import { type BufferSlot, inHookError, SlotFlags, sharedBuffer } from "../buffer/slot.ts";
 import {
   type CopyTransform,
   lockedMeta,
@@ -16,7 +16,7 @@ import {
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta");
-  if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw heldByHook(slot, "add a meta to");
+  if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw inHookError(slot, "add a meta to");
   const meta = new type.instance(type);
   const { init } = type;
   if (init !== undefined) {
@@ -42,7 +42,7 @@ function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
 /** Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`. O(metas). */
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta");
-  if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw heldByHook(slot, "remove a meta from");
+  if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw inHookError(slot, "remove a meta from");
   const { metas } = slot;
   if (metas === null || metas.length === 0) return false;
   // The youngest goes first in nearly every use; only another one is searched for.
@@ -142,7 +142,7 @@ export function copyMetas(
   const errors: unknown[] = [];
   if (metas === null) return errors;
   const deep = (flags & CopyFlags.DEEP) !== 0;
-  const layoutKept = !data.region && (flags & CopyFlags.MEMORY) !== 0 && (flags & CopyFlags.MERGE) === 0;
+  const layoutKept = !data.partial && (flags & CopyFlags.MEMORY) !== 0 && (flags & CopyFlags.MERGE) === 0;
   // Transforms may add to the list of a buffer that is copied into itself's sibling; walk what is there now.
   for (const meta of metas.slice()) {
     const { spec } = meta.type;

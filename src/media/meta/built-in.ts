@@ -4,7 +4,7 @@
  */
 import { MillpondError } from "../../util/errors.ts";
 import { sameData } from "../../util/same-data.ts";
-import { badValue, callback, checkOptions, instance, listOf, word, wrongType } from "../../util/validate.ts";
+import { badValue, callback, checkOptions, instance, listOf, nonEmpty, word, wrongType } from "../../util/validate.ts";
 import { isMediaBuffer, MediaBuffer } from "../buffer/media-buffer.ts";
 import { accept, decodeJson, encodeJson } from "./json-bytes.ts";
 import {
@@ -210,14 +210,14 @@ export type CustomTransform = (
 
 /**
  * Registers a meta of named values; add it with the initial ones. Its API is the name with "API" behind it. Without a
- * transform of its own it is carried by copies, of regions too, and by nothing else. Throws `ERR_ALREADY_REGISTERED`.
+ * transform of its own it is carried by copies, partial ones too, and by nothing else. Throws `ERR_ALREADY_REGISTERED`.
  */
 export function registerCustomMeta(
   name: string,
   tags: readonly string[] = [],
   transform?: CustomTransform,
 ): MetaType<CustomMeta, Readonly<Record<string, unknown>>> {
-  if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+  nonEmpty("name", name);
   callback("transform", transform);
   const type: MetaType<CustomMeta, Readonly<Record<string, unknown>>> = registerMeta<
     CustomMeta,

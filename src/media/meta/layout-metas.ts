@@ -22,8 +22,8 @@ export const VideoMeta: MetaType<VideoMetaFields, VideoInfo> = registerMeta<Vide
   init(meta, info) {
     meta.info = instance("params", "a VideoInfo", VideoInfo, info);
   },
-  transform(target, meta, _source, kind, { region }) {
-    return kind === "copy" && !region && target.addMeta(VideoMeta, meta.info) !== undefined;
+  transform(target, meta, _source, kind, { partial }) {
+    return kind === "copy" && !partial && target.addMeta(VideoMeta, meta.info) !== undefined;
   },
   serialize({ info: { format, width, height, planes, padding } }) {
     return encodeJson("video", {
@@ -58,8 +58,8 @@ export const AudioMeta: MetaType<AudioMetaFields, AudioInfo> = registerMeta<Audi
   init(meta, info) {
     meta.info = instance("params", "an AudioInfo", AudioInfo, info);
   },
-  transform(target, meta, _source, kind, { region }) {
-    return kind === "copy" && !region && target.addMeta(AudioMeta, meta.info) !== undefined;
+  transform(target, meta, _source, kind, { partial }) {
+    return kind === "copy" && !partial && target.addMeta(AudioMeta, meta.info) !== undefined;
   },
   serialize({ info: { format, sampleRate, channels, frames } }) {
     return encodeJson("audio", { format, sampleRate, channels, frames } satisfies AudioInfoOptions);

@@ -25,7 +25,7 @@
  */
 
 import { MillpondError } from "../../util/errors.ts";
-import { callback, checkOptions, listOf, word, wrongType } from "../../util/validate.ts";
+import { callback, checkOptions, listOf, nonEmpty, word, wrongType } from "../../util/validate.ts";
 import type { MediaBuffer } from "../buffer/media-buffer.ts";
 
 /** Bit flags of a meta instance. */
@@ -52,7 +52,7 @@ export const TAG_MEMORY_REFERENCE = "memory-reference";
 /** What a "copy" transform copied. */
 export interface CopyTransform {
   /** True when less than the whole buffer was copied. */
-  readonly region: boolean;
+  readonly partial: boolean;
   /** First byte that was copied. */
   readonly offset: number;
   /** Bytes that were copied. */
@@ -226,8 +226,8 @@ function checkSpec<T extends object, P>(given: MetaSpec<T, P>): MetaSpec<T, P> {
   if (given === undefined) throw wrongType("spec", "a MetaSpec", given);
   const spec = checkOptions("spec", given, SPEC_KEYS);
   const { api, name = api, tags = [], version = 0, init, free, clear, transform, serialize, deserialize } = spec;
-  if (typeof api !== "string" || api === "") throw wrongType("spec.api", "a non-empty string", api);
-  if (typeof name !== "string" || name === "") throw wrongType("spec.name", "a non-empty string", name);
+  nonEmpty("spec.api", api);
+  nonEmpty("spec.name", name);
   const own = listOf("spec.tags", "a list of strings", tags);
   for (const tag of own) if (typeof tag !== "string") throw wrongType("spec.tags", "a list of strings", tags);
   if (typeof version !== "number" || !Number.isInteger(version) || version < 0 || version > 255) {

@@ -63,7 +63,7 @@ export interface ReadMeta {
   readonly meta: Meta | undefined;
 }
 
-const UNUSABLE: ReadMeta = Object.freeze({ consumed: 0, meta: undefined });
+const UNUSABLE: ReadMeta = /* @__PURE__ */ Object.freeze({ consumed: 0, meta: undefined });
 
 /** Reads the record at the beginning of `bytes` and adds its meta to the buffer. */
 export function deserializeMeta(buffer: MediaBuffer, bytes: Uint8Array): ReadMeta {

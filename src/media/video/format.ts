@@ -36,33 +36,36 @@ export interface VideoFormat {
   readonly planes: readonly PlaneFormat[];
 }
 
-const formats: Map<string, VideoFormat> = new Map();
-
-function add(name: string, bits: number, planes: readonly PlaneFormat[]): void {
-  formats.set(name, Object.freeze({ name: name as VideoPixelFormat, bits, planes: Object.freeze(planes) }));
-}
+const formats: ReadonlyMap<string, VideoFormat> = /* @__PURE__ */ allFormats();
 
 function plane(components: string, subX = 1, subY = 1, componentBytes = 1): PlaneFormat {
   return Object.freeze({ subX, subY, sampleBytes: components.length * componentBytes, components });
 }
 
-for (const [family, subX, subY] of [
-  ["I420", 2, 2],
-  ["I422", 2, 1],
-  ["I444", 1, 1],
-] as const) {
-  for (const alpha of ["", "A"]) {
-    for (const bits of [8, 10, 12]) {
-      const bytes = bits > 8 ? 2 : 1;
-      const color = [plane("Y", 1, 1, bytes), plane("U", subX, subY, bytes), plane("V", subX, subY, bytes)];
-      if (alpha !== "") color.push(plane("A", 1, 1, bytes));
-      add(`${family}${alpha}${bits > 8 ? `P${bits}` : ""}`, bits, color);
+function allFormats(): Map<string, VideoFormat> {
+  const all = new Map<string, VideoFormat>();
+  const add = (name: string, bits: number, planes: readonly PlaneFormat[]): void => {
+    all.set(name, Object.freeze({ name: name as VideoPixelFormat, bits, planes: Object.freeze(planes) }));
+  };
+  for (const [family, subX, subY] of [
+    ["I420", 2, 2],
+    ["I422", 2, 1],
+    ["I444", 1, 1],
+  ] as const) {
+    for (const alpha of ["", "A"]) {
+      for (const bits of [8, 10, 12]) {
+        const bytes = bits > 8 ? 2 : 1;
+        const color = [plane("Y", 1, 1, bytes), plane("U", subX, subY, bytes), plane("V", subX, subY, bytes)];
+        if (alpha !== "") color.push(plane("A", 1, 1, bytes));
+        add(`${family}${alpha}${bits > 8 ? `P${bits}` : ""}`, bits, color);
+      }
     }
   }
+  add("NV12", 8, [plane("Y"), plane("UV", 2, 2)]);
+  for (const packed of ["RGBA", "RGBX", "BGRA", "BGRX"]) add(packed, 8, [plane(packed)]);
+  add("GRAY8", 8, [plane("Y")]);
+  return all;
 }
-add("NV12", 8, [plane("Y"), plane("UV", 2, 2)]);
-for (const packed of ["RGBA", "RGBX", "BGRA", "BGRX"]) add(packed, 8, [plane(packed)]);
-add("GRAY8", 8, [plane("Y")]);
 
 /** The format of that name, or undefined. O(1). */
 export function findVideoFormat(name: string): VideoFormat | undefined {

@@ -92,7 +92,7 @@ export const MAX_SIDE = 65_535;
 /** 4,096: more than any codec's largest block and its motion vectors reach beyond the edge. */
 const MAX_PADDING = 4096;
 
-const NO_PADDING: VideoPadding = Object.freeze({ top: 0, bottom: 0, left: 0, right: 0 });
+const NO_PADDING: VideoPadding = /* @__PURE__ */ Object.freeze({ top: 0, bottom: 0, left: 0, right: 0 });
 
 /** 4,096: rows aligned to a small page are the most that any consumer asks for. */
 const MAX_STRIDE_ALIGN = 4096;

@@ -54,7 +54,10 @@ export interface StageWait {
   readonly doing: string;
   /** Milliseconds that it may last. */
   readonly limit: number;
-  /** When it began, by the run's clock; a stage that sees progress sets it again. */
+  /**
+   * When it began, by the run's clock; a stage that sees progress sets it again. Of a stage that waits often it may be
+   * later by an eighth of `acquireTimeout`, and NaN until then.
+   */
   since: number;
   /** Buffers that the stage had given out by then: one that goes on giving has not stopped. */
   given: number;
@@ -232,6 +235,11 @@ export abstract class Element {
   get running(): Running {
     if (this.#running === null)
       throw new MillpondError("ERR_INACTIVE", `element "${this.name}" is not in a running pipeline`);
+    return this.#running;
+  }
+
+  /** @internal {@link running}; null outside of a run. */
+  get runningOrNull(): Running | null {
     return this.#running;
   }
 

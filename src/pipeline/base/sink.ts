@@ -90,11 +90,15 @@ export abstract class Sink extends Element {
   }
 
   async #later(buffer: MediaBuffer, rendering: Promise<void>): Promise<void> {
+    const { runningOrNull: run } = this;
+    const wait = run?.beginWait(this, "handling a buffer");
     try {
-      await this.bounded(rendering, "handling a buffer");
+      await rendering;
     } catch (error) {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
+    } finally {
+      run?.endWait(wait);
     }
     if (this.#keepLast) this.#keep(buffer);
     else buffer.release();

@@ -196,24 +196,21 @@ export abstract class Transform extends Element {
 
   async #copyLater(input: MediaBuffer, coming: Promise<MediaBuffer>): Promise<void> {
     let output: MediaBuffer | undefined;
-    let done: HookResult;
+    let done: Maybe<HookResult>;
     try {
       output = await coming;
-      const filled = this.#fill(input, output);
-      done = isPromise(filled) ? await this.bounded(filled, "working on a buffer") : filled;
+      done = this.#fill(input, output);
     } catch (error) {
       releaseQuietly(input, output);
       throw attachErrorSource(error, this);
     }
-    releaseOrDrop(input, output);
-    if (done === false) output.release();
-    else await this.out.push(output);
+    await this.#finishLater(input, output, done);
   }
 
-  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<HookResult>): Promise<void> {
+  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Maybe<HookResult>): Promise<void> {
     let done: HookResult;
     try {
-      done = await this.bounded(work, "working on a buffer");
+      done = isPromise(work) ? await this.bounded(work, "working on a buffer") : work;
     } catch (error) {
       releaseQuietly(input, output);
       throw attachErrorSource(error, this);
@@ -243,7 +240,7 @@ export abstract class Transform extends Element {
   }
 
   #copyMetas(input: MediaBuffer, output: MediaBuffer): void {
-    const data = { region: false, offset: 0, size: input.size };
+    const data = { partial: false, offset: 0, size: input.size };
     for (const meta of input.metas()) {
       if (!this.#kept.some((kept) => kept.api === meta.api)) continue;
       meta.type.spec.transform?.(output, meta as never, input, "copy", data);

@@ -18,6 +18,7 @@ import { frozenData } from "../../util/same-data.ts";
 import {
   flag,
   instance,
+  nonEmpty,
   outOfRange,
   readOptions,
   required,
@@ -96,7 +97,7 @@ const mergers: Map<string, MetaMerger> = new Map();
  * a tee. Throws `ERR_INVALID_ARG_TYPE`.
  */
 export function registerMetaMerger(api: string, merge: MetaMerger): void {
-  mergers.set(checkApi(api), required("merge", merge));
+  mergers.set(nonEmpty("api", api, "the name of an API"), required("merge", merge));
 }
 
 /** @internal */
@@ -346,15 +347,8 @@ function checkAllocator(allocator: Allocator | null): void {
   if (allocator !== null) instance("allocator", "an Allocator or null", Allocator, allocator);
 }
 
-function checkApi(api: string): string {
-  if (typeof api !== "string" || api === "") throw wrongType("api", "the name of an API", api);
-  return api;
-}
-
 function nameOfApi(api: string | MetaType<object, never>): string {
-  const name: unknown = api instanceof MetaType ? api.api : api;
-  if (typeof name !== "string" || name === "") throw wrongType("api", "a meta type or the name of an API", api);
-  return name;
+  return nonEmpty("api", api instanceof MetaType ? api.api : api, "a meta type or the name of an API");
 }
 
 function checkParams<T>(params: T): T {

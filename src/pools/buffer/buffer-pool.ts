@@ -67,7 +67,8 @@
  * tracing, zeroing, revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
+import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
+import type { PoolPhase } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
@@ -98,7 +99,6 @@ import {
   corruptedError,
   foreignError,
   inUseError,
-  type PoolState,
   refusedError,
   rethrow,
   staleLeaseError,
@@ -159,7 +159,7 @@ interface AcquireRequest {
 /** What a BufferPool's constructor understands; subclasses with options of their own add to it. */
 export const POOL_OPTIONS: readonly (keyof BufferPoolOptions)[] = ["name", "clock", "trace", "starvedAfter", "leaks"];
 
-const NO_OPTIONS: AcquireOptions = Object.freeze({});
+const NO_OPTIONS: AcquireOptions = /* @__PURE__ */ Object.freeze({});
 const TRY_KEYS = ["tag", "hint"] as const;
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
@@ -180,7 +180,7 @@ export class BufferPool {
   #config: ActualPoolConfig | null = null;
   /** What {@link configure} was asked for when {@link adjust} made the configuration in force of it. */
   #wanted: ActualPoolConfig | null = null;
-  #state: PoolState = "inactive";
+  #state: PoolPhase = "inactive";
   #trace: boolean;
   /** The public method that the call under way came in by; what it called is not the caller's line. */
   #entry: Entry | undefined = undefined;
@@ -365,7 +365,7 @@ export class BufferPool {
     let buffer = new MediaBuffer(slot);
     if (++slots.acquires >= this.#coarse.due) buffer = this.#stamp(buffer);
     else slot.leasedAt = this.#coarse.now;
-    this.#registration.observer?.onAcquire(this.#registration, slot.index, slot.generation, undefined, undefined);
+    this.#registration.acquired(slot.index, slot.generation);
     return buffer;
   }
 
@@ -396,7 +396,7 @@ export class BufferPool {
     if (tag !== undefined || site !== undefined) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
     const buffer = this.#stamp(new MediaBuffer(slot));
     this.#leaks?.watch(buffer);
-    this.#registration.observer?.onAcquire(this.#registration, slot.index, slot.generation, tag, site);
+    this.#registration.acquired(slot.index, slot.generation, tag, site);
     return buffer;
   }
 
@@ -457,8 +457,8 @@ export class BufferPool {
    */
   release(buffer: MediaBuffer): void {
     if (!isMediaBuffer(buffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
-    const { owner } = buffer.slot;
-    if (owner !== this) throw foreignError(this.name, owner?.name);
+    const { pool } = buffer.slot;
+    if (pool !== this) throw foreignError(this.name, pool?.name);
     buffer.release();
   }
 
@@ -482,7 +482,7 @@ export class BufferPool {
       this.#releaseWatched(slot);
       return;
     }
-    if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
+    if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
     this.#slots.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
@@ -505,13 +505,13 @@ export class BufferPool {
     slot.next = slots.head;
     slots.head = slot;
     slots.outstanding--;
-    this.#registration.observer?.onRelease(this.#registration, slot.index);
+    this.#registration.released(slot.index);
   }
 
   /** @internal A slot holds its memory alone again: it is kept, handed on, or freed. */
   onReturned(slot: BufferSlot): void {
     // Released inside a hook of this pool: it goes on when the hook has returned.
-    if (this.#slots.defer(slot)) return;
+    if (this.#slots.queueReturn(slot)) return;
     const error = this.#finishReturn(slot);
     this.#finishDeferred();
     if (error !== undefined) throw error;
@@ -519,7 +519,7 @@ export class BufferPool {
 
   /** Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
   #finishDeferred(): void {
-    for (let slot = this.#slots.nextDeferred(); slot !== null; slot = this.#slots.nextDeferred()) {
+    for (let slot = this.#slots.nextQueued(); slot !== null; slot = this.#slots.nextQueued()) {
       const error = this.#finishReturn(slot);
       // Its release() has returned long ago.
       if (error !== undefined) throwLater(error);
@@ -529,7 +529,7 @@ export class BufferPool {
   /** Ends one lease: its hooks, then the waiters, then the listeners. Returns what its holder must hear. */
   #finishReturn(slot: BufferSlot): unknown {
     const { reason, error } = this.#slots.finish(slot, this.isActive ? undefined : "drained");
-    this.#registration.observer?.onRelease(this.#registration, slot.index);
+    this.#registration.released(slot.index);
     if (reason !== undefined) {
       this.#events.emit("discard", { slot: slot.index, reason });
       this.#registration.discarded(slot.index, reason);
@@ -741,7 +741,7 @@ export class BufferPool {
       holders = this.retire();
       if (this.#state !== "retired") return;
       this.#state = "closed";
-      this.#slots.reclaimAll();
+      this.#slots.takeBackAll();
       this.#endDrain();
     });
     if (failures.length > 0) this.#unreported = holders;

@@ -10,6 +10,7 @@ import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
 import {
   badValue,
+  bound,
   flag,
   isMade,
   listOf,
@@ -125,12 +126,9 @@ export function resolveConfig(config: BufferPoolConfig, name = "config"): Actual
   const given = readOptions(name, config, CONFIG_KEYS);
   const params = resolveParams(given, name, POOL_KEYS);
   const requestedSize = wholeNumber(`${name}.size`, given.size);
-  const max = given.max === Infinity ? Infinity : wholeNumber(`${name}.max`, given.max);
+  const max = bound(`${name}.max`, given.max);
   const min = given.min === undefined ? 0 : wholeNumber(`${name}.min`, given.min);
-  const maxBytes =
-    given.maxBytes === undefined || given.maxBytes === Infinity
-      ? Infinity
-      : wholeNumber(`${name}.maxBytes`, given.maxBytes);
+  const maxBytes = given.maxBytes === undefined ? Infinity : bound(`${name}.maxBytes`, given.maxBytes);
   const { allocator = defaultAllocator() } = given;
   const options = given.options === undefined ? [] : listOf(`${name}.options`, "a list of strings", given.options);
   const roundSize = flag(`${name}.roundSize`, given.roundSize, false);
@@ -181,15 +179,13 @@ export function checkAdjusted(answer: ActualPoolConfig, wanted: ActualPoolConfig
   const name = "adjust()'s config";
   if (answer === undefined) throw wrongType(name, "the configuration, or a changed copy of it", answer);
   const given = readOptions(name, answer, ACTUAL_KEYS);
-  const bound = (key: "max" | "maxBytes"): number =>
-    given[key] === Infinity ? Infinity : wholeNumber(`${name}.${key}`, given[key]);
   const params = resolveParams(given.params, `${name}.params`);
   const config: ActualPoolConfig = {
     size: wholeNumber(`${name}.size`, given.size),
     requestedSize: wholeNumber(`${name}.requestedSize`, given.requestedSize),
-    max: bound("max"),
+    max: bound(`${name}.max`, given.max),
     min: wholeNumber(`${name}.min`, given.min),
-    maxBytes: bound("maxBytes"),
+    maxBytes: bound(`${name}.maxBytes`, given.maxBytes),
     params: Object.freeze({ ...params }),
     allocator: given.allocator,
     format: given.format === wanted.format ? given.format : frozenData(`${name}.format`, given.format),

@@ -2,13 +2,11 @@
  * The errors of a BufferPool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has.
  */
 import type { BufferSlot } from "../../media/buffer/slot.ts";
+import type { PoolPhase } from "../../observe/pool-info.ts";
 import { MillpondError } from "../../util/errors.ts";
 import * as common from "../common/lease-errors.ts";
 import type { ActualPoolConfig } from "./config.ts";
 import type { Holder } from "./stats.ts";
-
-/** What state a pool is in; what it answers when it refuses follows from it. */
-export type PoolState = "inactive" | "active" | "flushing" | "draining" | "retired" | "closed";
 
 function words(name: string): common.PoolWords {
   return { kind: "pool", name, unit: "buffer" };
@@ -67,7 +65,7 @@ export function staleLeaseError(
 }
 
 /** The error of a call that the pool's state forbids. */
-export function refusedError(name: string, state: PoolState, verb: string): MillpondError {
+export function refusedError(name: string, state: PoolPhase, verb: string): MillpondError {
   const refused = `cannot ${verb} pool "${name}"`;
   if (state === "closed" || state === "retired") return common.closedError(words(name), verb);
   if (state === "flushing")
@@ -93,8 +91,8 @@ export function rethrow(name: string, failures: readonly unknown[]): void {
 }
 
 /** The error for a buffer of another pool, or of none. */
-export function foreignError(name: string, owner: string | undefined): MillpondError {
-  const what = owner === undefined ? "this buffer without a pool" : `this buffer of pool "${owner}"`;
+export function foreignError(name: string, other: string | undefined): MillpondError {
+  const what = other === undefined ? "this buffer without a pool" : `this buffer of pool "${other}"`;
   return common.foreignError(words(name), what, "call buffer.release()");
 }
 

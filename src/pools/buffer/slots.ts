@@ -9,8 +9,8 @@
  * ```
  *
  * The life of a slot is drawn at {@link BufferPool}. Every hook runs between `#enterHook` and `#leaveHook`. Meanwhile
- * the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until
- * the hook has returned.
+ * the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.queueReturn}
+ * until the hook has returned.
  *
  * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks
  * never nest; a generation of a slot number never comes back, also when the slot was freed and made anew; every slot is
@@ -21,7 +21,7 @@
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
-import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
+import { BufferSlot, SlotFlags, type SlotPool } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
@@ -57,7 +57,7 @@ type SlotStats = Omit<
   "name" | "active" | "size" | "max" | "maxBytes" | "waiting" | "waits" | "starved"
 >;
 
-const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
+const KEPT: ReturnResult = /* @__PURE__ */ Object.freeze({ reason: undefined, error: undefined });
 
 /** The slots of one pool. The pool's fast paths change the four public fields themselves. */
 export class SlotStore {
@@ -69,12 +69,12 @@ export class SlotStore {
   highWater = 0;
   /** Leases since the beginning. */
   acquires = 0;
-  readonly #owner: BufferOwner;
+  readonly #pool: SlotPool;
   readonly #hooks: PoolHooks;
   readonly #onHook: (runs: boolean) => void;
   #hookDepth = 0;
   /** Slots whose lease ended while a hook ran, in order. */
-  readonly #deferred: BufferSlot[] = [];
+  readonly queued: BufferSlot[] = [];
   readonly #slots: (BufferSlot | undefined)[] = [];
   /** Indices without a slot, the one that became vacant last on top. */
   readonly #vacant: number[] = [];
@@ -92,11 +92,11 @@ export class SlotStore {
   registration: PoolRegistration | undefined = undefined;
 
   /**
-   * @param owner what slots point back to
+   * @param pool what slots point back to
    * @param onHook told when hooks begin and end to run
    */
-  constructor(owner: BufferOwner, hooks: PoolHooks, onHook: (runs: boolean) => void) {
-    this.#owner = owner;
+  constructor(pool: SlotPool, hooks: PoolHooks, onHook: (runs: boolean) => void) {
+    this.#pool = pool;
     this.#hooks = hooks;
     this.#onHook = onHook;
   }
@@ -128,21 +128,21 @@ export class SlotStore {
 
   /** Throws `ERR_REENTRANT` while a hook runs. */
   assertNoHook(verb: string): void {
-    if (this.#hookDepth > 0) throw reentrantError(`pool "${this.#owner.name}"`, verb);
+    if (this.#hookDepth > 0) throw reentrantError(`pool "${this.#pool.name}"`, verb);
   }
 
   /** Takes a slot whose lease is over into the queue when a hook runs; false when none does. */
-  defer(slot: BufferSlot): boolean {
+  queueReturn(slot: BufferSlot): boolean {
     if (this.#hookDepth === 0) return false;
-    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
-    this.#deferred.push(slot);
+    slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
+    this.queued.push(slot);
     return true;
   }
 
-  /** The next slot that {@link defer} took, or null, also while a hook runs. */
-  nextDeferred(): BufferSlot | null {
+  /** The next slot that {@link queueReturn} took, or null, also while a hook runs. */
+  nextQueued(): BufferSlot | null {
     // shift() of an empty list is a call that takes 4 ns, at every return with a hook.
-    return this.#hookDepth > 0 || this.#deferred.length === 0 ? null : this.#deferred.shift()!;
+    return this.#hookDepth > 0 || this.queued.length === 0 ? null : this.queued.shift()!;
   }
 
   /** True when returns have to run a hook. */
@@ -205,7 +205,7 @@ export class SlotStore {
   assertReturnable(slot: BufferSlot): void {
     for (const memory of slot.memories) {
       if (memory.accessWord === 0 || memory.references > 1) continue;
-      throw mappedError(this.#owner.name, slot);
+      throw mappedError(this.#pool.name, slot);
     }
   }
 
@@ -237,7 +237,7 @@ export class SlotStore {
       return KEPT;
     }
     slot.refCount = 1;
-    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+    slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
     this.#enterHook();
     try {
       if (because !== undefined) {
@@ -271,7 +271,7 @@ export class SlotStore {
   }
 
   #discardResult(slot: BufferSlot, reason: DiscardReason, error: unknown): ReturnResult {
-    return { reason, error: reason === "detached" ? detachedError(this.#owner.name, slot) : error };
+    return { reason, error: reason === "detached" ? detachedError(this.#pool.name, slot) : error };
   }
 
   /** Runs the hooks of a return and judges the slot after each of them that can change it. */
@@ -312,7 +312,7 @@ export class SlotStore {
     if ((slot.slotFlags & SlotFlags.SHARED) !== 0) replaceHandles(slot);
     wipeSlot(slot, wipeOf(this.#config));
     cacheViews(slot);
-    slot.slotFlags &= ~(SlotFlags.HELD | SlotFlags.RETURNING);
+    slot.slotFlags &= ~(SlotFlags.IN_HOOK | SlotFlags.RETURNING);
     this.outstanding--;
     this.#push(slot);
   }
@@ -336,14 +336,14 @@ export class SlotStore {
    * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they
    * let go. All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
    */
-  reclaimAll(): void {
+  takeBackAll(): void {
     const slots = this.leased();
     for (const slot of slots) {
       if (slot.refCount > 1) slot.countSharer(-1);
       slot.generation++;
       slot.refCount = 0;
       slot.awaitingMemory = false;
-      slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+      slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
       for (const memory of slot.memories) {
         if (memory.parentBuffer === slot) memory.parentBuffer = null;
         // The holder may have kept views, also of memory that was added to the list.
@@ -405,15 +405,15 @@ export class SlotStore {
   }
 
   #assert(holds: boolean, what: string): void {
-    if (!holds) throw corruptedError(this.#owner.name, what);
+    if (!holds) throw corruptedError(this.#pool.name, what);
   }
 
   #make(hint: unknown): BufferSlot {
     const index = this.#vacant.pop() ?? this.#slots.push(undefined) - 1;
-    const slot = new BufferSlot(this.#owner, index);
+    const slot = new BufferSlot(this.#pool, index);
     slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
     slot.refCount = 1;
-    slot.slotFlags = SlotFlags.HELD | SlotFlags.FILLING;
+    slot.slotFlags = SlotFlags.IN_HOOK | SlotFlags.FILLING;
     const buffer = new MediaBuffer(slot);
     this.#enterHook();
     try {
@@ -451,7 +451,7 @@ export class SlotStore {
     this.#slots[index] = slot;
     this.#count++;
     this.#bytes += bytesPerBuffer(this.#config);
-    this.#noteCount();
+    this.registration?.resized(this.#count);
     return slot;
   }
 
@@ -461,7 +461,7 @@ export class SlotStore {
     if (slot.memories.length === 0 || got !== size) {
       throw new MillpondError(
         "ERR_ALLOCATION_FAILED",
-        `a new buffer of pool "${this.#owner.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
+        `a new buffer of pool "${this.#pool.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
       );
     }
     const { memories } = slot;
@@ -472,14 +472,14 @@ export class SlotStore {
     ) {
       throw new MillpondError(
         "ERR_ALLOCATION_FAILED",
-        `the memory of a new buffer of pool "${this.#owner.name}" is mapped, held by somebody else, or in it twice; its populate() ` +
+        `the memory of a new buffer of pool "${this.#pool.name}" is mapped, held by somebody else, or in it twice; its populate() ` +
           "hook must give memory that is the buffer's alone",
       );
     }
     if (mustRevoke && !slot.memories.every((memory) => memory.parent === null && isRevocable(memory.region))) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",
-        `pool "${this.#owner.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +
+        `pool "${this.#pool.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +
           "(shared, resizable, or part of a larger buffer); use the system allocator, or revoke: false",
       );
     }
@@ -526,7 +526,7 @@ export class SlotStore {
   /** Frees a slot that is counted as outstanding. */
   #free(slot: BufferSlot): void {
     slot.refCount = 1;
-    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+    slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
     const buffer = new MediaBuffer(slot);
     try {
       this.#hooks.dispose?.(buffer);
@@ -543,12 +543,7 @@ export class SlotStore {
     this.#count--;
     this.outstanding--;
     this.#bytes -= bytesPerBuffer(this.#config);
-    this.#noteCount();
-  }
-
-  #noteCount(): void {
-    const { registration } = this;
-    if (registration !== undefined) registration.observer?.onResize(registration, this.#count);
+    this.registration?.resized(this.#count);
   }
 }
 
@@ -578,7 +573,7 @@ function undoResize(slot: BufferSlot, size: number): void {
  * Each memory is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
  */
 function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
-  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+  slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
   const { memories } = slot;
   slot.memories = [];
   const failure = dropMemories(slot, memories);

@@ -7,7 +7,16 @@ import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, show, wholeNumber } from "../../util/validate.ts";
 import { type Carrier, Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { lockName, lookNowAndThen, onLivenessLost, onPoolEnd, watchExit, watchLife } from "./liveness.ts";
+import {
+  keepLife,
+  type LifePort,
+  lockName,
+  lookNowAndThen,
+  onLivenessLost,
+  onPoolEnd,
+  watchExit,
+  watchLife,
+} from "./liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -39,14 +48,14 @@ export interface ConnectRequest {
   readonly port: LanePort;
   /** A lock to hold while the thread lives, where its end is not seen otherwise. */
   readonly lock: string | undefined;
-  /** Whether the first message on the port is {@link Greeting.LIFE}, where the target is no worker. */
+  /** Whether the first message on the port is {@link Lives}, where the target is no worker. */
   readonly hasLife?: boolean;
 }
 
 /**
- * @internal What the two sides say on the lane's port before it is the lane's: an end of a channel to keep while the
- * thread lives; the worker that it has the request; the other side that it still wants the lane, or that it has given
- * the attempt up; the worker that it has joined.
+ * @internal What the two sides say on the lane's port before it is the lane's: {@link Lives}; the worker that it has
+ * the request; the other side that it still wants the lane, or that it has given the attempt up; the worker that it has
+ * joined.
  */
 export const Greeting = {
   LIFE: "millpond.life",
@@ -56,6 +65,15 @@ export const Greeting = {
   READY: "millpond.ready",
   REFUSED: "millpond.refused",
 } as const;
+
+/** @internal Ends of channels whose other ends are where the message comes from. */
+export interface Lives {
+  readonly kind: "millpond.life";
+  /** To keep as long as the thread lives: it is watched there. */
+  readonly keep: LifePort | undefined;
+  /** It is kept there as long as that thread lives. */
+  readonly watch: LifePort | undefined;
+}
 
 /** @internal What the other side answers. */
 export interface Answer {
@@ -142,7 +160,7 @@ export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
  * has ended.
  */
 export async function connect<Data>(
-  { target, postMessage, once, tellsEnd, options }: CheckedConnect,
+  { target, postMessage, once, isChild, tellsEnd, options }: CheckedConnect,
   offer: unknown,
   peer: Peer,
 ): Promise<Lane<Data>> {
@@ -153,6 +171,8 @@ export async function connect<Data>(
   // Node's workers tell their end themselves.
   const lock = once === undefined ? lockName() : undefined;
   const life = peer.outlivesLane && !tellsEnd ? new MessageChannel() : undefined;
+  // Whose worker it is ends that with itself.
+  const ownLife = peer.outlivesLane && !isChild ? new MessageChannel() : undefined;
   let gone: ((error?: Error) => void) | undefined;
   let leavePool: (() => void) | undefined;
   const watches: (() => void)[] = [];
@@ -200,10 +220,17 @@ export async function connect<Data>(
       window,
       port: port2 as unknown as LanePort,
       lock,
-      hasLife: life !== undefined,
+      hasLife: life !== undefined || ownLife !== undefined,
     };
     // On the lane's port: an object around a worker may pass on that port only.
-    if (life !== undefined) port1.postMessage({ kind: Greeting.LIFE, life: life.port2 }, [life.port2]);
+    if (ownLife !== undefined) keepLife(ownLife.port1);
+    if (request.hasLife === true) {
+      const lives: Lives = { kind: Greeting.LIFE, keep: life?.port2, watch: ownLife?.port2 };
+      port1.postMessage(
+        lives,
+        [life?.port2, ownLife?.port2].filter((end) => end !== undefined),
+      );
+    }
     postMessage(request, [port2 as never]);
     const { holds } = checkAnswer(await answered);
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
@@ -216,11 +243,17 @@ export async function connect<Data>(
     return lane;
   } catch (error) {
     if (isOver) peer.exited();
-    if (isOver || peer.abandoned()) for (const unwatch of watches) unwatch();
-    else if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
-    // The worker may find the request much later, and not see that the port is closed.
-    port.postMessage({ kind: Greeting.OVER });
-    port.close();
+    if (isOver || peer.abandoned()) {
+      for (const unwatch of watches) unwatch();
+      // The worker may find the request much later, and not see that the port is closed.
+      port.postMessage({ kind: Greeting.OVER });
+      port.close();
+    } else {
+      if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
+      // It has joined, and may have sent: closed in good order, the lane gives that back.
+      void new Lane<Data>(port, peer.carrier(), { clock }).close();
+      port.unref?.();
+    }
     throw error;
   } finally {
     leavePool?.();

@@ -11,16 +11,25 @@
  * await lane.close();
  * ```
  *
- * Life-cycle of one end:
+ * Life-cycle of one end; `->` posts, `<-` has come:
  * ```
- *   open --close()--> closing --the other side has heard, or has closed too--> ended
- *     +---- the port closes, or the pool of either side ends ----------------> ended
+ *   open --close(): -> CLOSE--> closing --<- CLOSED, and no UNREAD is open: -> CLOSED--> ended
+ *    |                             |
+ *    |                             +--<- CLOSE, and no UNREAD is open: -> CLOSED--> done --<- CLOSED--> ended
+ *    |                                                                               |
+ *    +--<- CLOSE--> asked, sends no lease --no UNREAD is open: -> CLOSED-------------+
+ *
+ *   any --the port ends, or the pool of either side--> ended
  * ```
- * Where the other side closes first, this end receives what came before that, and sends nothing more.
+ * CLOSE says: no lease of mine comes after this, and answer when you have had all. CLOSED says: I have had all that you
+ * sent, I send nothing more, I need no answer. An end that was asked receives what came before that; its own close()
+ * has nothing to add but the wait.
  *
  * Invariants: what is sent arrives in order; at most `window` leases are under way in each direction; a lease that has
- * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. Nothing
- * waits after the end.
+ * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. An end stays
+ * until both have said CLOSED: so whoever is owed an answer (UNREAD asks which lease it was that could not be read)
+ * gets it, in whatever order the two close, unless the other thread or its part in the pool ends. Nothing waits after
+ * the end.
  *
  * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */
@@ -44,6 +53,8 @@ export interface LanePort {
   addEventListener(type: "close", listener: () => void): void;
   /** As MessagePort's. */
   close(): void;
+  /** As that of a MessagePort of Node: it keeps the thread alive no longer. */
+  unref?(): void;
 }
 
 /** How a lease gets to the other side. */
@@ -113,13 +124,15 @@ export class Lane<Data = unknown> {
   #arrivedCount = 0;
   /** Messages that could not be read, and of which it is not known yet which leases they were of. */
   #unreadable = 0;
-  /** All is said but that. */
-  #endsThen = false;
   readonly #readers: { resolve: () => void }[] = [];
   #credit: number;
   #taken = 0;
   #state: "open" | "closing" | "ended" = "open";
+  /** The other side sends no lease any more. */
   #theyClosed = false;
+  /** CLOSED was posted; the other side's has come. */
+  #isDone = false;
+  #theyAreDone = false;
   #failure: MillpondError | undefined;
   #closed: (() => void) | undefined;
   #ending: Promise<void> | undefined;
@@ -261,16 +274,16 @@ export class Lane<Data = unknown> {
   async #close(): Promise<void> {
     // A getter in what is being sent closes it: that lease is in front of the end.
     if (this.#isPosting) await undefined;
+    this.#dropInbox();
     if (this.#state === "ended") return;
     this.#state = "closing";
     const heard = new Promise<void>((resolve) => {
       this.#closed = resolve;
     });
-    this.#dropInbox();
     this.#senders.rejectAll(() => this.#closedError());
     this.#wakeReaders();
-    if (this.#theyClosed) this.#endInOrder();
-    else this.#port.postMessage([MessageType.CLOSE]);
+    // Who was asked has answered, or will.
+    if (!this.#theyClosed) this.#port.postMessage([MessageType.CLOSE]);
     await heard;
   }
 
@@ -294,18 +307,27 @@ export class Lane<Data = unknown> {
     this.#late.length = 0;
     try {
       // Where no lease was out, nothing is lost over there: its iteration ends in good order.
-      if (end === "closed") this.#port.postMessage([MessageType.CLOSE]);
-      else if (end === "forced") this.#port.postMessage([MessageType.POOL_CLOSED]);
+      if (end === "closed") {
+        this.#port.postMessage([MessageType.CLOSE]);
+        this.#port.postMessage([MessageType.CLOSED]);
+      } else if (end === "forced") this.#port.postMessage([MessageType.POOL_CLOSED]);
     } catch {
       // The other side is gone.
     }
     this.#end(false);
   }
 
-  /** Nothing more comes, but the answers to what this side has asked. */
-  #endInOrder(): void {
-    if (this.#unreadable > 0) this.#endsThen = true;
-    else this.#end(false);
+  /**
+   * Says CLOSED once nothing more comes but that: the other side sends no lease any more, and has told of each that
+   * could not be read here. Ends when both have said it.
+   */
+  #settle(): void {
+    if (this.#unreadable > 0 || !(this.#theyClosed || this.#theyAreDone)) return;
+    if (!this.#isDone) {
+      this.#isDone = true;
+      this.#port.postMessage([MessageType.CLOSED]);
+    }
+    if (this.#theyAreDone) this.#end(false);
   }
 
   #end(lost: boolean): void {
@@ -366,13 +388,15 @@ export class Lane<Data = unknown> {
         break;
       case MessageType.CLOSE:
         this.#theyClosed = true;
-        this.#port.postMessage([MessageType.CLOSED]);
         this.#senders.rejectAll(() => this.#closedError());
-        if (this.#state === "closing") this.#endInOrder();
+        this.#settle();
         this.#wakeReaders();
         break;
       case MessageType.CLOSED:
-        this.#endInOrder();
+        // It is no answer to anything.
+        if (this.#state === "open" && !this.#theyClosed) break;
+        this.#theyAreDone = true;
+        this.#settle();
         break;
       case MessageType.POOL_CLOSED:
         if (this.#state === "ended") break;
@@ -401,7 +425,7 @@ export class Lane<Data = unknown> {
         if (this.#unreadable === 0) break;
         this.#unreadable--;
         this.#carrier.unreadable(Number(message[1]));
-        if (this.#endsThen && this.#unreadable === 0) this.#end(false);
+        this.#settle();
         break;
       case MessageType.CONTROL:
         this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));

@@ -4,8 +4,9 @@
  *
  * Browsers send no event when a worker ends, but they take its Web Locks
  * away: the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
- * Where a target is no worker (a MessagePort, an object around a worker), the other side keeps one end of a channel
- * that carries nothing: it is closed by the end of that thread, and by nothing else.
+ * Where a target is no worker (a MessagePort, an object around a worker), each of the two threads keeps one end of a
+ * channel that carries nothing, and the other thread watches its other end: it is closed by the end of that thread, and
+ * by nothing else. A worker ends with the thread that made it.
  */
 
 import type { Clock, TimerHandle } from "../../util/clock.ts";
@@ -15,7 +16,7 @@ interface LockManager {
 }
 
 /** What is to be done when a thread or a process ends. */
-interface EndWatch {
+export interface EndWatch {
   /** It has ended. */
   ended(): void;
   /** Whether its end is of no concern any more: the pool is over, or the other side has left it. */
@@ -59,7 +60,7 @@ export function watchExit(
 }
 
 /** An end of a channel that carries nothing. */
-interface LifePort {
+export interface LifePort {
   addEventListener(type: "close", listener: () => void): void;
   close(): void;
 }
@@ -92,12 +93,16 @@ export function watchLife(port: LifePort, watch: EndWatch): () => void {
 /** The ends that this thread has, until the other side lets go. */
 const kept = new Set<LifePort>();
 
-/** In the thread that may end: keeps its end of the channel, which came in a message, for as long as it lives. */
-export function keepLife(message: unknown): void {
-  const { life: port } = (message ?? {}) as { readonly life?: LifePort };
-  if (typeof port?.addEventListener !== "function") return;
+/** In the thread that may end: keeps its end of the channel for as long as it lives. */
+export function keepLife(port: LifePort): void {
   kept.add(port);
   port.addEventListener("close", () => kept.delete(port));
+}
+
+/** Whether what came in a message is an end of such a channel. */
+export function isLifePort(given: unknown): given is LifePort {
+  const { addEventListener, close } = (given ?? {}) as Partial<LifePort>;
+  return typeof addEventListener === "function" && typeof close === "function";
 }
 
 function lockManager(): LockManager | undefined {

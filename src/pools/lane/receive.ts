@@ -20,10 +20,10 @@ import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
-import { type Answer, type ConnectRequest, Greeting } from "./connect.ts";
+import { type Answer, type ConnectRequest, Greeting, type Lives } from "./connect.ts";
 import { type Carrier, Lane, type LanePort } from "./lane.ts";
-import { holdLivenessLock, keepLife } from "./liveness.ts";
-import { lanesOf, type SharedOffer, sharedCarrier } from "./shared-transport.ts";
+import { holdLivenessLock, isLifePort, keepLife, watchLife } from "./liveness.ts";
+import { connectorWatch, SharedConnection, type SharedOffer } from "./shared-transport.ts";
 import {
   detachedError,
   heldTwiceError,
@@ -253,20 +253,23 @@ async function accept<Data>(
 ): Promise<Lane<Data> | undefined> {
   const ready: Answer = { kind: Greeting.READY, holds: await holdLivenessLock(lock) };
   // It came before the request.
-  if (hasLife === true) keepLife(await firstOf(port, signal));
+  const lives = hasLife === true ? await firstOf(port, signal) : undefined;
+  const { keep, watch } = (lives ?? {}) as Partial<Lives>;
+  if (isLifePort(keep)) keepLife(keep);
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
-      const open = lanesOf(pool);
-      const lane: Lane<Data> = new Lane<Data>(
+      const connection = new SharedConnection(pool, from);
+      const lane = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, false, () => open.delete(lane as Lane<unknown>)),
+        connection.carrier(false, () => {}),
         settings,
       );
-      open.add(lane as Lane<unknown>);
+      connection.begun(lane as Lane<unknown>);
+      if (isLifePort(watch)) watchLife(watch, connectorWatch(pool, from));
       port.postMessage(ready);
       return lane;
     } catch (error) {
@@ -355,7 +358,7 @@ const heard = new WeakSet<object>();
 
 /**
  * One who waits for requests at a source. Each request goes to one of those who wait there: to the first that has none,
- * and where all of them have one to whoever asks next.
+ * and where all of them have one to the next that asks.
  */
 class RequestDesk {
   readonly #requests: Requests;

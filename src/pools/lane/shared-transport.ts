@@ -26,6 +26,7 @@ import {
   commitTransfer,
   hasLeft,
   isAlive,
+  isReservation,
   type Membership,
   prepareTransfer,
   reclaim,
@@ -36,6 +37,7 @@ import {
 } from "../shared/membership.ts";
 import { type CheckedConnect, connect } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
+import type { EndWatch } from "./liveness.ts";
 
 /**
  * What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this
@@ -63,18 +65,88 @@ interface SharedEnd extends LeasePool {
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
-/** The open lanes of each pool in this thread, of those whose other sides were connected from here. */
-const open: WeakMap<object, Set<Lane<unknown>>> = new WeakMap();
+const connections: WeakMap<object, Set<SharedConnection>> = new WeakMap();
 const questions: Map<number, () => void> = new Map();
 let lastQuestion = 0;
 
-/** @internal The open lanes of a pool in this thread: what was sent to it is from one of their other sides. */
-export function lanesOf(pool: object): Set<Lane<unknown>> {
-  const known = open.get(pool);
+/**
+ * @internal The connections of a pool in this thread whose lanes are open, or are being made: what was sent to it and
+ * has not come is from one of their other sides.
+ */
+export function connectionsOf(pool: object): ReadonlySet<SharedConnection> {
+  return connectionSet(pool);
+}
+
+function connectionSet(pool: object): Set<SharedConnection> {
+  const known = connections.get(pool);
   if (known !== undefined) return known;
-  const made = new Set<Lane<unknown>>();
-  open.set(pool, made);
+  const made = new Set<SharedConnection>();
+  connections.set(pool, made);
   return made;
+}
+
+/**
+ * @internal This side of a connection, from before the other side can send anything to the end of the lane. It is the
+ * one way to a carrier, and the one way to a membership for another side: so no lane begins that is not known here.
+ */
+export class SharedConnection {
+  /** The other side's membership; reserved, where it was offered and nobody has joined. */
+  readonly peer: Membership;
+  readonly #pool: SharedEnd;
+  #lane: Lane<unknown> | undefined;
+  #hasCarrier = false;
+
+  /** `peer` is the member that this side was offered the connection by; it may send from now on. */
+  constructor(pool: SharedEnd, peer: Membership) {
+    // It came in a message, and its number becomes a bit of a state.
+    wholeNumber("peer.member", peer?.member, 0, pool.core.memberBits - 1);
+    wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
+    this.peer = peer;
+    this.#pool = pool;
+    connectionSet(pool).add(this);
+  }
+
+  /** Reserves a membership for another side, which may send as soon as it has the handle. Throws as `reserve()`. */
+  static offer<Pool extends SharedEnd>(
+    pool: Pool,
+  ): { readonly handle: ReturnType<Pool["reserve"]>; readonly connection: SharedConnection } {
+    const handle = pool.reserve() as ReturnType<Pool["reserve"]>;
+    return { handle, connection: new SharedConnection(pool, handle.membership) };
+  }
+
+  /** The lane, once it is made. */
+  get lane(): Lane<unknown> | undefined {
+    return this.#lane;
+  }
+
+  /** Whether the other side may have sent something: a reservation is nobody's until it has joined. */
+  get hasJoined(): boolean {
+    const { member, status } = this.peer;
+    return !isReservation(status) || statusOf(this.#pool.core, member) !== status;
+  }
+
+  /** The carrier of this side; `reclaims`: whether it clears up after the other one. */
+  carrier(reclaims: boolean, ended: (lost: boolean) => void): Carrier {
+    this.#hasCarrier = true;
+    return sharedCarrier(this.#pool, this.peer, reclaims, (lost) => {
+      this.#over();
+      ended(lost);
+    });
+  }
+
+  /** The lane with the carrier of this connection is made; what came before may have ended it. */
+  begun(lane: Lane<unknown>): void {
+    this.#lane = lane;
+  }
+
+  /** There will be no lane. Where there is a carrier, the end of its lane is the end. */
+  failed(): void {
+    if (!this.#hasCarrier) this.#over();
+  }
+
+  #over(): void {
+    connectionSet(this.#pool).delete(this);
+  }
 }
 
 /**
@@ -91,15 +163,7 @@ export function ask(lane: Lane<unknown>, answered: () => void): () => void {
 /**
  * The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it.
  */
-export function sharedCarrier(
-  pool: SharedEnd,
-  peer: Membership,
-  reclaims: boolean,
-  ended: (lost: boolean) => void,
-): Carrier {
-  // It came in a message, and its number becomes a bit of a state.
-  wholeNumber("peer.member", peer?.member, 0, pool.core.memberBits - 1);
-  wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
+function sharedCarrier(pool: SharedEnd, peer: Membership, reclaims: boolean, ended: (lost: boolean) => void): Carrier {
   return {
     pool,
     send(lease, post) {
@@ -135,8 +199,7 @@ export function sharedCarrier(
  */
 function dropUnknown(pool: SharedEnd): void {
   const { core } = pool;
-  if (lanesOf(pool).size > 0 || connecting.has(pool) || withRings.has(pool) || !isAlive(core) || isEvicted(core))
-    return;
+  if (connectionsOf(pool).size > 0 || withRings.has(pool) || !isAlive(core) || isEvicted(core)) return;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(core.i32, stateAt(core, index));
     if ((state & core.me) !== 0) dropUndelivered(core, leaseOf(core, index, state));
@@ -151,19 +214,6 @@ export function noteRing(pool: object): void {
   withRings.add(pool);
 }
 
-/** Pools whose connections are being made in this thread, and how many: their lanes are not known yet. */
-const connecting = new Map<object, number>();
-
-/** Counts a connection that is being made; returns what counts it out. */
-function beginConnecting(pool: object): () => void {
-  connecting.set(pool, (connecting.get(pool) ?? 0) + 1);
-  return () => {
-    const left = connecting.get(pool)! - 1;
-    if (left > 0) connecting.set(pool, left);
-    else connecting.delete(pool);
-  };
-}
-
 /** @internal What the other side of {@link connectShared} gets. */
 export interface SharedOffer {
   readonly transport: "shared";
@@ -171,16 +221,30 @@ export interface SharedOffer {
   readonly from: Membership;
 }
 
+/**
+ * @internal What is to be done, on the side that was connected, at the end of the thread that connected: what it and
+ * its workers held is free, also where nobody else sees its end.
+ */
+export function connectorWatch({ core }: SharedEnd, from: Membership): EndWatch {
+  return {
+    ended() {
+      if (!isAlive(core)) return;
+      if (isEvicted(core)) reclaimFromOutside(core, from);
+      else reclaimThread(core, from);
+    },
+    isSettled: () =>
+      !isAlive(core) || (hasLeft(statusOf(core, from.member), from.status) && childrenOf(core, from).length === 0),
+  };
+}
+
 /** A lane to a worker, with a membership that is reclaimed when the worker ends. */
 export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): Promise<Lane<Data>> {
   const { member, core } = pool;
-  const handle = pool.reserve();
+  const { handle, connection } = SharedConnection.offer(pool);
   const { membership } = handle;
   if (checked.isChild) adopt(core, membership);
   let reclaimed = false;
   let isConnected = false;
-  let isEnded = false;
-  let own: Lane<unknown> | undefined;
   /** The lane has lost its other side. The thread there may live: it may have left the pool by force. */
   const lost = (): void => {
     if (reclaimed || !isAlive(core) || isEvicted(core)) return;
@@ -203,9 +267,7 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
     isConnected = true;
-    return sharedCarrier(pool, handle.membership, true, (isLost) => {
-      isEnded = true;
-      if (own !== undefined) lanesOf(pool).delete(own);
+    return connection.carrier(true, (isLost) => {
       if (isLost) lost();
     });
   };
@@ -213,7 +275,6 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     !isAlive(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  const connected = beginConnecting(pool);
   try {
     const lane = await connect<Data>(checked, offer, {
       pool,
@@ -224,13 +285,11 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
       outlivesLane: true,
       lookForEnd: () => pool.lookForEnd(),
     });
-    if (!isEnded) {
-      own = lane as Lane<unknown>;
-      lanesOf(pool).add(own);
-    }
+    connection.begun(lane as Lane<unknown>);
     return lane;
-  } finally {
-    connected();
+  } catch (error) {
+    connection.failed();
+    throw error;
   }
 }
 

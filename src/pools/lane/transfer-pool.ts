@@ -10,7 +10,7 @@
  * next one. When a lane ends, its slots get new buffers. Every call is O(1), except making and closing the pool,
  * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
-import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
@@ -307,7 +307,7 @@ export class TransferPool implements LeasePool {
   #lease(index: number): Lease {
     const entry = this.#entries[index]!;
     entry.holds = 1;
-    this.#registration.observer?.onAcquire(this.#registration, index, entry.generation, undefined, undefined);
+    this.#registration.acquired(index, entry.generation);
     return new Lease(idOf(entry), index, this.#pool, this);
   }
 
@@ -320,7 +320,7 @@ export class TransferPool implements LeasePool {
   }
 
   #reset(entry: Entry): void {
-    this.#registration.observer?.onRelease(this.#registration, entry.index);
+    this.#registration.released(entry.index);
     entry.holds = 0;
     entry.away = undefined;
     entry.generation = (entry.generation + 1) % GENERATIONS;
@@ -330,10 +330,9 @@ export class TransferPool implements LeasePool {
     const { count, free } = this.stats();
     const bytes = count * this.size;
     const phase = this.#state === "open" ? "active" : this.#state;
-    const uncounted = { acquires: null, misses: null, waits: null, starved: null, discarded: null, highWater: null };
     const bounds = { count, max: count, bytes, maxBytes: bytes };
     const leased = phase === "closed" ? 0 : count - free;
-    return { phase, size: this.size, ...bounds, free, leased, waiting: this.#queue.length, ...uncounted };
+    return { phase, size: this.size, ...bounds, free, leased, waiting: this.#queue.length, ...UNCOUNTED };
   }
 
   #poolHolders(most: number): PoolHolder[] {

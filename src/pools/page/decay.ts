@@ -133,7 +133,7 @@ export class PageAge {
   /** Lets go what has to go at `now`; returns when to look again, `Infinity`: not before another block is freed. */
   sweep(now: number): number {
     if (this.#pressure === "high") {
-      this.#cache.agedOut += this.#cache.flush();
+      this.#cache.agedOut += this.#cache.trim();
       return Number.POSITIVE_INFINITY;
     }
     if (this.#config.ageOut === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;

@@ -12,12 +12,14 @@ import { type Clock, checkClock } from "../../util/clock.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { callerOf } from "../../util/stack.ts";
 import {
+  bound,
   flag,
   isMade,
   milliseconds,
   oneOf,
   powerOfTwo,
   readOptions,
+  text,
   wholeNumber,
   wrongType,
 } from "../../util/validate.ts";
@@ -48,7 +50,7 @@ export interface PagePoolOptions {
   maxBytes?: number;
   /** The most blocks that exist at a time, idle and leased; default `Infinity`. */
   max?: number;
-  /** Held blocks that age never takes, the last freed ones; default 0. */
+  /** Idle blocks that age never takes, the last freed ones; default 0. */
   min?: number;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
@@ -84,7 +86,7 @@ export interface PageConfig {
   readonly maxBytes: number;
   /** The bound in blocks. */
   readonly max: number;
-  /** Held blocks that age never takes. */
+  /** Idle blocks that age never takes. */
   readonly min: number;
   /** When bytes are zeroed. */
   readonly zero: ZeroPolicy;
@@ -175,22 +177,21 @@ const OPTION_KEYS: readonly (keyof PagePoolOptions)[] = [
 /** Checks and completes the options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function resolvePageOptions(options: PagePoolOptions): PageConfig {
   const given = readOptions("options", options, OPTION_KEYS);
-  const { name = "pages", source = defaultAllocator(), pageSize: page = pageSize(), ageOut = 500 } = given;
-  const { curve = "cliff", min = 0, zero = "fresh" } = given;
+  const { source = defaultAllocator(), pageSize: page = pageSize(), ageOut = 500 } = given;
+  const { curve = "cliff", min = 0, zero = "fresh", max = Infinity, maxBytes = Infinity } = given;
   const clock = checkClock("options.clock", given.clock);
-  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (!isMade(AllocatorClass, source, "name")) throw wrongType("options.source", "an Allocator", source);
   if (powerOfTwo("options.pageSize", page, MAX_PAGE) < MIN_PAGE) wholeNumber("options.pageSize", page, MIN_PAGE);
   const revoke = flag("options.revoke", given.revoke, debugLevel() > 0);
   return Object.freeze({
-    name,
+    name: text("options.name", given.name, "pages"),
     source,
     clock,
     pageSize: page,
     ageOut: milliseconds("options.ageOut", ageOut),
     curve: oneOf("options.curve", curve, ["cliff", "smooth"]),
-    maxBytes: bound("options.maxBytes", given.maxBytes),
-    max: bound("options.max", given.max),
+    maxBytes: bound("options.maxBytes", maxBytes),
+    max: bound("options.max", max),
     min: wholeNumber("options.min", min),
     zero: oneOf("options.zero", zero, ZERO_POLICIES),
     wipe: (zero === "release" ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0),
@@ -199,12 +200,6 @@ export function resolvePageOptions(options: PagePoolOptions): PageConfig {
     trace: flag("options.trace", given.trace, false),
     timer: flag("options.timer", given.timer, true),
   });
-}
-
-function bound(name: string, value: number | undefined): number {
-  return value === undefined || value === Number.POSITIVE_INFINITY
-    ? Number.POSITIVE_INFINITY
-    : wholeNumber(name, value);
 }
 
 /** What messages call a pool and its leases. */

@@ -13,8 +13,9 @@
  * whose lease was ended by force. What `zero` and `revoke` demand is kept with the bytes ({@link Wipe}), so that copies
  * of them have it too.
  *
- * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.reclaim}; `updateFastPath` closes them
- * while anything asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under way.
+ * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.onRelease}; `updateFastPath` closes
+ * them while anything asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under
+ * way.
  *
  * The clock. One reading costs as much as a whole allocation, so while calls come fast only one in 16 reads it. Two
  * things keep the age exact all the same: readings 5 ms apart or more make every call read, and while calls come fast a
@@ -186,14 +187,8 @@ export class PageAllocator extends Allocator {
     const block = memory.region.handle as PageBlock | undefined;
     if (block === undefined) return memory;
     block.lease = memory;
-    const { registration } = this;
-    registration?.observer?.onAcquire(registration, block.memory.id, memory.id, undefined, block.site);
+    this.registration?.acquired(block.memory.id, memory.id, undefined, block.site);
     return memory;
-  }
-
-  #noteRelease(block: PageBlock): void {
-    const { registration } = this;
-    registration?.observer?.onRelease(registration, block.memory.id);
   }
 
   /** The pages of one allocation. */
@@ -248,7 +243,7 @@ export class PageAllocator extends Allocator {
   }
 
   /** @internal */
-  override reclaimRefusal(): MillpondError | undefined {
+  override releaseRefusal(): MillpondError | undefined {
     return this.cache.calling === 0 ? undefined : reentrantError(poolText(this.#words), "release a block into");
   }
 
@@ -258,17 +253,17 @@ export class PageAllocator extends Allocator {
   }
 
   /** @internal A memory was released: its block is kept, or goes to the source. */
-  override reclaim(memory: Memory): void {
+  override onRelease(memory: Memory): void {
     const { region } = memory;
     const block = region.handle as PageBlock | undefined;
     if (!this.#canKeepFast || block === undefined || memory.parent !== null || region.bytes.length !== region.size) {
-      const refusal = this.reclaimRefusal();
+      const refusal = this.releaseRefusal();
       if (refusal !== undefined) {
         memory.references = 1;
         throw refusal;
       }
       if (memory.parent !== null) block?.children?.delete(memory);
-      super.reclaim(memory);
+      super.onRelease(memory);
       return;
     }
     if (++this.#ticks >= this.#coarse.due) this.tick();
@@ -296,7 +291,7 @@ export class PageAllocator extends Allocator {
     if (block === undefined) return;
     block.lease = null;
     block.site = undefined;
-    this.#noteRelease(block);
+    this.registration?.released(block.memory.id);
     const lost = isLost(block);
     if (lost) {
       this.detached++;
@@ -327,7 +322,7 @@ export class PageAllocator extends Allocator {
     this.liveMemoryCount--;
     block.lease = null;
     block.site = undefined;
-    this.#noteRelease(block);
+    this.registration?.released(block.memory.id);
     this.#dropForced(block);
     this.#endIfEmpty();
     this.listener?.onAvailable();
@@ -428,7 +423,7 @@ export class PageAllocator extends Allocator {
   /** @internal Moves to another state; idle blocks go to the source. */
   enter(state: PageState): void {
     this.#state = state === "retired" && this.cache.count === this.cache.idle ? "dead" : state;
-    this.cache.flush();
+    this.cache.trim();
     this.stopTimer();
     this.updateFastPath();
     if (this.#state === "dead") this.registration?.end();

@@ -4,7 +4,7 @@
  *
  * ```
  *   source.allocate() ──> leased ──(release)──> idle ──(the last freed of its class first)──> leased again
- *                                                 └──(age, bound, flush: the first freed of all first)──> the source
+ *                                                 └──(age, bound, trim: the first freed of all first)───> the source
  *
  *   class of 760 pages    top -> block -> block -> block <- bottom
  *                         freed last              freed first: the next to age out
@@ -236,7 +236,7 @@ export class PageCache {
   }
 
   /**
-   * Makes a block. Held ones go, oldest first, if the bounds or the source want it. Null: the bounds do not allow it.
+   * Makes a block. Idle ones go, oldest first, if the bounds or the source want it. Null: the bounds do not allow it.
    */
   make(cls: PageClass): PageBlock | null {
     if (!this.hasRoom(cls.bytes)) return null;
@@ -250,11 +250,11 @@ export class PageCache {
     } catch (error) {
       // What is kept for later may be what is missing now.
       if (this.idle === 0) throw error;
-      this.evicted += this.flush();
+      this.evicted += this.trim();
       block = this.#obtain(cls);
     }
     block.index = this.#blocks.push(block) - 1;
-    this.#noteCount();
+    this.registration?.resized(this.count);
     block.region.handle = block;
     this.bytes += cls.bytes;
     if (cls.count++ === 0) {
@@ -311,7 +311,7 @@ export class PageCache {
   }
 
   /** Drops every idle block; returns how many. */
-  flush(): number {
+  trim(): number {
     let dropped = 0;
     while (this.dropOldest()) dropped++;
     return dropped;
@@ -333,12 +333,7 @@ export class PageCache {
     }
     this.bytes -= cls.bytes;
     this.#forget(cls);
-    this.#noteCount();
-  }
-
-  #noteCount(): void {
-    const { registration } = this;
-    registration?.observer?.onResize(registration, this.count);
+    this.registration?.resized(this.count);
   }
 
   /** Gives a block that was removed back to the source. A source that throws does so in a later turn. */

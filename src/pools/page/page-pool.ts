@@ -12,7 +12,7 @@
  *
  * The life-cycle of a block: fresh pages of the source are leased; released, they are idle and age; leased again in
  * time, they are young again; else they go back to the source, aged out, evicted to make room for another size, or
- * flushed.
+ * trimmed.
  *
  * The life-cycle of a pool:
  *
@@ -288,9 +288,9 @@ export class PagePool {
   }
 
   /** Gives every idle block back now, whatever its age, `min` too; the pool stays in service, leases stay valid. */
-  flush(): void {
-    this.#allocator.assertOpen("flush");
-    this.#allocator.cache.flush();
+  trim(): void {
+    this.#allocator.assertOpen("trim");
+    this.#allocator.cache.trim();
     this.#allocator.stopTimer();
     this.#serveWaiters();
   }
@@ -371,13 +371,10 @@ export class PagePool {
   }
 
   #poolHolders(most: number): PoolHolder[] {
-    const leased = this.#allocator.cache.blocks.filter((block) => block.lease !== null);
+    const blocks = new Map(this.#allocator.cache.blocks.map(({ lease, memory }) => [lease?.id, memory.id]));
     return this.holders()
       .slice(0, most)
-      .map(({ memory, size, age, site }) => {
-        const block = leased.find(({ lease }) => lease!.id === memory);
-        return { slot: block?.memory.id ?? memory, lease: memory, size, age, site };
-      });
+      .map(({ memory, size, age, site }) => ({ slot: blocks.get(memory)!, lease: memory, size, age, site }));
   }
 
   /**

@@ -17,9 +17,9 @@ import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
-import { type Carrier, Lane } from "../lane/lane.ts";
+import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
-import { ask, lanesOf, sharedCarrier } from "../lane/shared-transport.ts";
+import { ask, connectionsOf, SharedConnection } from "../lane/shared-transport.ts";
 import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core.ts";
 import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
@@ -85,7 +85,7 @@ export async function connectProcess<Data = unknown>(
   if (child.connected !== true) {
     throw new MillpondError("ERR_INACTIVE", "the child has ended, or its IPC channel is closed");
   }
-  const handle = pool.reserve();
+  const { handle, connection } = SharedConnection.offer(pool);
   const id = randomUUID();
   let port: ProcessPort | undefined;
   const exited = (): void => {
@@ -94,7 +94,7 @@ export async function connectProcess<Data = unknown>(
     pool.reclaimEnded();
   };
   const { membership } = handle;
-  const isSettled = (): boolean => pool.isOver || hasLeft(statusOf(pool.core, membership.member), membership.status);
+  const isSettled = (): boolean => pool.isOver || hasLeftPool(pool.core, membership);
   let unwatch: (() => void) | undefined;
   const request: ConnectRequest = {
     millpondConnect: id,
@@ -113,16 +113,32 @@ export async function connectProcess<Data = unknown>(
     sendRequest();
     await ready(answer);
     isAnswered = true;
-    return processLane(port, pool, handle.membership, { window, clock });
+    return processLane(port, pool, connection, { window, clock });
   } catch (error) {
     isAnswered = true;
-    port?.close();
+    giveUp(port, pool, connection);
     // A child that has joined and lives may hold leases, also without a channel: its end is waited for.
-    const hasNotJoined = isSettled() || cancelReservation(pool.core, membership);
-    if (hasNotJoined) unwatch?.();
-    if (hasNotJoined && !pool.isOver) pool.reclaimEnded();
+    if (isSettled()) unwatch?.();
     throw error;
   }
+}
+
+/**
+ * @internal Gives a connection up that was offered, over the port that its lane would have: takes the reservation back,
+ * or closes the lane of one that has joined, and may have sent, in good order.
+ */
+export function giveUp(port: ProcessPort | undefined, pool: ProcessPool, connection: SharedConnection): void {
+  const { peer } = connection;
+  const hasLane =
+    port !== undefined && !pool.isOver && !cancelReservation(pool.core, peer) && !hasLeftPool(pool.core, peer);
+  if (hasLane) void processLane(port, pool, connection, {}).close();
+  else port?.close();
+  connection.failed();
+  if (!pool.isOver) pool.reclaimEnded();
+}
+
+function hasLeftPool(core: ProcessPool["core"], { member, status }: Membership): boolean {
+  return hasLeft(statusOf(core, member), status);
 }
 
 /** How {@link receiveProcess} joins. */
@@ -179,7 +195,7 @@ export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: Proces
       member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
       status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
     };
-    lane = processLane<Data>(port, pool, peer, { window, clock });
+    lane = processLane<Data>(port, pool, new SharedConnection(pool, peer), { window, clock });
     port.postMessage("ready");
   } catch (error) {
     // Nobody else has the pool.
@@ -193,17 +209,20 @@ export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: Proces
 export function processLane<Data>(
   port: ProcessPort,
   pool: ProcessPool,
-  peer: Membership,
+  connection: SharedConnection,
   { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
 ): Lane<Data> {
-  const carrier = processCarrier(pool, peer, (lost) => {
-    if (lost) pool.expectEnd();
+  // Whichever side it is: the looks for processes that have ended find the other one.
+  const carrier = connection.carrier(true, (lost) => {
+    if (!lost) return;
+    void giveBackLost(new WeakRef(pool), connection.peer);
+    pool.expectEnd();
   });
   const lane = new Lane<Data>(port, carrier, {
     ...(window === undefined ? {} : { window }),
     ...(clock === undefined ? {} : { clock }),
   });
-  carrier.joined(lane as Lane<unknown>);
+  connection.begun(lane as Lane<unknown>);
   return lane;
 }
 
@@ -343,8 +362,8 @@ function inboxOf(source: IpcEnd): Inbox {
  * found and given back.
  */
 
-/** One second: a message of a lane that is being connected at the moment, and is not asked yet, is here by then. */
-const GRACE_MS = 1000;
+/** How often it is looked what has come from a member whose lane is lost, as long as it takes part. */
+const LOST_LOOK_MS = 1000;
 
 /** How often a look is taken whether an answer has come. */
 const POLL_MS = 50;
@@ -353,42 +372,12 @@ const POLL_MS = 50;
 const TURN_MS = 4;
 const SLOTS_A_LOOK = 64;
 
-/** A lane's carrier, and how it learns of its lane. */
-interface ProcessCarrier extends Carrier {
-  /** Called once the lane is made. */
-  joined(lane: Lane<unknown>): void;
-}
-
-/** The carrier of this side; `peer` is the other process's membership, `ended` is called when the lane is over. */
-function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
-  const open = lanesOf(pool);
-  let own: Lane<unknown> | undefined;
-  let isOver = false;
-  // Whichever side it is: the looks for processes that have ended find the other one.
-  const inner = sharedCarrier(pool, peer, true, () => {});
-  return {
-    ...inner,
-    joined(lane) {
-      // What came before the lane was made may have ended it.
-      if (isOver) return;
-      own = lane;
-      open.add(lane);
-    },
-    ended(lost) {
-      isOver = true;
-      if (own !== undefined) open.delete(own);
-      if (lost) void giveBackLost(new WeakRef(pool), peer);
-      ended(lost);
-    },
-  };
-}
-
 /**
  * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
  * and nobody tells it. So as long as that member takes part, this looks for them.
  */
 async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
-  while (await giveBackFrom(pool.deref(), peer)) await pause(GRACE_MS);
+  while (await giveBackFrom(pool.deref(), peer)) await pause(LOST_LOOK_MS);
 }
 
 /** Whether there may be more. */
@@ -401,13 +390,13 @@ async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: M
 }
 
 /**
- * Gives back leases that were sent to this thread and that it will never get a message about: the other sides of all
- * lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how many
- * there were.
+ * @internal Gives back leases that were sent to this thread and that it will never get a message about: the other sides
+ * of all lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how
+ * many there were.
  */
 export async function giveBackUnknown(
   pool: ProcessPool,
-  open: ReadonlySet<Lane<unknown>> = lanesOf(pool),
+  open: ReadonlySet<SharedConnection> = connectionsOf(pool),
 ): Promise<number> {
   const suspects: number[] = [];
   await inTurns(pool, (index) => {
@@ -415,7 +404,7 @@ export async function giveBackUnknown(
     if (id !== undefined) suspects.push(id);
   });
   if (suspects.length === 0) return 0;
-  await Promise.all([pause(GRACE_MS), ...[...open].map((lane) => answered(lane, open))]);
+  await Promise.all([...open].map((connection) => answered(connection, open)));
   // What has come and is taken in a turn later is taken in by then.
   await pause(POLL_MS);
   let given = 0;
@@ -453,16 +442,21 @@ export function unknownLease({ core }: ProcessPool, index: number): number | und
 }
 
 /**
- * Resolves when that lane's other side has answered, after everything that it sent before; or when the lane is over.
+ * Resolves when that connection's other side has answered, after everything that it sent before; when the connection
+ * is over; or at once, where nobody has joined there, who could have sent.
  */
-async function answered(lane: Lane<unknown>, open: ReadonlySet<Lane<unknown>>): Promise<void> {
+async function answered(connection: SharedConnection, open: ReadonlySet<SharedConnection>): Promise<void> {
+  if (!connection.hasJoined) return;
+  while (connection.lane === undefined && open.has(connection)) await pause(POLL_MS);
+  const { lane } = connection;
   let heard = false;
   let end: (() => void) | undefined;
   try {
+    if (lane === undefined) return;
     end = ask(lane, () => {
       heard = true;
     });
-    while (!heard && open.has(lane)) await pause(POLL_MS);
+    while (!heard && open.has(connection)) await pause(POLL_MS);
   } catch {
     // The other side is gone: nothing comes from there.
   } finally {

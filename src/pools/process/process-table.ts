@@ -129,7 +129,7 @@ export function inheritRow(
   for (const { seen, membership } of left) {
     const { member, status } = membership;
     const word = wordOf(table, own, seen);
-    // Whoever else would end this member looks at the row again first, or fails at the status.
+    // Another one that would end this member looks at the row again first, or fails at the status.
     if (swapRow(table, member, seen, word) !== seen) continue;
     const isFree = (status & MemberState.MASK) === MemberState.FREE;
     const claimed = isFree

@@ -33,11 +33,11 @@ import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } fro
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd } from "../lane/liveness.ts";
-import type { SharedHandle } from "../shared/attach.ts";
-import { cancelReservation, type Membership } from "../shared/membership.ts";
+import { SharedConnection } from "../lane/shared-transport.ts";
 import {
   answer,
   firstMessage,
+  giveUp,
   type ProcessConnection,
   type ProcessOffer,
   processLane,
@@ -74,8 +74,8 @@ export interface ProcessServer<Data = unknown> {
   /** Where. */
   readonly path: string;
   /**
-   * The lanes of those who connect, as they come, until the server is closed, or its pool ends here or by another
-   * process. Of several iterations each lane comes to one.
+   * The lanes of those who connect, as they come, until the server is closed, or its pool is retired or ends, here or
+   * by another process. Of several iterations each lane comes to one.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Lane<Data>, void, void>;
   /** Takes no more connections and removes the path; lanes that exist go on. */
@@ -149,9 +149,9 @@ function serveHandOver(path: string, ops: NativeOps): Outcome<DescriptorServer> 
 }
 
 /**
- * Greets those who connect. What happens at the other socket is no single greeting's: whoever comes there gets the
- * block and a ticket, and whoever shows a ticket here is served. So one that came there and went, or came here and says
- * nothing, is in nobody's way.
+ * Greets those who connect. What happens at the other socket is no single greeting's: each that comes there gets the
+ * block and a ticket, and each that shows a ticket here is served. So one that came there and went, or came here and
+ * says nothing, is in nobody's way.
  */
 class ProcessAcceptor<Data> {
   readonly #pool: ProcessPool;
@@ -172,7 +172,7 @@ class ProcessAcceptor<Data> {
   constructor(pool: ProcessPool, options: Omit<ConnectOptions, "signal" | "timeout">) {
     this.#pool = pool;
     this.#options = options;
-    this.#leavePool = onPoolEnd(pool, { poolEnded: () => this.close() });
+    this.#leavePool = onPoolEnd(pool, { poolEnded: () => this.close(), poolRetired: () => this.close() });
   }
 
   /** Closes these, too; at once where the pool has ended before they could listen. */
@@ -187,7 +187,7 @@ class ProcessAcceptor<Data> {
     const port = socketPort(socket);
     this.#sockets.add(socket);
     const gone = new AbortController();
-    let handle: (SharedHandle & { readonly membership: Membership }) | undefined;
+    let connection: SharedConnection | undefined;
     try {
       if (this.#closed) throw new Error("it was closed");
       if (this.#pool.descriptor < 0) throw new Error("the descriptor of its pool was closed");
@@ -195,9 +195,9 @@ class ProcessAcceptor<Data> {
       const greeting = { signal: gone.signal, timeout: GREETING_MS, clock };
       port.postMessage("hello");
       await this.#ticket(firstMessage(port, greeting, "a process"), gone);
-      handle = this.#pool.reserve();
+      connection = SharedConnection.offer(this.#pool).connection;
       const offer: ProcessOffer = {
-        membership: handle.membership,
+        membership: connection.peer,
         from: this.#pool.membership,
         window,
         name: this.#pool.name,
@@ -205,14 +205,13 @@ class ProcessAcceptor<Data> {
       const answered = firstMessage(port, greeting, "a process");
       port.postMessage({ offer });
       await ready(answered);
-      this.#lanes.push(processLane<Data>(port, this.#pool, handle.membership, { window, clock }));
+      this.#lanes.push(processLane<Data>(port, this.#pool, connection, { window, clock }));
       this.#wake();
     } catch (error) {
       port.postMessage({ failed: (error as Error).message });
-      port.close();
       // One that has joined and lives may hold leases: the looks for processes that have ended find its end.
-      if (handle !== undefined) cancelReservation(this.#pool.core, handle.membership);
-      this.#pool.reclaimEnded();
+      if (connection !== undefined) giveUp(port, this.#pool, connection);
+      else port.close();
     } finally {
       this.#sockets.delete(socket);
     }

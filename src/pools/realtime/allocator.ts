@@ -99,14 +99,14 @@ export class RealtimeAllocator extends Allocator {
   }
 
   /** @internal */
-  override reclaimRefusal(): MillpondError | undefined {
+  override releaseRefusal(): MillpondError | undefined {
     return this.#blocks.reentrant("release a memory into");
   }
 
   /** @internal A block that was overrun stays with its Memory; into a closed pool nothing can be released. */
-  override reclaim(memory: Memory): void {
+  override onRelease(memory: Memory): void {
     const lease = leaseOf(memory);
-    const refusal = this.reclaimRefusal();
+    const refusal = this.releaseRefusal();
     if (refusal !== undefined) {
       memory.references = 1;
       throw refusal;
@@ -118,7 +118,7 @@ export class RealtimeAllocator extends Allocator {
       this.#blocks.check(lease.pointer);
       memory.references = 0;
     }
-    super.reclaim(memory);
+    super.onRelease(memory);
     const closed = this.#blocks.closed("release a memory into");
     if (closed !== undefined) throw closed;
   }
@@ -161,7 +161,7 @@ export class RealtimeAllocator extends Allocator {
     region.wipe = old.region.wipe;
     old.references = 0;
     old.view = null;
-    super.reclaim(old);
+    super.onRelease(old);
     return fresh;
   }
 

@@ -57,7 +57,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
     // What lay here before may have been an arena: these bytes are this pool's alone.
     memory.region.bytes.fill(0, 0, 8);
     const arena = TlsfArena.create({ source: memory.region.bytes, byteLength: needed });
-    arena.owner = ` of ${poolText(name)}`;
+    arena.label = ` of ${poolText(name)}`;
     return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
   } catch (error) {
     memory.release();

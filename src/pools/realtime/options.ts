@@ -2,7 +2,7 @@
 import { findRegistered } from "../../allocators/registry.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
-import { badValue, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import { badValue, flag, oneOf, outOfRange, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
 import { RealtimeFlags, realtimePreference } from "./preference.ts";
 
 /**
@@ -132,7 +132,7 @@ function lockFor(policy: LockPolicy): ResolvedRealtimeOptions["lock"] {
  */
 export function resolveRealtime(options: Partial<RealtimePoolOptions>, defaultSize?: number): ResolvedRealtimeOptions {
   const given = readOptions("options", options, OPTION_KEYS);
-  const { name = "realtime pool", prefault = true, lock: policy = "auto", source: own } = given;
+  const { lock: policy = "auto", source: own } = given;
   const totalSize = wholeNumber(
     "options.totalSize",
     given.totalSize === undefined ? defaultSize : given.totalSize,
@@ -142,9 +142,9 @@ export function resolveRealtime(options: Partial<RealtimePoolOptions>, defaultSi
   const lock = lockFor(policy);
   const locks = lock === "auto" || lock === "required";
   const source = own !== undefined ? own : ((locks ? findRegistered("locked") : undefined) ?? defaultAllocator());
-  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  const name = text("options.name", given.name, "realtime pool");
   if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
-  if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);
+  const prefault = flag("options.prefault", given.prefault, true);
   if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
   const maxBytes =
     given.maxBytes === undefined ? totalSize : wholeNumber("options.maxBytes", given.maxBytes, totalSize);

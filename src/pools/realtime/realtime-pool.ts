@@ -38,7 +38,7 @@ import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { AllocationParams } from "../../memory/params.ts";
 import { Wipe, zeroBytes } from "../../memory/region.ts";
-import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { debugLevelOf, watchDebug } from "../../util/debug.ts";
 import { disposeByForce } from "../../util/dispose.ts";
@@ -389,8 +389,7 @@ export class RealtimePool {
     const phase = this.isClosed ? "closed" : "active";
     const { maxBytes } = this.#options;
     const base = { phase, size: 0, count: liveBlocks, max: Infinity, bytes: totalSize, maxBytes } as const;
-    const uncounted = { acquires: null, misses: null, waits: null, discarded: null, highWater: null };
-    return { ...base, free: null, leased: liveBlocks, waiting: 0, starved: failures, ...uncounted };
+    return { ...UNCOUNTED, ...base, free: null, leased: liveBlocks, waiting: 0, starved: failures };
   }
 
   #poolHolders(most: number): PoolHolder[] {
@@ -431,7 +430,7 @@ export class RealtimePool {
     arena.tag(pointer - base, false);
     this.#debug?.onFree(arena, pointer - base, pointer);
     arena.free(pointer - base);
-    this.#registration.observer?.onRelease(this.#registration, pointer);
+    this.#registration.released(pointer);
   }
 
   /** A block as an integer, from the first area that has one; 0: none has. */
@@ -446,7 +445,7 @@ export class RealtimePool {
       if (local === 0 && extra > 0) local = arena.allocAligned(size, align);
       if (local === 0) continue;
       this.#debug?.onAlloc(arena, local, base + local, size, guarded);
-      this.#registration.observer?.onAcquire(this.#registration, base + local, 0, undefined, undefined);
+      this.#registration.acquired(base + local, 0);
       return base + local;
     }
     return 0;
@@ -480,7 +479,7 @@ export class RealtimePool {
       this.#debug.onFree(arena, local, pointer);
     }
     arena.free(local);
-    this.#registration.observer?.onRelease(this.#registration, pointer);
+    this.#registration.released(pointer);
   }
 
   /** Another area, where that is allowed and would help; a source that has none left is as good as a full pool. */

@@ -33,7 +33,13 @@
  * `reclaim`, `leave`, `retire`, `close`, `stats`, `holders` and `validate` are O(count).
  */
 import { zeroBytes } from "../../memory/region.ts";
-import type { PoolCounts, PoolHolder, PoolKind, PoolMember } from "../../observe/pool-info.ts";
+import {
+  type PoolCounts,
+  type PoolHolder,
+  type PoolKind,
+  type PoolMember,
+  UNCOUNTED,
+} from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeBy } from "../../util/dispose.ts";
@@ -635,9 +641,8 @@ export class SharedPool implements LeasePool {
       waits += member.waits;
       if (member.waiting && !member.self) waiting++;
     }
-    const uncounted = { acquires: null, starved: null, discarded: null, highWater: null };
     const bounds = { count, max: count, bytes, maxBytes: bytes };
-    return { phase, size, ...bounds, free, leased: held, waiting, misses, waits, ...uncounted };
+    return { ...UNCOUNTED, phase, size, ...bounds, free, leased: held, waiting, misses, waits };
   }
 
   #poolHolders(most: number): PoolHolder[] {

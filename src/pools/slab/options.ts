@@ -2,7 +2,17 @@
 import type { Allocator } from "../../memory/allocator.ts";
 import { replacedDefault } from "../../memory/default.ts";
 import { type Clock, checkClock, systemClock } from "../../util/clock.ts";
-import { badValue, flag, milliseconds, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import {
+  badValue,
+  callback,
+  flag,
+  milliseconds,
+  readOptions,
+  text,
+  wholeNumber,
+  withMethods,
+  wrongType,
+} from "../../util/validate.ts";
 import { computeLayout, DEFAULT_BLOCK_SIZE, type SlabLayout } from "./blocks.ts";
 import type { Struct, StructFields } from "./struct.ts";
 
@@ -153,12 +163,12 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
   if (options === undefined) throw wrongType("options", "an object of options", options);
   const given = readOptions("options", options, OPTION_KEYS);
-  const { source = replacedDefault(), name = "slab", struct, init, destroy } = given;
+  const { source = replacedDefault(), struct } = given;
   const clock = checkClock("options.clock", given.clock);
   if (source !== undefined) withMethods("options.source", "an Allocator", source, ["allocate"]);
-  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
-  checkHook("options.init", init);
-  checkHook("options.destroy", destroy);
+  const name = text("options.name", given.name, "slab");
+  const init = callback("options.init", given.init);
+  const destroy = callback("options.destroy", given.destroy);
   const blockSize = given.blockSize === undefined ? DEFAULT_BLOCK_SIZE : given.blockSize;
   const layout = computeLayout(elementSizeOf(given), blockSize, given.align);
   const maxBlocks = boundOf(given, layout);
@@ -174,10 +184,6 @@ function elementSizeOf<S extends StructFields>({ struct, elementSize }: SlabPool
   if (typeof struct?.cursor !== "function") throw wrongType("options.struct", "a layout that struct() made", struct);
   if (elementSize !== undefined) throw badValue("options.elementSize", "absent where a struct is given", elementSize);
   return struct.size;
-}
-
-function checkHook(name: string, hook: unknown): void {
-  if (hook !== undefined && typeof hook !== "function") throw wrongType(name, "a function", hook);
 }
 
 /** The most blocks by both bounds. */

@@ -40,7 +40,7 @@
  * The format of the links, the numbers of pointers and the blocks are in blocks.ts.
  */
 
-import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
@@ -486,8 +486,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       this.#table[first] = LIVE;
       return first;
     });
-    const registration = this.#registration;
-    registration.observer?.onAcquire(registration, number, this.#pointerOf(number), undefined, undefined);
+    this.#registration.acquired(number, this.#pointerOf(number));
     return number;
   }
 
@@ -495,9 +494,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #freeSlow(pointer: number): void {
     if (!this.#isWatched || !this.isLive(pointer)) throw this.#misuse(pointer, "free");
     this.#whileOpen(() => this.free(pointer));
-    const registration = this.#registration;
     const number = this.#generations === undefined ? pointer : pointer & this.#generations.mask;
-    registration.observer?.onRelease(registration, number);
+    this.#registration.released(number);
   }
 
   /** The slow path of {@link alloc}: the list is empty. */
@@ -537,7 +535,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   #noteCount(): void {
-    this.#registration.observer?.onResize(this.#registration, this.#blocks.count * this.capacity);
+    this.#registration.resized(this.#blocks.count * this.capacity);
   }
 
   #grow(pointers: number): void {
@@ -788,9 +786,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     const { live, free, blocks, bytes, capacity } = this.stats();
     const max = this.#maxBlocks;
     const bounds = { count: blocks * capacity, max: max * capacity, bytes, maxBytes: max * this.blockSize };
-    const uncounted = { acquires: null, misses: null, waits: null, starved: null, discarded: null, highWater: null };
     const phase = this.#closed ? "closed" : "active";
-    return { phase, size: this.elementSize, ...bounds, free, leased: live, waiting: 0, ...uncounted };
+    return { phase, size: this.elementSize, ...bounds, free, leased: live, waiting: 0, ...UNCOUNTED };
   }
 
   #poolHolders(most: number): PoolHolder[] {

@@ -30,7 +30,15 @@ if (isMainThread) {
         if (text === "terminate") void worker.terminate();
         else worker.postMessage(text);
       });
+    } else if (mode === "bare") {
+      const { process: own } = globalThis;
+      for (const name of ["process", "setTimeout", "clearTimeout", "setInterval", "setImmediate"]) {
+        delete (globalThis as Record<string, unknown>)[name];
+      }
+      own.on("disconnect", () => own.exit());
+      own.stdout.write("ready\n");
     } else console.log("ready");
+    if (mode === "bare") await new Promise(() => {});
     if (mode === "input") process.disconnect?.();
     else process.on("disconnect", () => process.exit());
     // Alive until its input ends; then nothing is left that keeps it.

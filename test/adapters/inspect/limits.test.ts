@@ -85,6 +85,21 @@ describe("what one viewer may cost", () => {
     await expect.poll(async () => (await ask(where, "/trace?seconds=1")).status).toBe(200);
   });
 
+  it("is a trace that is read: one that is not is cut off, and its place is free again", async () => {
+    const { where, hub, listener } = await serve({ streams: 2, traces: 1, stalled: 300 });
+    const end = hub.look();
+    const pool = BufferPool.create({ name: "traced", size: 1, max: 1 });
+    for (let i = 0; i < 20_000; i++) pool.tryAcquire({ tag: `${i}`.padStart(190, "t") })!.release();
+    const { socket } = sendRaw(where, GET("/trace"));
+    socket.pause();
+    await expect.poll(() => listener.connections).toBe(1);
+    await expect.poll(() => listener.connections, { timeout: 20_000 }).toBe(0);
+    socket.destroy();
+    end();
+    pool.close();
+    expect((await ask(where, "/trace?seconds=1")).status).toBe(200);
+  });
+
   it("is one request a connection, complete within a time, and so many connections", async () => {
     const { where } = await serve(undefined, { requestTimeout: 150 });
     for (const half of [

@@ -149,6 +149,24 @@ describe("a program that has the inspector preloaded", () => {
     expect(readdirSync(running.folder)).toEqual([]);
   });
 
+  it("is seen though it deletes process and the timers from its globals", async () => {
+    const running = await ready("bare");
+    const { realms } = await snapshotWhere(running, () => true);
+    expect(realms[0]!.pools.map(({ name }) => name)).toEqual(["frames", "slots"]);
+    await updateWhere(updatesOf(running, "/stream?interval=50"), () => true);
+    expect((await ask(running, "/trace?seconds=1")).status).toBe(200);
+  });
+
+  it("starts where the folders cannot be made, and is then found in the temporary one", async () => {
+    const folder = scratch();
+    // The system says there that the folder above is missing, which it is not.
+    const { child } = start("plain", { env: { XDG_RUNTIME_DIR: "/proc/nothing", TMPDIR: folder } });
+    await said(child, "ready");
+    const path = join(folder, `millpond-${process.geteuid!()}/inspect/${child.pid}.sock`);
+    await expect.poll(() => existsSync(path), { timeout: 20_000 }).toBe(true);
+    expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
+  });
+
   it("may exit in the middle of an answer", async () => {
     const running = await ready("plain");
     const updates = updatesOf(running, "/stream?interval=50");
@@ -165,10 +183,12 @@ describe("a program that has the inspector preloaded", () => {
     await snapshotWhere(running, ({ realms }) => realms.length === 2 && realms[1]!.silent === undefined);
     const parts = ["frames", "slots", "of worker 1", "main holds it", "worker holds it"];
     let body = "";
-    // A worker that is busy for a second is left out.
+    // A worker that is busy for seconds is left out.
     await expect
       .poll(async () => {
-        const answer = await ask(running, "/trace?seconds=1");
+        // Two at once: neither gets the other's parts.
+        const [other, answer] = await Promise.all([ask(running, "/trace?seconds=2"), ask(running, "/trace?seconds=1")]);
+        expect(parts.filter((part) => !other.body.includes(part))).toEqual([]);
         const name = `attachment; filename="millpond-${running.child.pid}.json"`;
         expect(answer.headers["content-disposition"]).toBe(name);
         body = answer.body;

@@ -1,4 +1,14 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -139,6 +149,19 @@ describe("an inspector on a socket", () => {
       code: "ERR_UNSUPPORTED",
     });
     expect(readdirSync(folder).sort()).toEqual(["file", "own.sock"]);
+  });
+
+  it("leaves what took its path when it is closed: another one's live socket, or a file", async () => {
+    const path = join(scratch(), "own.sock");
+    const first = await served({ path });
+    rmSync(path);
+    const second = await served({ path });
+    await first.close();
+    expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
+    rmSync(path);
+    writeFileSync(path, "kept");
+    await second.close();
+    expect(readFileSync(path, "utf8")).toBe("kept");
   });
 
   it("refuses options that it does not know, paths that the system would cut, and both places at once", async () => {

@@ -23,9 +23,9 @@ function contents(buffer: MediaBuffer): number[] {
 }
 
 describe("the bytes accessor never hands out bytes that may not be written", () => {
-  it("of a region, also once its view was made by a read map: the source's bytes are not the region's", () => {
+  it("of a partial copy, also once its view was made by a read map: the source's bytes are not the copy's", () => {
     const source = wrap(1, 2, 3, 4);
-    const part = source.region(0, 2);
+    const part = source.copyRange(0, 2);
     part.map("read").unmap();
     expect(code(() => part.bytes)).toBe("ERR_NOT_WRITABLE");
     expect(contents(source)).toEqual([1, 2, 3, 4]);

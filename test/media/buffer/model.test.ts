@@ -1,5 +1,5 @@
 /**
- * MediaBuffers against a naive model in which every buffer simply has its own bytes. Shallow copies, regions and
+ * MediaBuffers against a naive model in which every buffer simply has its own bytes. Shallow copies, partial ones and
  * appended buffers share memory underneath; whatever is written, resized, merged or released, no buffer may ever see
  * another's change, and in the end every memory is back in its allocator.
  */
@@ -186,12 +186,16 @@ const copy = (who: number, deep: boolean) =>
       world.pairs.push({ real: pair.real.copy(deep ? { deep } : undefined), bytes: [...pair.bytes], refs: 1 });
   });
 
-const region = (who: number, from: number, to: number) =>
-  new Command("region", who, [from, to], (world, pair) => {
+const copyRange = (who: number, from: number, to: number) =>
+  new Command("copyRange", who, [from, to], (world, pair) => {
     const start = Math.min(from, pair.bytes.length);
     const size = Math.min(to, pair.bytes.length - start);
     if (world.pairs.length < 6)
-      world.pairs.push({ real: pair.real.region(start, size), bytes: pair.bytes.slice(start, start + size), refs: 1 });
+      world.pairs.push({
+        real: pair.real.copyRange(start, size),
+        bytes: pair.bytes.slice(start, start + size),
+        refs: 1,
+      });
   });
 
 const append = (who: number, other: number) =>
@@ -265,7 +269,7 @@ const steps = [
   fc.tuple(n, n, n, fc.boolean()).map((a) => shrinkAndUndo(...a)),
   fc.tuple(n, n, n, fc.boolean()).map((a) => shrinkAndUndo(...a)),
   fc.tuple(n, fc.boolean()).map((a) => copy(...a)),
-  fc.tuple(n, n, n).map((a) => region(...a)),
+  fc.tuple(n, n, n).map((a) => copyRange(...a)),
   fc.tuple(n, n).map((a) => append(...a)),
   n.map(mapWrite),
   n.map(retain),

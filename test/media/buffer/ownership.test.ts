@@ -165,7 +165,7 @@ describe("a buffer that its holder has mapped for writing", () => {
         expect(buffer.compare(0, want)).toBe(0);
         const copy = buffer.copy();
         const deep = buffer.copy({ deep: true });
-        const part = buffer.region(1, 2);
+        const part = buffer.copyRange(1, 2);
         const whole = buffer.joined()!;
         for (const other of [copy, deep]) {
           expect(other.compare(0, want)).toBe(0);

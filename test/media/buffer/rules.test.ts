@@ -61,7 +61,7 @@ describe("what a copy takes along (reference table 4.9)", () => {
   it("with MEMORY it shares whole memories, takes parts as sub-memories, and copies those that are NO_SHARE", () => {
     const buffer = source();
     buffer.append(wrapMemory(new Uint8Array([7]), { flags: MemoryFlags.NO_SHARE }));
-    const part = buffer.region(1, 6, CopyFlags.MEMORY);
+    const part = buffer.copyRange(1, 6, CopyFlags.MEMORY);
     const [clipped, whole, copied] = part.memories;
     expect([clipped!.parent, whole, copied === buffer.memoryAt(2), bytes(part)]).toEqual([
       buffer.memoryAt(0),
@@ -192,8 +192,8 @@ describe("bad input to every method is a typed error, and nothing changes", () =
     ["extract target", others, (b, bad) => b.extract(0, bad)],
     ["compare offset", numbers, (b, bad) => b.compare(bad, new Uint8Array(1))],
     ["compare other", others, (b, bad) => b.compare(0, bad)],
-    ["region offset", numbers, (b, bad) => b.region(bad)],
-    ["region size", numbers, (b, bad) => b.region(0, bad)],
+    ["copyRange offset", numbers, (b, bad) => b.copyRange(bad)],
+    ["copyRange size", numbers, (b, bad) => b.copyRange(0, bad)],
     ["copyFrom source", others, (b, bad) => b.copyFrom(bad)],
     [
       "pts",

@@ -66,7 +66,7 @@ describe("what survives what (reference table 5.6)", () => {
   it("a shallow copy with META takes every meta that has a transform", () =>
     expect(apis(loaded().copy())).toEqual(["plain", "layout", "reference"]));
   it("a shallow copy of a region leaves those behind that are bound to the memory layout", () =>
-    expect(apis(loaded().region(0, 2))).toEqual(["plain", "reference"]));
+    expect(apis(loaded().copyRange(0, 2))).toEqual(["plain", "reference"]));
   it("a copy without MEMORY, or with MERGE, leaves those behind that are bound to the layout", () => {
     expect(apis(loaded().copy({ flags: CopyFlags.META }))).toEqual(["plain", "reference"]);
     expect(apis(loaded().copy({ flags: CopyFlags.ALL | CopyFlags.MERGE }))).toEqual(["plain", "reference"]);
@@ -188,7 +188,7 @@ describe("the built-in ones", () => {
     expect([
       buffer.copy().getMeta(VideoMeta)?.info,
       buffer.copy({ deep: true }).metas().length,
-      buffer.region(0, 3).metas().length,
+      buffer.copyRange(0, 3).metas().length,
     ]).toEqual([info, 2, 0]);
   });
 
@@ -196,7 +196,7 @@ describe("the built-in ones", () => {
     const buffer = four();
     buffer.addMeta(RegionOfInterestMeta, { roiType: "face", id: 1, x: 5, width: 10 });
     buffer.addMeta(RegionOfInterestMeta, { roiType: "eye", id: 2, parentId: 1, params: { open: true } });
-    expect(buffer.region(1, 2).metas("region-of-interest")).toMatchObject([
+    expect(buffer.copyRange(1, 2).metas("region-of-interest")).toMatchObject([
       { roiType: "face", parentId: -1, x: 5, height: 0 },
       { roiType: "eye", parentId: 1, params: { open: true } },
     ]);
@@ -265,14 +265,16 @@ describe("the built-in ones", () => {
     buffer.retain();
     expect(code(() => meta.set("pan", 2))).toBe("ERR_NOT_WRITABLE");
     buffer.release();
-    const copied = buffer.region(0, 1).getMeta(type)!;
+    const copied = buffer.copyRange(0, 1).getMeta(type)!;
     copied.set("gain", 9);
     expect([copied.get("pan"), meta.get("gain")]).toEqual([1, 3]);
-    expect(type.spec.transform?.(four(), meta, buffer, "video-scale", { region: false, offset: 0, size: 4 })).toBe(
+    expect(type.spec.transform?.(four(), meta, buffer, "video-scale", { partial: false, offset: 0, size: 4 })).toBe(
       false,
     );
     const own = registerCustomMeta("test-custom-own", [], () => true);
-    expect(own.spec.transform?.(four(), meta, buffer, "video-scale", { region: false, offset: 0, size: 4 })).toBe(true);
+    expect(own.spec.transform?.(four(), meta, buffer, "video-scale", { partial: false, offset: 0, size: 4 })).toBe(
+      true,
+    );
   });
 });
 

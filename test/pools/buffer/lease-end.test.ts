@@ -297,7 +297,7 @@ describe("revoke and zero at every end of a lease", () => {
       expect(mapping.bytes.every((byte) => byte === 0)).toBe(true);
       mapping.unmap();
       owner.release();
-      pages.flush();
+      pages.trim();
     });
   }
 
@@ -318,7 +318,7 @@ describe("revoke and zero at every end of a lease", () => {
     const pool = hookPool({}, { size: 4096, max: 1, allocator: pages.allocator, revoke: true });
     pool.tryAcquire()!.release();
     pool.close();
-    pages.flush();
+    pages.trim();
     expect(freed).toEqual([pages.allocator.allocate(1).maxSize]);
   });
 });
@@ -353,7 +353,7 @@ describe("what a hook leaves is judged", () => {
       resize: (buffer) => buffer.resize(0, 4),
       remove: (buffer) => buffer.remove(),
       "a copy that is kept": (buffer, kept) => kept.push(buffer.copy()),
-      "a region that is kept": (buffer, kept) => kept.push(buffer.region(0, 4)),
+      "a region that is kept": (buffer, kept) => kept.push(buffer.copyRange(0, 4)),
       "a memory that is kept": (buffer, kept) => kept.push(buffer.memoryAt(0).retain()),
       "a part that is kept": (buffer, kept) => kept.push(buffer.memoryAt(0).share(0, 4)),
       "a lock that is kept": (buffer) => void buffer.lock("read"),

@@ -228,7 +228,7 @@ describe("a return", () => {
 
   it.each([
     ["a shallow copy", (buffer: MediaBuffer) => buffer.copy()],
-    ["a region", (buffer: MediaBuffer) => buffer.region(8, 8)],
+    ["a region", (buffer: MediaBuffer) => buffer.copyRange(8, 8)],
     ["a retained memory", (buffer: MediaBuffer) => buffer.memoryAt(0).retain()],
     ["a sub-memory", (buffer: MediaBuffer) => buffer.memoryAt(0).share(0, 8)],
   ])("waits for %s of it, and then is kept, not thrown away (Q10 to Q12)", (_what, take) => {

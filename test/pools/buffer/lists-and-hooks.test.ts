@@ -324,7 +324,7 @@ it("a block that a page pool cannot take back while it calls its source comes ba
   expect(seen).toEqual(["ok", "ok", "untouched"]);
   expect(kept.length).toBe(0);
   expect(pool.outstanding).toBe(0);
-  pages.flush();
+  pages.trim();
   expect([pages.stats().live, pages.stats().count, source.live]).toEqual([0, 0, 0]);
 });
 
@@ -353,7 +353,7 @@ it("a part that is released while its root is mapped leaves the root to the mapp
   const buffer = pool.tryAcquire()!;
   const copy = buffer.copy();
   const mapping = copy.map("read");
-  const region = buffer.region(0, 8);
+  const region = buffer.copyRange(0, 8);
   buffer.fill(0, new Uint8Array(8));
   buffer.release();
   copy.fill(0, new Uint8Array(8));

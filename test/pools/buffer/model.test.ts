@@ -319,7 +319,7 @@ const copy = (n: number, part: boolean) =>
     (real, at) => {
       const { buffer, lease, mapping } = real.leases[at]!;
       if (mapping?.isLive) return;
-      real.copies.push({ buffer: part ? buffer.region(1, 8) : buffer.copy(), lease, part });
+      real.copies.push({ buffer: part ? buffer.copyRange(1, 8) : buffer.copy(), lease, part });
       lease.copies++;
     },
   );

@@ -283,7 +283,7 @@ class Program {
         else if (verb === "deactivate") pool.deactivate();
         else if (verb === "seek") pool.setFlushing(this.#random() < 0.4);
         else if (verb === "close" && this.#random() < 0.3) pool.close({ force: true });
-        else if (verb === "flush") this.#pages.flush();
+        else if (verb === "flush") this.#pages.trim();
         else if (verb === "pressure") this.#pages.setPressure(this.pick(["low", "medium", "high"] as const));
       });
     }
@@ -333,7 +333,7 @@ class Program {
       const bytes = this.#try("bytes", () => buffer.bytes);
       if (bytes !== undefined) this.#keep(bytes, from);
     } else if (kind === 6) made(this.#try("copy", () => buffer.copy({ deep: this.#random() < 0.2 })));
-    else if (kind === 7) made(this.#try("region", () => buffer.region(4, 8)));
+    else if (kind === 7) made(this.#try("region", () => buffer.copyRange(4, 8)));
     else if (kind === 8) this.#try("times", () => Object.assign(buffer, { pts: 1n, flags: 3 }));
     else if (kind === 9) {
       this.#try("resize", () => buffer.resize(2, 16));
@@ -443,7 +443,7 @@ class Program {
       if (this.#waiting === 0 && pool.outstanding > 0) this.fail(`${pool.outstanding} buffers never came back`);
       this.#try("close", () => pool.close({ force: true }));
     }
-    this.#pages.flush();
+    this.#pages.trim();
     if (this.#waiting === 0 && this.#source.live.size > 0)
       this.fail(`${this.#source.live.size} regions never came back`);
   }

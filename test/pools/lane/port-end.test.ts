@@ -78,6 +78,39 @@ describe.each(["a worker", "a port", "an object around a worker"])("connected ov
   });
 });
 
+it("the thread that called connect() ends, and nobody made it a member: what it held is free for the other side", async () => {
+  const { port1, port2 } = new MessageChannel();
+  const worker = new Worker(new URL("./connector.worker.ts", import.meta.url), {
+    workerData: { port: port2 },
+    transferList: [port2],
+    execArgv: [],
+  });
+  workers.push(worker);
+  const said = new Promise((resolve) => worker.once("message", resolve));
+  const lane = await receiveLane(port1 as never);
+  await said;
+  const pool = lane.pool as SharedPool;
+  expect(pool.stats().free).toBe(1);
+  await worker.terminate();
+  await freed(pool, 2);
+  pool.reserve();
+  pool.validate();
+  port1.close();
+});
+
+it("the thread that called connect() leaves the pool and comes back: its end is of nobody's concern, and it is no other's", async () => {
+  const { port1, port2 } = new MessageChannel();
+  const made = SharedPool.create({ size: 64, count: 2, members: 3 });
+  const [, far] = await Promise.all([made.connect(port2 as never), receiveLane(port1 as never)]);
+  made.leave({ force: true });
+  const again = SharedPool.attach((far.pool as SharedPool).handle);
+  expect(again.member).toBe(made.member);
+  again.tryAcquireId();
+  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
+  expect((far.pool as SharedPool).stats().held).toBe(1);
+  port1.close();
+});
+
 /** A worker of this thread that is none: its end is told when the test says so. */
 function pretended(threadId: number) {
   const source = new EventTarget();

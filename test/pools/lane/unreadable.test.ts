@@ -106,6 +106,17 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     expect(pool.stats().free).toBe(3);
   });
 
+  it("both sides close at once behind it, and the other side has another lane: the lease is free", async () => {
+    const pool = open();
+    const { near, far } = await pair(pool, 2);
+    const other = await pair(pool, 2);
+    await far.send(await far.pool.acquire(), "unreadable");
+    await Promise.all([far.close(), near.close()]);
+    expect(pool.stats().free).toBe(3);
+    pool.validate();
+    await Promise.all([other.near.close(), other.far.close()]);
+  });
+
   it("the other side names messages that were never sent, or that were long ago: nothing happens", async () => {
     const pool = open();
     let port: MessagePort | undefined;

@@ -98,14 +98,14 @@ describe("the cliff", () => {
     pool.validate();
   });
 
-  it("min blocks are never taken by age, the last freed ones; flush takes them too", () => {
+  it("min blocks are never taken by age, the last freed ones; trim takes them too", () => {
     const { pool, clock } = aged({ min: 2, ageOut: 100 });
     const all = Array.from({ length: 5 }, () => pool.allocator.allocate(PAGE));
     for (const memory of all) memory.release();
     clock.advance(1000);
     expect([pool.stats().idle, clock.pending]).toEqual([2, 0]);
     expect(pool.allocator.allocate(PAGE).region).toBe(all[4]!.region);
-    pool.flush();
+    pool.trim();
     expect(pool.stats().idle).toBe(0);
   });
 

@@ -149,7 +149,7 @@ describe("bounds", () => {
     expect(pool.tryAllocate(PAGE, { threshold: 0 })).toBeDefined();
     expect(pool.tryAllocate(2 * PAGE, { threshold: 2 })).toBeUndefined();
     off();
-    pool.flush();
+    pool.trim();
     expect(heard).toHaveLength(1);
   });
 });
@@ -223,7 +223,7 @@ describe("composition", () => {
     allocator.allocate(PAGE).release();
     pool.invalidate();
     pool.invalidate();
-    pool.flush();
+    pool.trim();
     expect([source.stats().liveMemories, pool.allocator === allocator]).toEqual([1, true]);
     memory.release();
     allocator.allocate(PAGE).release();

@@ -266,7 +266,7 @@ describe("sources", () => {
     expect([c.size, pool.stats().evicted, source.given]).toEqual([2 * PAGE, 1, 2]);
     b.release();
     c.release();
-    pool.flush();
+    pool.trim();
     expect(source.given).toBe(0);
   });
 

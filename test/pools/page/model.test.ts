@@ -1,6 +1,6 @@
 /**
  * PagePool against a naive model: random walks over allocations of several sizes, waits, releases, sub-memories,
- * transfers, flushes, pressure, pauses and a clock that goes back. The model keeps plain lists and reads the clock at
+ * transfers, trims, pressure, pauses and a clock that goes back. The model keeps plain lists and reads the clock at
  * every call; after every step the counters, the very blocks that were leased, and the order in which waits settled
  * must agree.
  */
@@ -353,10 +353,10 @@ const abort = (n: number) =>
     real.aborts.get(wait!.id)!.abort("enough");
   });
 
-const flush = () =>
-  new Command("flush", [], (model, real) => {
+const trim = () =>
+  new Command("trim", [], (model, real) => {
     model.idle = [];
-    real.pool.flush();
+    real.pool.trim();
     model.serve();
   });
 
@@ -399,7 +399,7 @@ const commands = fc.commands(
     index.map(misuse),
     fc.constantFrom(0, 1, 20, 100, 250, 500, 1000).map(advance),
     index.map(abort),
-    fc.constant(flush()),
+    fc.constant(trim()),
     fc.constant(maintain()),
     fc.constantFrom<PressureLevel>("low", "low", "medium", "high").map(pressure),
   ],
@@ -430,7 +430,7 @@ it("agrees with the model", REPEATED, async () => {
         else await release(0).run(model, real);
       }
       await pressure("low").run(model, real);
-      await flush().run(model, real);
+      await trim().run(model, real);
       expect([real.pool.stats().count, real.pool.stats().bytes, real.clock.pending]).toEqual([0, 0, 0]);
     }),
     { numRuns: walks, seed },

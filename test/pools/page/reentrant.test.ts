@@ -141,7 +141,7 @@ describe("a source of a PagePool", () => {
     () => pool.allocator.allocate(64),
     () => pool.allocator.allocate(64, { align: 16 }),
     () => pool.allocator.allocate(0),
-    () => pool.flush(),
+    () => pool.trim(),
     () => pool.maintain(),
     () => pool.setPressure("high"),
     () => pool.invalidate(),
@@ -363,7 +363,7 @@ describe("a clock of a pool", () => {
     const calls = [
       () => pages.tryAllocate(64),
       () => page.release(),
-      () => pages.flush(),
+      () => pages.trim(),
       () => pages.maintain(),
       () => pages.invalidate(),
       () => pages.retire(),
@@ -373,7 +373,7 @@ describe("a clock of a pool", () => {
     run = () => {
       seen = codes(calls);
     };
-    pages.flush();
+    pages.trim();
     expect(seen).toEqual(refused(calls));
     expect(pages.stats()).toMatchObject({ live: 1, idle: 0, count: 1 });
     pages.validate();

@@ -49,5 +49,5 @@ for (let step = 0; step < steps; step++) {
 }
 while (live.length > 0) give(0);
 const { hits, agedOut } = pool.stats();
-pool.flush();
+pool.trim();
 parentPort!.postMessage({ hits, agedOut, worst, left: source.stats().liveMemories, count: pool.stats().count });

@@ -9,7 +9,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ProcessPool } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { MessageType } from "../../../src/pools/lane/lane.ts";
-import { lanesOf } from "../../../src/pools/lane/shared-transport.ts";
+import { connectionsOf, SharedConnection } from "../../../src/pools/lane/shared-transport.ts";
 import { processLane } from "../../../src/pools/process/connect.ts";
 import { ProcessPort, socketPort } from "../../../src/pools/process/ports.ts";
 import { encode, isPlain } from "../../../src/pools/process/wire.ts";
@@ -52,17 +52,17 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
   it("a lane that was ended by what came before it was made ends with that reason, and is no open lane", async () => {
     const { pools: both, ports } = twoSides();
     ports[0].onMessage(serialize([MessageType.POOL_CLOSED]));
-    const lane = processLane(ports[0], both[0], both[1].membership, {});
+    const lane = processLane(ports[0], both[0], new SharedConnection(both[0], both[1].membership), {});
     expect(lane.isOpen).toBe(false);
     expect(await codeOf(lane.receive())).toBe("ERR_POOL_DEAD");
-    expect(lanesOf(both[0]).size).toBe(0);
+    expect(connectionsOf(both[0]).size).toBe(0);
   });
 
   it("what is sent after the other side has lost the lane, and lives, comes back", async () => {
     const { pools: both, ports } = twoSides();
     const [here, there] = both;
-    const lane = processLane(ports[0], here, there.membership, {});
-    processLane(ports[1], there, here.membership, {});
+    const lane = processLane(ports[0], here, new SharedConnection(here, there.membership), {});
+    processLane(ports[1], there, new SharedConnection(there, here.membership), {});
     // The other side alone: it read something broken, say. It looks for leases that nobody tells it of, and finds none.
     ports[1].ended();
     for (let n = 0; n < 20; n++) await turn();
@@ -74,7 +74,7 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
 
   it("data that the other side could not read, or that cannot be written, is refused by its name, and the lease stays", async () => {
     const { pools: both, ports } = twoSides();
-    const lane = processLane(ports[0], both[0], both[1].membership, {});
+    const lane = processLane(ports[0], both[0], new SharedConnection(both[0], both[1].membership), {});
     const nested = (levels: number): unknown => {
       let value: unknown = 1;
       for (let level = 0; level < levels; level++) value = { value };

@@ -19,6 +19,7 @@ import { connectToPool, ProcessPool, type ProcessServer, serveProcesses } from "
 import { closeDescriptor, connectDescriptors, serveDescriptors } from "../../../src/os/descriptors.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
+import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 
@@ -169,6 +170,27 @@ describe.runIf(nativeOps().availability.ok)("a server of a pool", () => {
       closeDescriptor(accepted);
     }
     await until(() => descriptors() <= before);
+  });
+
+  it("ends its loop, and takes its path away, when its pool is retired here or by another process", async () => {
+    const clock = new FakeClock();
+    for (const where of ["here", "there"] as const) {
+      const pool = make();
+      const lease = pool.tryAcquire()!;
+      const path = join(folder, where);
+      const server = await serve(pool, path, { clock });
+      const loop = server[Symbol.asyncIterator]().next();
+      const { lane, pool: other } = await connectToPool(path);
+      const near = (await loop).value as Lane;
+      const next = server[Symbol.asyncIterator]().next();
+      (where === "here" ? pool : other).retire();
+      clock.advance(1000);
+      expect((await next).done).toBe(true);
+      expect([path, `${path}.fd`].filter((file) => existsSync(file))).toEqual([]);
+      // Lanes go on, and so do leases.
+      expect(near.trySend(lease)).toBe(true);
+      other.release((await lane.receive())!.lease);
+    }
   });
 
   it("closes whole, without an error, when its files cannot be removed", async () => {

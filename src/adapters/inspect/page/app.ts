@@ -1,6 +1,11 @@
-/** The served page: shows the program that serves it. */
+/**
+ * The built page, one module: the served document shows the program that serves it, and `mountInspector()` takes the
+ * same module for a part of another document.
+ */
 import { HttpSource } from "./http-source.ts";
 import { InspectorPage, type InspectorTheme } from "./page.ts";
+
+export { InspectorPage };
 
 /** Milliseconds between two updates. */
 const INTERVAL_MS = 100;
@@ -20,15 +25,18 @@ function storedTheme(): InspectorTheme {
   }
 }
 
-const token = tokenOf(location);
-const host = document.getElementById("inspector")!;
-const source = new HttpSource(new URL("./", location.href.replace(/[?#].*/s, "")), token, INTERVAL_MS);
-new InspectorPage(host, source, storedTheme(), (theme) => {
-  document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem(THEME, theme);
-  } catch {
-    // It is kept as long as the page is open.
-  }
-});
-document.documentElement.dataset.theme = storedTheme();
+/** Fills the served document. */
+export function showServer(): void {
+  const token = tokenOf(location);
+  const host = document.getElementById("inspector")!;
+  const source = new HttpSource(new URL("./", location.href.replace(/[?#].*/s, "")), token, INTERVAL_MS);
+  new InspectorPage(host, source, storedTheme(), (theme) => {
+    document.documentElement.dataset.theme = theme;
+    try {
+      localStorage.setItem(THEME, theme);
+    } catch {
+      // It is kept as long as the page is open.
+    }
+  });
+  document.documentElement.dataset.theme = storedTheme();
+}

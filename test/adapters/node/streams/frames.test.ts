@@ -244,6 +244,69 @@ describe("frames of a stream", () => {
     }
   });
 
+  it("end as a loop over the stream's own chunks ends, however the stream does, and listen to it no more", async () => {
+    const broken = Object.assign(new Error("broken"), { code: "EBROKEN" });
+    const endings: Record<string, (stream: PassThrough) => unknown> = {
+      end: (stream) => stream.end(),
+      "destroyed without an error": (stream) => stream.destroy(),
+      "destroyed with one": (stream) => stream.destroy(broken),
+    };
+    const outcome = async (stream: PassThrough, end: (stream: PassThrough) => unknown, isLate: boolean) => {
+      stream.write(Buffer.alloc(250, 1));
+      if (!isLate) end(stream);
+      let bytes = 0;
+      const read = async (pieces: AsyncIterable<Uint8Array | { bytes: Uint8Array; release(): void }>) => {
+        for await (const piece of pieces) {
+          bytes += "release" in piece ? piece.bytes.length : piece.length - (piece.length % 100);
+          if ("release" in piece) piece.release();
+          if (isLate && bytes === 200) end(stream);
+        }
+      };
+      return { read, result: () => bytes };
+    };
+    for (const [name, end] of Object.entries(endings)) {
+      for (const isLate of [false, true]) {
+        const [own, plain] = [new PassThrough(), new PassThrough()];
+        for (const stream of [own, plain]) stream.on("error", () => {});
+        const [ours, theirs] = [await outcome(own, end, isLate), await outcome(plain, end, isLate)];
+        const pool = BufferPool.create({ size: 100, max: 2 });
+        const listeners = own.listenerCount("readable");
+        const codes = [
+          await codeOf(ours.read(frames(own, pool, GRAY))),
+          await codeOf(theirs.read(plain as AsyncIterable<Buffer>)),
+        ];
+        expect(codes[0], `${name}, late: ${isLate}`).toBe(codes[1]);
+        expect(ours.result(), `${name}, late: ${isLate}`).toBe(theirs.result());
+        expect(own.listenerCount("readable")).toBe(listeners);
+        expect(pool.outstanding).toBe(0);
+        pool.close();
+      }
+    }
+  });
+
+  it("come from whatever has an async iterator and destroy(), an empty or detached chunk between others too", async () => {
+    const gone = new Uint8Array(100).fill(9);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    const chunks = [new Uint8Array(50).fill(1), new Uint8Array(0), gone, new Uint8Array(150).fill(2)];
+    let destroyed = 0;
+    const stream = {
+      on: () => stream,
+      once: () => stream,
+      off: () => stream,
+      destroy: () => destroyed++,
+      async *[Symbol.asyncIterator]() {
+        yield* chunks;
+      },
+    };
+    const seen: number[] = [];
+    for await (const frame of frames(stream as unknown as Readable, 2, GRAY)) {
+      seen.push(frame.bytes[0]!, frame.bytes[99]!);
+      frame.release();
+    }
+    expect(seen).toEqual([1, 2, 2, 2]);
+    expect(destroyed).toBeGreaterThan(0);
+  });
+
   it("tell an error that came before they were asked for", async () => {
     const stream = new PassThrough();
     const video = frames(stream, 1, GRAY);

@@ -1,0 +1,107 @@
+import { expect, it, onTestFinished, vi } from "vitest";
+import { RealmHub } from "../../../src/adapters/inspect/realms.ts";
+import { Share, SLICE_MS } from "../../../src/adapters/inspect/share.ts";
+import { makeInspector } from "../../../src/adapters/inspect/threads.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
+import type { Steps } from "../../../src/util/steps.ts";
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Lets time pass whenever nothing else happens. */
+async function until<T>(clock: FakeClock, done: Promise<T>): Promise<T> {
+  let isOver = false;
+  const finish = (): void => {
+    isOver = true;
+  };
+  done.then(finish, finish);
+  while (!isOver) {
+    await turn();
+    clock.advance(Number.POSITIVE_INFINITY);
+  }
+  return await done;
+}
+
+/** Work of so many steps of a millisecond each, which notes when it worked. */
+function* work(clock: FakeClock, name: string, steps: number, notes: string[]): Steps<string> {
+  for (let i = 0; i < steps; i++) {
+    clock.advance(1);
+    notes.push(`${name} ${clock.now()}`);
+    yield;
+  }
+  return name;
+}
+
+it("long work is done in slices, and all that stands in the line takes one part of the time", async () => {
+  const clock = new FakeClock();
+  const share = new Share(4, clock);
+  const notes: string[] = [];
+  const both = Promise.all([
+    share.finish(work(clock, "a", 40, notes)),
+    share.finish(work(clock, "b", 40, notes)),
+    share.run(() => notes.push("piece")),
+  ]);
+  expect(await until(clock, both)).toEqual(["a", "b", expect.any(Number)]);
+  // In turn: a slice of one, a slice of the other, and not the one after the other.
+  const order = notes.map((note) => note[0]).join("");
+  expect(order.match(/a+|b+|p+/g)!.every((run) => run.length <= SLICE_MS)).toBe(true);
+  expect(order.match(/a+/g)).toHaveLength(40 / SLICE_MS);
+  expect(clock.now()).toBe(5 * 80);
+});
+
+it("what nobody waits for any more is given up", async () => {
+  const clock = new FakeClock();
+  const share = new Share(4, clock);
+  const notes: string[] = [];
+  const steps = work(clock, "a", 1000, notes);
+  expect(
+    await until(
+      clock,
+      share.finish(steps, () => notes.length < 20),
+    ),
+  ).toBeUndefined();
+  expect(notes.length).toBeLessThan(20 + SLICE_MS);
+  expect(steps.next().done).toBe(true);
+});
+
+it("work that throws ends nothing else", async () => {
+  const clock = new FakeClock();
+  const share = new Share(19, clock);
+  const failed = share.run(() => {
+    throw new Error("its own");
+  });
+  await expect(until(clock, failed)).rejects.toThrow("its own");
+  expect(
+    await until(
+      clock,
+      share.run(() => 7),
+    ),
+  ).toBe(7);
+});
+
+it("however many look, the realms are read once for all of them, and take a twentieth of the time", async () => {
+  const clock = new FakeClock();
+  const own = await makeInspector();
+  const snapshot = own.snapshot.bind(own);
+  const reads = vi.spyOn(own, "snapshot").mockImplementation(() => {
+    clock.advance(10);
+    return snapshot();
+  });
+  const hub = new RealmHub(own, clock);
+  onTestFinished(() => hub.close());
+  const stop = hub.look();
+  const sent = new Set<unknown>();
+  for (let round = 1; round <= 5; round++) {
+    const viewers = Array.from({ length: 8 }, () =>
+      hub.view((view) => {
+        // A millisecond to send it.
+        clock.advance(1);
+        sent.add(view.update(0, false));
+      }),
+    );
+    await until(clock, Promise.all(viewers));
+    expect([reads.mock.calls.length, sent.size]).toEqual([round, round]);
+  }
+  stop();
+  // Five rounds of 18 ms, and a pause after each but the last.
+  expect(clock.now()).toBe(4 * 18 * 20 + 18);
+});

@@ -385,7 +385,7 @@ export class BufferPool {
       return slot === null ? undefined : this.#lease(slot, tag, this.#trace ? callSite(this.#entry) : undefined);
     } finally {
       this.#entry = entry;
-      this.#finishDeferred();
+      this.#finishQueued();
     }
   }
 
@@ -434,7 +434,7 @@ export class BufferPool {
     this.#fastRelease = false;
     this.#watchedRelease = false;
     this.#serveWaiters();
-    this.#finishDeferred();
+    this.#finishQueued();
     if (this.#events.has("starved") || this.#registration.isStarvationHeard) this.#starvation.arm();
     return wait;
   }
@@ -513,12 +513,12 @@ export class BufferPool {
     // Released inside a hook of this pool: it goes on when the hook has returned.
     if (this.#slots.queueReturn(slot)) return;
     const error = this.#finishReturn(slot);
-    this.#finishDeferred();
+    this.#finishQueued();
     if (error !== undefined) throw error;
   }
 
   /** Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
-  #finishDeferred(): void {
+  #finishQueued(): void {
     for (let slot = this.#slots.nextQueued(); slot !== null; slot = this.#slots.nextQueued()) {
       const error = this.#finishReturn(slot);
       // Its release() has returned long ago.
@@ -599,7 +599,7 @@ export class BufferPool {
       this.#config = this.#slots.callHook(() => checkAdjusted(this.adjust(wanted), wanted));
       this.#wanted = wanted;
     } finally {
-      this.#finishDeferred();
+      this.#finishQueued();
     }
     return this.#config;
   }
@@ -639,7 +639,7 @@ export class BufferPool {
       throw error;
     } finally {
       this.#entry = entry;
-      this.#finishDeferred();
+      this.#finishQueued();
     }
   }
 
@@ -672,7 +672,7 @@ export class BufferPool {
     this.#updateFastPath();
     this.#waiters.rejectAll(refusal);
     this.#slots.freeUnused("drained");
-    this.#finishDeferred();
+    this.#finishQueued();
     if (this.#slots.outstanding === 0) this.#finishDrain();
   }
 

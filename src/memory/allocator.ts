@@ -11,8 +11,8 @@
  * }
  * ```
  * The life-cycle of a region: allocateRegion() gives it, and it is checked (size, alignment, bytes that are there); one
- * root memory and the sub-memories cut from it lease it; the last of them is reclaimed, and freeRegion() gets it back,
- * exactly once. An allocator that keeps regions between leases (a pool) does so in its freeRegion().
+ * root memory and the sub-memories cut from it have its bytes; with the last release of the last of them freeRegion()
+ * gets it back, exactly once. An allocator that keeps regions for later (a pool) does so in its freeRegion().
  *
  * Invariants: `liveMemories` and `liveBytes` count what was given and not got back, whatever a hook throws; a hook that
  * fails leaves no lock, reference or count behind. All is O(1) but for the hooks, copies and zeroing.

@@ -1,5 +1,5 @@
 /**
- * Memory: a counted lease over a {@link Region}, whose bytes are reached through a {@link Mapping} only.
+ * Memory: counted bytes of a {@link Region}, which are reached through a {@link Mapping} only.
  *
  * Two counts answer two questions, after GStreamer's GstMemory. `refCount` says when the memory goes back to its
  * allocator. `owners` (the buffers and sub-memories that hold it) says whether its bytes may be written: with two or

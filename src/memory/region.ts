@@ -1,6 +1,6 @@
 /**
  * A region is the long-lived half of a memory: a range of an ArrayBuffer with one view that is made once. Pools keep
- * regions and hand out {@link Memory} leases over them, because a view costs 20 ns and garbage every time it is made.
+ * regions and hand out a new {@link Memory} over one each time, because a view costs 20 ns and garbage when it is made.
  *
  * ```
  *   ArrayBuffer   |......................................................|

@@ -12,7 +12,7 @@ const OPERATIONS = times(100_000, 1_000_000, "MILLPOND_OPERATIONS");
 const SEED = seedOf("arena");
 
 interface Step {
-  readonly kind: "allocate" | "aligned" | "free" | "resize" | "reallocate" | "wrong" | "region";
+  readonly kind: "allocate" | "aligned" | "free" | "resize" | "reallocate" | "wrong" | "segment";
   readonly size: number;
   readonly pick: number;
 }
@@ -24,7 +24,7 @@ function run(heap: NaiveHeap, { kind, size, pick }: Step): void {
   else if (kind === "resize") heap.resize(pick, size);
   else if (kind === "reallocate") heap.reallocate(pick, size);
   else if (kind === "wrong") heap.wrong(pick);
-  else heap.toggleRegion();
+  else heap.toggleSegment();
 }
 
 describe("against a naive model", () => {
@@ -45,7 +45,7 @@ describe("against a naive model", () => {
         "resize",
         "reallocate",
         "wrong",
-        "region",
+        "segment",
       ),
       size,
       pick: fc.nat(1_000_000),
@@ -81,7 +81,7 @@ describe("against a naive model", () => {
       const kind =
         roll < 7 ? "allocate" : roll < 12 ? "free" : roll < 14 ? "reallocate" : roll < 15 ? "resize" : "aligned";
       run(heap, { kind, size, pick: pick >>> 4 });
-      if (i % 1000 === 0) run(heap, { kind: i % 3000 === 0 ? "region" : "wrong", size, pick: pick >>> 4 });
+      if (i % 1000 === 0) run(heap, { kind: i % 3000 === 0 ? "segment" : "wrong", size, pick: pick >>> 4 });
       heap.arena.validate();
       if (i % 64 === 0) heap.check();
     }

@@ -18,15 +18,15 @@ export class NaiveHeap {
   readonly arena: TlsfArena;
   readonly #live: Live[] = [];
   readonly #stale: number[] = [];
-  readonly #regionStart: number;
-  readonly #regionLength: number;
-  #hasRegion = false;
+  readonly #segmentStart: number;
+  readonly #segmentLength: number;
+  #hasSegment = false;
   #nextMark = 1;
 
-  constructor(arena: TlsfArena, regionStart: number, regionLength: number) {
+  constructor(arena: TlsfArena, segmentStart: number, segmentLength: number) {
     this.arena = arena;
-    this.#regionStart = regionStart;
-    this.#regionLength = regionLength;
+    this.#segmentStart = segmentStart;
+    this.#segmentLength = segmentLength;
   }
 
   get count(): number {
@@ -135,17 +135,17 @@ export class NaiveHeap {
     expect(this.arena.stats()).toEqual(before);
   }
 
-  toggleRegion(): void {
-    if (this.#regionLength === 0) return;
-    if (!this.#hasRegion) {
-      this.arena.addRegion(this.#regionStart, this.#regionLength);
-      this.#hasRegion = true;
+  toggleSegment(): void {
+    if (this.#segmentLength === 0) return;
+    if (!this.#hasSegment) {
+      this.arena.addSegment(this.#segmentStart, this.#segmentLength);
+      this.#hasSegment = true;
       return;
     }
-    const busy = this.#live.some(({ pointer }) => pointer >= this.#regionStart);
-    const result = code(() => this.arena.removeRegion(this.#regionStart));
+    const busy = this.#live.some(({ pointer }) => pointer >= this.#segmentStart);
+    const result = code(() => this.arena.removeSegment(this.#segmentStart));
     expect(result).toBe(busy ? "ERR_IN_USE" : "ok");
-    if (!busy) this.#hasRegion = false;
+    if (!busy) this.#hasSegment = false;
   }
 
   /** Everything there is to compare. */
@@ -168,11 +168,11 @@ export class NaiveHeap {
     expect(walked.sort((a, b) => a - b)).toEqual(this.pointers().sort((a, b) => a - b));
   }
 
-  /** The end of a run: all is given back, and all of it is one block a region again. */
+  /** The end of a run: all is given back, and all of it is one block a segment again. */
   freeAll(): void {
     while (this.#live.length > 0) this.free(0);
     this.check();
     const stats = this.arena.stats();
-    expect([stats.used, stats.liveBlocks, stats.freeBlocks]).toEqual([0, 0, this.#hasRegion ? 2 : 1]);
+    expect([stats.used, stats.liveBlocks, stats.freeBlocks]).toEqual([0, 0, this.#hasSegment ? 2 : 1]);
   }
 }

@@ -96,11 +96,11 @@ test("validate() and trim() of a size class whose record was written over say so
   }
 });
 
-test("a list of regions that runs in a circle ends every call that walks it", () => {
+test("a list of segments that runs in a circle ends every call that walks it", () => {
   const make = (): { words: Int32Array; arena: TlsfArena } => {
     const source = new ArrayBuffer(BYTES);
     const arena = TlsfArena.create({ source, initial: 16_384 });
-    arena.addRegion(32_768, 8192);
+    arena.addSegment(32_768, 8192);
     const words = new Int32Array(source);
     words[32_768 / 4] = 32_768 / 4;
     return { words, arena };
@@ -110,8 +110,8 @@ test("a list of regions that runs in a circle ends every call that walks it", ()
     (arena: TlsfArena) => arena.stats(),
     (arena: TlsfArena) => arena.holders(),
     (arena: TlsfArena) => arena.free(50_000),
-    (arena: TlsfArena) => arena.removeRegion(8),
-    (arena: TlsfArena) => arena.addRegion(49_152, 8192),
+    (arena: TlsfArena) => arena.removeSegment(8),
+    (arena: TlsfArena) => arena.addSegment(49_152, 8192),
   ]) {
     expect(() => call(make().arena)).toThrow(expect.objectContaining({ code: "ERR_CORRUPTED" }));
   }

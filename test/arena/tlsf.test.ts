@@ -1,4 +1,4 @@
-/** TlsfArena: every rule of the heap, misuse, regions, attaching, and bounds. */
+/** TlsfArena: every rule of the heap, misuse, segments, attaching, and bounds. */
 import { describe, expect, it } from "vitest";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { code } from "../pools/buffer/pools.ts";
@@ -216,7 +216,7 @@ describe("misuse", () => {
 
   it("takes no position in the arena but a live block's for a pointer, whatever is stored in the blocks", () => {
     const arena = TlsfArena.create({ source: new ArrayBuffer(8 * KIB), initial: 4 * KIB });
-    arena.addRegion(4 * KIB, 4 * KIB);
+    arena.addSegment(4 * KIB, 4 * KIB);
     const live = new Set([arena.alloc(100), arena.alloc(8), arena.alloc(3000), arena.alloc(200)]);
     const hole = arena.alloc(64);
     arena.alloc(64);
@@ -305,31 +305,31 @@ describe("misuse", () => {
   });
 });
 
-describe("regions", () => {
-  it("adds a region, allocates from both, and removes the empty one", () => {
+describe("segments", () => {
+  it("adds a segment, allocates from both, and removes the empty one", () => {
     const arena = TlsfArena.create({ source: new ArrayBuffer(64 * KIB), initial: 8 * KIB });
     expect(arena.alloc(16 * KIB)).toBe(0);
-    arena.addRegion(8 * KIB, 56 * KIB);
+    arena.addSegment(8 * KIB, 56 * KIB);
     const large = arena.alloc(50 * KIB);
     expect(large).toBeGreaterThan(8 * KIB);
     arena.validate();
-    expect(code(() => arena.removeRegion(8 * KIB))).toBe("ERR_IN_USE");
+    expect(code(() => arena.removeSegment(8 * KIB))).toBe("ERR_IN_USE");
     arena.free(large);
-    arena.removeRegion(8 * KIB);
+    arena.removeSegment(8 * KIB);
     expect(arena.alloc(16 * KIB)).toBe(0);
     expect(code(() => arena.free(large))).toBe("ERR_FOREIGN_RELEASE");
     arena.validate();
-    arena.addRegion(8 * KIB, 56 * KIB);
+    arena.addSegment(8 * KIB, 56 * KIB);
     expect(arena.alloc(50 * KIB)).toBe(large);
   });
 
-  it("refuses regions that overlap, lie outside, or are not there", () => {
+  it("refuses segments that overlap, lie outside, or are not there", () => {
     const arena = TlsfArena.create({ source: new ArrayBuffer(64 * KIB), initial: 8 * KIB });
-    expect(code(() => arena.addRegion(4 * KIB, 8 * KIB))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => arena.addRegion(0, 64))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => arena.addRegion(60 * KIB, 8 * KIB))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => arena.addRegion(8 * KIB + 4, 64))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => arena.removeRegion(16 * KIB))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => arena.addSegment(4 * KIB, 8 * KIB))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => arena.addSegment(0, 64))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => arena.addSegment(60 * KIB, 8 * KIB))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => arena.addSegment(8 * KIB + 4, 64))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => arena.removeSegment(16 * KIB))).toBe("ERR_OUT_OF_RANGE");
     arena.validate();
   });
 });
@@ -490,8 +490,8 @@ describe("the end of an arena", () => {
       () => arena.realloc(pointer, 8),
       () => arena.tag(pointer, true),
       () => arena.refresh(),
-      () => arena.addRegion(1024, 1024),
-      () => arena.removeRegion(1024),
+      () => arena.addSegment(1024, 1024),
+      () => arena.removeSegment(1024),
     ];
     for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
     expect([arena.isLive(pointer), arena.bytes.length]).toEqual([false, 0]);
@@ -561,8 +561,8 @@ describe("the end of an arena", () => {
         () => view.resize(pointer, 8),
         () => view.realloc(pointer, 8),
         () => view.tag(pointer, true),
-        () => view.addRegion(4096, 1024),
-        () => view.removeRegion(1024),
+        () => view.addSegment(4096, 1024),
+        () => view.removeSegment(1024),
       ];
       for (const call of calls) expect([junk, String(call), code(call)]).toEqual([junk, String(call), "ERR_POOL_DEAD"]);
       view.close({ force: true });

@@ -16,7 +16,7 @@
  * that is free.
  *
  * Complexity: `malloc`, `free`, `memalign` and `resizeBlock` read and write a bounded number of words (STEPS in
- * layout.ts). Regions: O(regions).
+ * layout.ts). Segments: O(segments).
  *
  * `malloc` and `free` are written out in one piece each, with only the two list functions called: V8 stops inlining
  * after 920 bytes of bytecode, and the calls that were left took a third of the time.
@@ -35,7 +35,7 @@ import {
   mappingInsert,
   mappingSearch,
   pointerTo,
-  REGION_COST,
+  SEGMENT_COST,
   SL_LOG2,
   TAGGED,
 } from "./layout.ts";
@@ -316,65 +316,65 @@ export function resizeBlock(words: Int32Array, block: number, present: number, n
 }
 
 /**
- * First words of the regions, the one added last first. They do not overlap, so together they have no more words than
+ * First words of the segments, the one added last first. They do not overlap, so together they have no more words than
  * the arena: a list that runs in a circle ends. Throws `ERR_CORRUPTED`.
  */
-export function* regionsOf(words: Int32Array): IterableIterator<number> {
+export function* segmentsOf(words: Int32Array): IterableIterator<number> {
   let left = words.length;
-  for (let region = words[Control.REGIONS]!; region > 0; region = words[region]!) {
-    left -= Math.max(regionWords(words, region), REGION_COST + MIN_BLOCK);
-    if (!(left >= 0)) throw corrupt("its list of regions runs in a circle, or a region reaches beyond the arena");
-    yield region;
+  for (let segment = words[Control.SEGMENTS]!; segment > 0; segment = words[segment]!) {
+    left -= Math.max(segmentWords(words, segment), SEGMENT_COST + MIN_BLOCK);
+    if (!(left >= 0)) throw corrupt("its list of segments runs in a circle, or a segment reaches beyond the arena");
+    yield segment;
   }
 }
 
 /**
- * Words of a region, its header and sentinel included. They are stored odd, so that no wild pointer takes them for a
+ * Words of a segment, its header and sentinel included. They are stored odd, so that no wild pointer takes them for a
  * block's.
  */
-export function regionWords(words: Int32Array, region: number): number {
-  return words[region + 1]! - 1;
+export function segmentWords(words: Int32Array, segment: number): number {
+  return words[segment + 1]! - 1;
 }
 
-/** Adds a region of bytes as one free block. Throws `ERR_OUT_OF_RANGE`. */
-export function addRegion(words: Int32Array, start: number, length: number): void {
+/** Adds a segment of bytes as one free block. Throws `ERR_OUT_OF_RANGE`. */
+export function addSegment(words: Int32Array, start: number, length: number): void {
   if (!isArena(words)) throw unreachable(words);
   const control = controlWords(words[Control.FL_COUNT]!) * 4;
   wholeNumber("start", start, control, words.length * 4);
-  wholeNumber("length", length, (REGION_COST + MIN_BLOCK) * 4, words.length * 4 - start);
+  wholeNumber("length", length, (SEGMENT_COST + MIN_BLOCK) * 4, words.length * 4 - start);
   if (start % GRANULE !== 0) throw outOfRange("start", `a multiple of ${GRANULE}`, start);
-  const region = start >>> 2;
+  const segment = start >>> 2;
   const size = (length >>> 3) << 1;
-  for (const other of regionsOf(words)) {
-    if (other < region + size && region < other + regionWords(words, other)) {
-      throw outOfRange("start", `such that the region overlaps none (one begins at ${other * 4})`, start);
+  for (const other of segmentsOf(words)) {
+    if (other < segment + size && segment < other + segmentWords(words, other)) {
+      throw outOfRange("start", `such that the segment overlaps none (one begins at ${other * 4})`, start);
     }
   }
-  const block = region + 2;
-  const free = size - REGION_COST;
-  words[region] = words[Control.REGIONS]!;
-  words[region + 1] = size + 1;
+  const block = segment + 2;
+  const free = size - SEGMENT_COST;
+  words[segment] = words[Control.SEGMENTS]!;
+  words[segment + 1] = size + 1;
   words[block] = 0;
   words[block + 1] = free | FREE;
   words[block + free] = block | FREE;
   words[block + free + 1] = 0;
-  words[Control.REGIONS] = region;
+  words[Control.SEGMENTS] = segment;
   words[Control.TOTAL]! += free;
   insertFreeBlock(words, block, free);
 }
 
 /**
- * Ends an arena in its bytes: no list has a block, no region is known, and no header says that its block is live. So
+ * Ends an arena in its bytes: no list has a block, no segment is known, and no header says that its block is live. So
  * every other view of the bytes comes to a slow path at its next call, and finds the format gone there. O(blocks).
  */
 export function eraseArena(words: Int32Array): void {
   const root = words[Control.ROOT]! >>> 0;
-  let regions = 0;
-  for (let region = words[Control.REGIONS]!; region > 0; region = words[region]!) {
+  let segments = 0;
+  for (let segment = words[Control.SEGMENTS]!; segment > 0; segment = words[segment]!) {
     // Shared memory may say anything: each step is within the words, and goes on.
-    if (++regions > words.length || region + 3 > words.length) break;
-    const end = Math.min(region + regionWords(words, region) - 2, words.length - 1);
-    for (let block = region + 2; block < end; ) {
+    if (++segments > words.length || segment + 3 > words.length) break;
+    const end = Math.min(segment + segmentWords(words, segment) - 2, words.length - 1);
+    for (let block = segment + 2; block < end; ) {
       const size = words[block + 1]! & ~(FREE | TAGGED);
       words[block + 1] = 0;
       if (size < MIN_BLOCK) break;
@@ -386,29 +386,29 @@ export function eraseArena(words: Int32Array): void {
   words.fill(0, 0, controlWords(Math.min(words[Control.FL_COUNT]! >>> 0, flCountFor(words.length))));
 }
 
-/** Removes a region that is one free block. Throws `ERR_OUT_OF_RANGE`, `ERR_IN_USE`. */
-export function removeRegion(words: Int32Array, start: number): void {
-  if (typeof start !== "number") throw wrongType("start", "the start of a region", start);
+/** Removes a segment that is one free block. Throws `ERR_OUT_OF_RANGE`, `ERR_IN_USE`. */
+export function removeSegment(words: Int32Array, start: number): void {
+  if (typeof start !== "number") throw wrongType("start", "the start of a segment", start);
   if (!isArena(words)) throw unreachable(words);
-  const region = start >>> 2;
-  let link: number = Control.REGIONS;
+  const segment = start >>> 2;
+  let link: number = Control.SEGMENTS;
   let steps = 0;
-  while (words[link] !== region || region * 4 !== start) {
+  while (words[link] !== segment || segment * 4 !== start) {
     link = words[link]!;
-    if (!(link > 0)) throw outOfRange("start", "the start of a region", start);
-    if (++steps > words.length) throw corrupt("its list of regions runs in a circle");
+    if (!(link > 0)) throw outOfRange("start", "the start of a segment", start);
+    if (++steps > words.length) throw corrupt("its list of segments runs in a circle");
   }
-  const free = regionWords(words, region) - REGION_COST;
-  const block = region + 2;
+  const free = segmentWords(words, segment) - SEGMENT_COST;
+  const block = segment + 2;
   if (words[block + 1] !== (free | FREE)) {
     throw new MillpondError(
       "ERR_IN_USE",
-      `the region at ${start} holds live blocks; free them, then remove it (holders() lists them)`,
+      `the segment at ${start} holds live blocks; free them, then remove it (holders() lists them)`,
     );
   }
   removeFreeBlock(words, block, free);
   // Pointers into it are foreign from now on.
   words[block + 1] = 0;
-  words[link] = words[region]!;
+  words[link] = words[segment]!;
   words[Control.TOTAL]! -= free;
 }

@@ -74,10 +74,10 @@ export function corruptFreeList(words: Int32Array, block: number): MillpondError
 }
 
 /** A header was overwritten, most likely from the end of the block in front of it. */
-export function overrun(words: Int32Array, region: number, previous: number, at: number): MillpondError {
+export function overrun(words: Int32Array, segment: number, previous: number, at: number): MillpondError {
   if (previous === 0) {
     return corrupt(
-      `the start of the region at ${region * 4} was overwritten: by the bytes in front of the arena's blocks`,
+      `the start of the segment at ${segment * 4} was overwritten: by the bytes in front of the arena's blocks`,
     );
   }
   const pointer = pointerTo(previous);

@@ -4,8 +4,8 @@
  * is Masmano's TLSF: two-level segregated fit.
  *
  * ```
- *   arena     | control: 48 words | blocks: 32 an octave | region ................................. | region ... |
- *   region    |next|words+1| block | block | ... | block | sentinel |
+ *   arena     | control: 48 words | blocks: 32 an octave | segment ................................ | segment ... |
+ *   segment   |next|words+1| block | block | ... | block | sentinel |
  *   block     |prev block + previous is free|words + tagged + free| payload .................. |
  *   free one  |prev block                   |words           + 1  | next free | previous free | ...
  *   pointer                                                       ^ bytes from the arena's start; never 0
@@ -29,15 +29,15 @@ export const Control = {
   LENGTH: 2,
   /** First-level indices that have list heads. */
   FL_COUNT: 3,
-  /** First word of the region that was added last; 0: none. */
-  REGIONS: 4,
+  /** First word of the segment that was added last; 0: none. */
+  SEGMENTS: 4,
   /** Words in live blocks, their headers included. */
   USED: 5,
   /** Live blocks. */
   LIVE: 6,
   /** The most that USED has been. */
   PEAK: 7,
-  /** Words that blocks may take: all regions without their headers and sentinels. */
+  /** Words that blocks may take: all segments without their headers and sentinels. */
   TOTAL: 8,
   /** A pointer that a user of the arena may leave for others who attach. */
   ROOT: 9,
@@ -63,8 +63,8 @@ export const HEADER = 2;
 /** Words of the smallest block: its header and the two links that it needs when it is free. */
 export const MIN_BLOCK = 4;
 
-/** Words of a region that are in no block: its own header and the sentinel at its end. */
-export const REGION_COST = 4;
+/** Words of a segment that are in no block: its own header and the sentinel at its end. */
+export const SEGMENT_COST = 4;
 
 /** Bytes between two possible pointers, and the alignment of every payload: what a Float64Array needs. */
 export const GRANULE = 8;
@@ -108,7 +108,7 @@ export function flCountFor(words: number): number {
   return (mappingInsert(words) >>> SL_LOG2) + 1;
 }
 
-/** Words of the control part and the list heads, in front of the first region. */
+/** Words of the control part and the list heads, in front of the first segment. */
 export function controlWords(flCount: number): number {
   return Control.BLOCKS + (flCount << SL_LOG2);
 }

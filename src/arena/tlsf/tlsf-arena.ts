@@ -16,7 +16,7 @@
  * 1. `TlsfArena.create()` formats an empty arena over bytes that stay the caller's. `attach()` views one that is
  *    there already.
  * 2. `alloc()` and `free()` divide and merge. `resize()` works in place, `realloc()` moves where it must.
- * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew
+ * 3. `addSegment()` and `removeSegment()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew
  *    after it has grown.
  * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes stop being an arena:
  *    `attach()` refuses them, and every view of them throws `ERR_POOL_DEAD`.
@@ -57,7 +57,7 @@ import {
   MAGIC,
   MAX_ARENA,
   MIN_BLOCK,
-  REGION_COST,
+  SEGMENT_COST,
   SIZE_MASK,
   TAGGED,
   type WorstCase,
@@ -81,7 +81,7 @@ export interface ArenaOptions {
   byteLength?: number;
   /**
    * Bytes of those that are divided at once, the control part included; default: all. Others come by {@link
-   * TlsfArena.addRegion}.
+   * TlsfArena.addSegment}.
    */
   initial?: number;
 }
@@ -144,11 +144,11 @@ export class TlsfArena {
   }
 
   /**
-   * Bytes of an arena, in one region, in which one block of `size` bytes fits, or many smaller ones with 8 bytes less
+   * Bytes of an arena, in one segment, in which one block of `size` bytes fits, or many smaller ones with 8 bytes less
    * each.
    */
   static bytesFor(size: number): number {
-    const words = blockWords(wholeNumber("size", size, 1, 2 ** 32 - 65536)) + REGION_COST;
+    const words = blockWords(wholeNumber("size", size, 1, 2 ** 32 - 65536)) + SEGMENT_COST;
     // The list heads depend on the size of the whole, and the whole on the list heads; one octave more is the most that
     // can come of it.
     let total = words + controlWords(flCountFor(words));
@@ -191,7 +191,7 @@ export class TlsfArena {
     return count(this.#words, this.#words[Control.USED]) * 4;
   }
 
-  /** Bytes in free blocks, their headers included. {@link used} + free is what the regions hold. @realtime */
+  /** Bytes in free blocks, their headers included. {@link used} + free is what the segments hold. @realtime */
   get available(): number {
     return (count(this.#words, this.#words[Control.TOTAL]) - count(this.#words, this.#words[Control.USED])) * 4;
   }
@@ -318,7 +318,7 @@ export class TlsfArena {
   }
 
   /**
-   * The blocks, free and live, in the order of their addresses, region by region. Do not allocate or free while
+   * The blocks, free and live, in the order of their addresses, segment by segment. Do not allocate or free while
    * walking.
    */
   blocks(): IterableIterator<ArenaBlock> {
@@ -326,7 +326,7 @@ export class TlsfArena {
   }
 
   /**
-   * Walks every region, block and list and compares them with the maps and the counters.
+   * Walks every segment, block and list and compares them with the maps and the counters.
    * Throws `ERR_CORRUPTED`, which names the place, and the block in front of it that was overrun. O(blocks).
    */
   validate(): void {
@@ -340,18 +340,18 @@ export class TlsfArena {
 
   /**
    * Divides more of the arena's bytes: from `start` (a multiple of 8), `length` bytes, which must overlap nothing.
-   * Throws `ERR_OUT_OF_RANGE`. O(regions).
+   * Throws `ERR_OUT_OF_RANGE`. O(segments).
    */
-  addRegion(start: number, length: number): void {
-    core.addRegion(this.#words, start, length);
+  addSegment(start: number, length: number): void {
+    core.addSegment(this.#words, start, length);
   }
 
   /**
-   * Takes a region out again. Throws `ERR_IN_USE` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none.
-   * O(regions).
+   * Takes a segment out again. Throws `ERR_IN_USE` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none.
+   * O(segments).
    */
-  removeRegion(start: number): void {
-    core.removeRegion(this.#words, start);
+  removeSegment(start: number): void {
+    core.removeSegment(this.#words, start);
   }
 
   /**
@@ -377,7 +377,7 @@ export class TlsfArena {
     this.#bytes = NO_BYTES;
   }
 
-  /** The live blocks, in the order of their addresses, region by region. O(blocks). */
+  /** The live blocks, in the order of their addresses, segment by segment. O(blocks). */
   holders(): ArenaHolder[] {
     const holders: ArenaHolder[] = [];
     for (const { pointer, size, free } of walkBlocks(this.#words)) if (!free) holders.push({ pointer, size });
@@ -466,12 +466,13 @@ function viewOf(source: ArenaSource, byteOffset = 0, byteLength?: number): Uint8
 }
 
 /**
- * Writes an empty arena over the bytes, one region of all of them or of the first `initial`. Throws `ERR_OUT_OF_RANGE`.
+ * Writes an empty arena over the bytes, one segment of all of them or of the first `initial`. Throws
+ * `ERR_OUT_OF_RANGE`.
  */
 function formatArena(bytes: Uint8Array, byteOffset: number, initial: number = bytes.length): void {
   const words = wordsOf(bytes);
   const control = controlWords(flCountFor(words.length));
-  const least = (control + REGION_COST + MIN_BLOCK) * 4;
+  const least = (control + SEGMENT_COST + MIN_BLOCK) * 4;
   wholeNumber("options.byteLength", bytes.length, least);
   const first = wholeNumber("options.initial", initial, least, bytes.length);
   if (beginsArena(words)) throw liveArena(byteOffset);
@@ -480,7 +481,7 @@ function formatArena(bytes: Uint8Array, byteOffset: number, initial: number = by
   words[Control.FORMAT] = FORMAT;
   words[Control.LENGTH] = words.length;
   words[Control.FL_COUNT] = flCountFor(words.length);
-  core.addRegion(words, control * 4, first - (first % GRANULE) - control * 4);
+  core.addSegment(words, control * 4, first - (first % GRANULE) - control * 4);
 }
 
 /** Whether an arena begins with these words, and was not closed. It may end beyond them. */

@@ -4,7 +4,7 @@
  */
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
-import { regionsOf, regionWords } from "./core.ts";
+import { segmentsOf, segmentWords } from "./core.ts";
 import { badPointer, corrupt, isArena, isClosed, overrun, unreachable } from "./errors.ts";
 import {
   Control,
@@ -47,21 +47,23 @@ export interface ArenaStats {
   readonly liveBlocks: number;
   /** Free blocks. */
   readonly freeBlocks: number;
-  /** Bytes of the arena that no block can take: control, list heads, region ends. */
+  /** Bytes of the arena that no block can take: control, list heads, segment ends. */
   readonly overhead: number;
 }
 
-/** The blocks of an arena in the order of their addresses, region by region. Throws `ERR_CORRUPTED`, `ERR_DETACHED`. */
+/**
+ * The blocks of an arena in the order of their addresses, segment by segment. Throws `ERR_CORRUPTED`, `ERR_DETACHED`.
+ */
 export function* walkBlocks(words: Int32Array): IterableIterator<ArenaBlock> {
   if (isClosed(words)) return;
   if (words.length === 0) throw unreachable(words);
-  for (const region of regionsOf(words)) {
-    const end = region + regionWords(words, region) - 2;
+  for (const segment of segmentsOf(words)) {
+    const end = segment + segmentWords(words, segment) - 2;
     let previous = 0;
-    for (let block = region + 2; block < end; ) {
+    for (let block = segment + 2; block < end; ) {
       const word = words[block + 1]!;
       const size = word & SIZE_MASK;
-      if (size < MIN_BLOCK || block + size > end) throw overrun(words, region, previous, block);
+      if (size < MIN_BLOCK || block + size > end) throw overrun(words, segment, previous, block);
       yield {
         pointer: pointerTo(block),
         size: (size - 2) * 4,
@@ -126,30 +128,30 @@ export function validateArena(words: Int32Array): void {
     throw corrupt("its first words were overwritten; something wrote in front of its blocks");
   }
   const found: Found = { used: 0, live: 0, total: 0, free: new Map() };
-  for (const region of regionsOf(words)) validateRegion(words, region, found);
+  for (const segment of segmentsOf(words)) validateSegment(words, segment, found);
   validateLists(words, found.free);
   const counters: readonly (readonly [string, number, number])[] = [
     ["used words", words[Control.USED]!, found.used],
     ["live blocks", words[Control.LIVE]!, found.live],
-    ["words of its regions", words[Control.TOTAL]!, found.total],
+    ["words of its segments", words[Control.TOTAL]!, found.total],
   ];
   for (const [name, counted, walked] of counters) {
     if (counted !== walked) throw corrupt(`it counts ${counted} ${name}, and the walk finds ${walked}`);
   }
 }
 
-function validateRegion(words: Int32Array, region: number, found: Found): void {
-  const end = region + regionWords(words, region) - 2;
-  if (end > words.length || end <= region) throw corrupt(`the region at ${region * 4} reaches beyond the arena`);
+function validateSegment(words: Int32Array, segment: number, found: Found): void {
+  const end = segment + segmentWords(words, segment) - 2;
+  if (end > words.length || end <= segment) throw corrupt(`the segment at ${segment * 4} reaches beyond the arena`);
   let previous = 0;
   let previousFree = false;
-  let block = region + 2;
+  let block = segment + 2;
   while (block < end) {
     const size = words[block + 1]! & SIZE_MASK;
     const isFree = (words[block + 1]! & FREE) !== 0;
     const expected = previous | (previousFree ? FREE : 0);
     if (words[block] !== expected || size < MIN_BLOCK || block + size > end) {
-      throw overrun(words, region, previous, block);
+      throw overrun(words, segment, previous, block);
     }
     if (isFree && previousFree) throw corrupt(`two free blocks touch at byte ${block * 4}`, pointerTo(block));
     if (isFree) found.free.set(block, size);
@@ -163,7 +165,7 @@ function validateRegion(words: Int32Array, region: number, found: Found): void {
     block += size;
   }
   if (words[end] !== (previous | (previousFree ? FREE : 0)) || words[end + 1] !== 0) {
-    throw overrun(words, region, previous, end);
+    throw overrun(words, segment, previous, end);
   }
 }
 
@@ -209,34 +211,34 @@ export function misuse(words: Int32Array, pointer: number, verb: string, owner =
   if (!Number.isInteger(pointer) || pointer <= 0 || pointer % GRANULE !== 0) {
     return foreign(`it is not a pointer (whole, positive, a multiple of ${GRANULE})`);
   }
-  for (const region of regionsOf(words)) {
-    const end = region + regionWords(words, region) - 2;
-    if (pointer < region * 4 || pointer > end * 4) continue;
+  for (const segment of segmentsOf(words)) {
+    const end = segment + segmentWords(words, segment) - 2;
+    if (pointer < segment * 4 || pointer > end * 4) continue;
     let previous = 0;
-    for (let block = region + 2; block < end; ) {
+    for (let block = segment + 2; block < end; ) {
       const word = words[block + 1]!;
       const size = word & SIZE_MASK;
       if (size < 4 || block + size > end || (words[block]! & ~FREE) !== previous)
-        return overrun(words, region, previous, block);
+        return overrun(words, segment, previous, block);
       const payload = pointerTo(block);
       if (pointer < payload + size * 4 - 8) return classify(words, block, word, payload, pointer, name, foreign, verb);
       previous = block;
       block += size;
     }
-    return overrunOrForeign(words, region, end, previous, foreign);
+    return overrunOrForeign(words, segment, end, previous, foreign);
   }
-  return foreign("it lies in no region of this arena");
+  return foreign("it lies in no segment of this arena");
 }
 
 function overrunOrForeign(
   words: Int32Array,
-  region: number,
+  segment: number,
   end: number,
   previous: number,
   foreign: (what: string) => MillpondError,
 ): MillpondError {
   return (words[end]! & ~FREE) !== previous || words[end + 1] !== 0
-    ? overrun(words, region, previous, end)
+    ? overrun(words, segment, previous, end)
     : foreign("it lies behind the last block");
 }
 

@@ -334,6 +334,8 @@ export class Lane<Data = unknown> {
     this.#state = "ended";
     this.#stopLook();
     this.#leavePool();
+    // What has come is taken in: the carrier gives back what has not.
+    if (this.#late.length > 0) this.#retry();
     this.#carrier.ended(lost);
     if (this.#unreadable > 0) this.#carrier.unreadable(undefined);
     this.#port.onmessage = null;

@@ -268,7 +268,6 @@ async function accept<Data>(
         connection.carrier(false, () => {}),
         settings,
       );
-      connection.begun(lane as Lane<unknown>);
       if (isLifePort(watch)) watchLife(watch, connectorWatch(pool, from));
       port.postMessage(ready);
       return lane;

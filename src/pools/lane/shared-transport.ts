@@ -6,16 +6,18 @@
  * attached, the reservation is canceled.
  *
  * Invariants: a lease is posted between {@link prepareTransfer} and {@link commitTransfer}, so that a sender that dies
- * leaves it with one who knows of it; what comes in a message is checked before it names anything.
+ * leaves it with one who knows of it; a lane that is over leaves nothing under way: what its other side sent and no
+ * message has told of is given back, known by the sender words of membership.ts; what comes in a message is checked
+ * before it names anything.
  *
- * Complexity: send and receive O(1); reclaiming O(slots).
+ * Complexity: send and receive O(1); reclaiming, and the end of a lane whose other side is lost, O(slots).
  */
 
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import { type Core, dropUndelivered, leaseOf, stateAt } from "../shared/core.ts";
+import { type Core, dropUndelivered } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
@@ -24,14 +26,15 @@ import {
   cancelTransfer,
   childrenOf,
   commitTransfer,
+  dropLost,
   hasLeft,
   isAlive,
-  isReservation,
   type Membership,
   prepareTransfer,
   reclaim,
   reclaimFromOutside,
   reclaimThread,
+  senderWord,
   statusOf,
   TransferResult,
 } from "../shared/membership.ts";
@@ -65,36 +68,14 @@ interface SharedEnd extends LeasePool {
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
-const connections: WeakMap<object, Set<SharedConnection>> = new WeakMap();
-const questions: Map<number, () => void> = new Map();
-let lastQuestion = 0;
-
 /**
- * @internal The connections of a pool in this thread whose lanes are open, or are being made: what was sent to it and
- * has not come is from one of their other sides.
- */
-export function connectionsOf(pool: object): ReadonlySet<SharedConnection> {
-  return connectionSet(pool);
-}
-
-function connectionSet(pool: object): Set<SharedConnection> {
-  const known = connections.get(pool);
-  if (known !== undefined) return known;
-  const made = new Set<SharedConnection>();
-  connections.set(pool, made);
-  return made;
-}
-
-/**
- * @internal This side of a connection, from before the other side can send anything to the end of the lane. It is the
- * one way to a carrier, and the one way to a membership for another side: so no lane begins that is not known here.
+ * @internal This side of a connection: who is at the other one, checked, and the one way to a carrier of leases, or to
+ * a membership for another side.
  */
 export class SharedConnection {
   /** The other side's membership; reserved, where it was offered and nobody has joined. */
   readonly peer: Membership;
   readonly #pool: SharedEnd;
-  #lane: Lane<unknown> | undefined;
-  #hasCarrier = false;
 
   /** `peer` is the member that this side was offered the connection by; it may send from now on. */
   constructor(pool: SharedEnd, peer: Membership) {
@@ -103,7 +84,6 @@ export class SharedConnection {
     wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
     this.peer = peer;
     this.#pool = pool;
-    connectionSet(pool).add(this);
   }
 
   /** Reserves a membership for another side, which may send as soon as it has the handle. Throws as `reserve()`. */
@@ -114,56 +94,33 @@ export class SharedConnection {
     return { handle, connection: new SharedConnection(pool, handle.membership) };
   }
 
-  /** The lane, once it is made. */
-  get lane(): Lane<unknown> | undefined {
-    return this.#lane;
+  /**
+   * The carrier of this side; `reclaims`: whether it clears up after the other one. `giveBack`: called
+   * where the lane is over, and something may be under way still; default: {@link giveBackAll}.
+   */
+  carrier(reclaims: boolean, ended: (lost: boolean) => void, giveBack: () => void = () => this.giveBackAll()): Carrier {
+    return sharedCarrier(this.#pool, this.peer, reclaims, ended, giveBack);
   }
 
-  /** Whether the other side may have sent something: a reservation is nobody's until it has joined. */
-  get hasJoined(): boolean {
-    const { member, status } = this.peer;
-    return !isReservation(status) || statusOf(this.#pool.core, member) !== status;
+  /** Gives back what the other side sent by a lane that is over, and that no message has told of. O(slots). */
+  giveBackAll(): void {
+    const { core } = this.#pool;
+    if (!isAlive(core) || isEvicted(core)) return;
+    const sender = senderWord(this.peer);
+    for (let index = 0; index < core.count; index++) dropLost(core, index, sender);
   }
-
-  /** The carrier of this side; `reclaims`: whether it clears up after the other one. */
-  carrier(reclaims: boolean, ended: (lost: boolean) => void): Carrier {
-    this.#hasCarrier = true;
-    return sharedCarrier(this.#pool, this.peer, reclaims, (lost) => {
-      this.#over();
-      ended(lost);
-    });
-  }
-
-  /** The lane with the carrier of this connection is made; what came before may have ended it. */
-  begun(lane: Lane<unknown>): void {
-    this.#lane = lane;
-  }
-
-  /** There will be no lane. Where there is a carrier, the end of its lane is the end. */
-  failed(): void {
-    if (!this.#hasCarrier) this.#over();
-  }
-
-  #over(): void {
-    connectionSet(this.#pool).delete(this);
-  }
-}
-
-/**
- * @internal Asks a lane's other side for an answer, which comes after everything that it sent before; returns what
- * gives the question up.
- */
-export function ask(lane: Lane<unknown>, answered: () => void): () => void {
-  const question = ++lastQuestion;
-  questions.set(question, answered);
-  lane.control(["ask", question]);
-  return () => questions.delete(question);
 }
 
 /**
  * The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it.
  */
-function sharedCarrier(pool: SharedEnd, peer: Membership, reclaims: boolean, ended: (lost: boolean) => void): Carrier {
+function sharedCarrier(
+  pool: SharedEnd,
+  peer: Membership,
+  reclaims: boolean,
+  ended: (lost: boolean) => void,
+  giveBack: () => void,
+): Carrier {
   return {
     pool,
     send(lease, post) {
@@ -173,45 +130,23 @@ function sharedCarrier(pool: SharedEnd, peer: Membership, reclaims: boolean, end
     receive(payload) {
       return receiveLease(pool, payload, peer);
     },
-    control(message, post) {
-      const [what, question] = Array.isArray(message) ? (message as unknown[]) : [];
-      if (what === "ask") post(["answer", question]);
-      else if (what === "answer" && typeof question === "number") questions.get(question)?.();
-    },
+    control() {},
     // The bit is the other side's, and so is the step.
     unread() {},
     unreadable(id) {
-      if (id === undefined) dropUnknown(pool);
+      if (id === undefined) giveBack();
       else if (pool.isIdentity(id)) dropUndelivered(pool.core, id);
     },
-    ended,
+    ended(lost) {
+      ended(lost);
+      // After that: where the other side lives and was reclaimed, it moves no lease any more.
+      if (lost) giveBack();
+    },
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
       : `what it held of shared pool "${pool.name}" comes back when the thread that connected it sees its end, or by reclaim()`,
     lookForEnd: () => pool.lookForEnd(),
   };
-}
-
-/**
- * Gives back what was sent to this thread and cannot be told of any more, where that is all that can be on its way
- * here. With another lane, or a ring that this thread pops from, it is not known which: it stays until this thread
- * leaves. O(slots).
- */
-function dropUnknown(pool: SharedEnd): void {
-  const { core } = pool;
-  if (connectionsOf(pool).size > 0 || withRings.has(pool) || !isAlive(core) || isEvicted(core)) return;
-  for (let index = 0; index < core.count; index++) {
-    const state = Atomics.load(core.i32, stateAt(core, index));
-    if ((state & core.me) !== 0) dropUndelivered(core, leaseOf(core, index, state));
-  }
-}
-
-/** Pools that this thread pops leases of from a ring. */
-const withRings = new WeakSet<object>();
-
-/** @internal Leases of a pool come to this thread by a ring. */
-export function noteRing(pool: object): void {
-  withRings.add(pool);
 }
 
 /** @internal What the other side of {@link connectShared} gets. */
@@ -262,6 +197,8 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     else {
       lost();
       for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+      // What it sent to a lane that was never made.
+      if (!isConnected) connection.giveBackAll();
     }
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
@@ -275,22 +212,15 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     !isAlive(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  try {
-    const lane = await connect<Data>(checked, offer, {
-      pool,
-      carrier,
-      exited,
-      isSettled,
-      abandoned,
-      outlivesLane: true,
-      lookForEnd: () => pool.lookForEnd(),
-    });
-    connection.begun(lane as Lane<unknown>);
-    return lane;
-  } catch (error) {
-    connection.failed();
-    throw error;
-  }
+  return await connect<Data>(checked, offer, {
+    pool,
+    carrier,
+    exited,
+    isSettled,
+    abandoned,
+    outlivesLane: true,
+    lookForEnd: () => pool.lookForEnd(),
+  });
 }
 
 /**
@@ -311,7 +241,7 @@ export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: (
   } finally {
     core.isSending = false;
   }
-  const done = commitTransfer(core, id, peer.member, peer.status);
+  const done = commitTransfer(core, id, peer.member, peer.status, senderWord(core));
   if (done !== TransferResult.DONE) throw transferError(pool, id, peer, done);
 }
 

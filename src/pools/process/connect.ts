@@ -19,10 +19,8 @@ import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongTy
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
-import { ask, connectionsOf, SharedConnection } from "../lane/shared-transport.ts";
-import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core.ts";
-import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
-import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
+import { SharedConnection } from "../lane/shared-transport.ts";
+import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
@@ -129,11 +127,10 @@ export async function connectProcess<Data = unknown>(
  */
 export function giveUp(port: ProcessPort | undefined, pool: ProcessPool, connection: SharedConnection): void {
   const { peer } = connection;
-  const hasLane =
-    port !== undefined && !pool.isOver && !cancelReservation(pool.core, peer) && !hasLeftPool(pool.core, peer);
-  if (hasLane) void processLane(port, pool, connection, {}).close();
+  const hasJoined = port !== undefined && !pool.isOver && !cancelReservation(pool.core, peer);
+  if (hasJoined && !hasLeftPool(pool.core, peer)) void processLane(port, pool, connection, {}).close();
   else port?.close();
-  connection.failed();
+  if (hasJoined && hasLeftPool(pool.core, peer)) void giveBackLost(new WeakRef(pool), peer);
   if (!pool.isOver) pool.reclaimEnded();
 }
 
@@ -213,17 +210,17 @@ export function processLane<Data>(
   { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
 ): Lane<Data> {
   // Whichever side it is: the looks for processes that have ended find the other one.
-  const carrier = connection.carrier(true, (lost) => {
-    if (!lost) return;
-    void giveBackLost(new WeakRef(pool), connection.peer);
-    pool.expectEnd();
-  });
-  const lane = new Lane<Data>(port, carrier, {
+  const carrier = connection.carrier(
+    true,
+    (lost) => {
+      if (lost) pool.expectEnd();
+    },
+    () => void giveBackLost(new WeakRef(pool), connection.peer),
+  );
+  return new Lane<Data>(port, carrier, {
     ...(window === undefined ? {} : { window }),
     ...(clock === undefined ? {} : { clock }),
   });
-  connection.begun(lane as Lane<unknown>);
-  return lane;
 }
 
 /**
@@ -356,68 +353,39 @@ function inboxOf(source: IpcEnd): Inbox {
 }
 
 /*
- * The carrier: it moves leases of a pool between processes. The slot stays where it is, and its member's bit moves, as
- * between threads. What is different is that a message can be lost: a killed process takes with it what it had written
- * and the kernel had not. The lease may be this process's by then, unknown to it. When a peer is gone, such leases are
- * found and given back.
+ * Between processes a message can be lost: a killed process takes with it what it had written and the kernel had not.
+ * The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says whose message is
+ * missing, so the end of the lane is enough to give it back, and nobody else is asked.
  */
 
 /** How often it is looked what has come from a member whose lane is lost, as long as it takes part. */
 const LOST_LOOK_MS = 1000;
-
-/** How often a look is taken whether an answer has come. */
-const POLL_MS = 50;
 
 /** A turn of the event loop spends so long on slots; the clock is read every 64 of them. */
 const TURN_MS = 4;
 const SLOTS_A_LOOK = 64;
 
 /**
- * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
- * and nobody tells it. So as long as that member takes part, this looks for them.
+ * Gives back what was sent to this thread by a lane that is over, and that it will never get a message about. The other
+ * side may not know yet that this one has lost the lane, and send more: each such lease is this thread's, and nobody
+ * tells it. So as long as that member takes part, this looks for them.
  */
 async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
-  while (await giveBackFrom(pool.deref(), peer)) await pause(LOST_LOOK_MS);
+  while (await giveBackFrom(pool.deref(), peer)) {
+    await new Promise<void>((resolve) => {
+      setTimeout(resolve, LOST_LOOK_MS).unref();
+    });
+  }
 }
 
-/** Whether there may be more. */
-async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: Membership): Promise<boolean> {
+/** @internal Looks once; whether there may be more. */
+export async function giveBackFrom(pool: ProcessPool | undefined, peer: Membership): Promise<boolean> {
   if (pool === undefined || pool.isOver) return false;
   // Asked first: what it has sent before it left is found then.
-  const isThere = !hasLeft(statusOf(pool.core, member), status);
-  await giveBackUnknown(pool);
+  const isThere = !hasLeft(statusOf(pool.core, peer.member), peer.status);
+  const sender = senderWord(peer);
+  await inTurns(pool, (index) => dropLost(pool.core, index, sender));
   return isThere;
-}
-
-/**
- * @internal Gives back leases that were sent to this thread and that it will never get a message about: the other sides
- * of all lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how
- * many there were.
- */
-export async function giveBackUnknown(
-  pool: ProcessPool,
-  open: ReadonlySet<SharedConnection> = connectionsOf(pool),
-): Promise<number> {
-  const suspects: number[] = [];
-  await inTurns(pool, (index) => {
-    const id = unknownLease(pool, index);
-    if (id !== undefined) suspects.push(id);
-  });
-  if (suspects.length === 0) return 0;
-  await Promise.all([...open].map((connection) => answered(connection, open)));
-  // What has come and is taken in a turn later is taken in by then.
-  await pause(POLL_MS);
-  let given = 0;
-  const unknown = new Set(suspects);
-  // Those in a ring are known to the ring, and nothing else.
-  const pushed = itemsOnTheWay(pool);
-  await inTurns(pool, (index) => {
-    const id = unknownLease(pool, index);
-    if (id === undefined || !unknown.has(id) || isOnTheWay(pushed, id)) return;
-    // Where another process writes into these words without end, it is no lease of ours by now.
-    if (dropUndelivered(pool.core, id)) given++;
-  });
-  return given;
 }
 
 /** Calls `look` for each slot, a few milliseconds in a turn of the event loop; ends early with the pool. */
@@ -431,41 +399,4 @@ async function inTurns(pool: ProcessPool, look: (index: number) => void): Promis
     if (pool.isOver) return;
     look(index);
   }
-}
-
-/** The lease of a slot, if it has this thread's bit and this thread does not know it. */
-export function unknownLease({ core }: ProcessPool, index: number): number | undefined {
-  const state = Atomics.load(core.i32, stateAt(core, index));
-  if ((state & core.me) === 0) return undefined;
-  const id = leaseOf(core, index, state);
-  return isUndelivered(core, index, id, state) ? id : undefined;
-}
-
-/**
- * Resolves when that connection's other side has answered, after everything that it sent before; when the connection
- * is over; or at once, where nobody has joined there, who could have sent.
- */
-async function answered(connection: SharedConnection, open: ReadonlySet<SharedConnection>): Promise<void> {
-  if (!connection.hasJoined) return;
-  while (connection.lane === undefined && open.has(connection)) await pause(POLL_MS);
-  const { lane } = connection;
-  let heard = false;
-  let end: (() => void) | undefined;
-  try {
-    if (lane === undefined) return;
-    end = ask(lane, () => {
-      heard = true;
-    });
-    while (!heard && open.has(connection)) await pause(POLL_MS);
-  } catch {
-    // The other side is gone: nothing comes from there.
-  } finally {
-    end?.();
-  }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
 }

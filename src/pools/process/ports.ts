@@ -186,9 +186,14 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
       try {
         port.onMessage(Buffer.from(envelope.message, "base64"));
       } catch {
+        // The other side has a channel that works, and would wait without end.
+        closed();
         over();
       }
     }
+  };
+  const closed = (): void => {
+    if (end.connected === true) post({ millpondLane: id, closed: true });
   };
   const over = (): void => {
     leaveChannel(end, id);
@@ -200,7 +205,7 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
       for (const message of messages) post({ millpondLane: id, message: Buffer.from(message).toString("base64") });
     },
     close() {
-      if (end.connected === true) post({ millpondLane: id, closed: true });
+      closed();
       leaveChannel(end, id);
     },
   });

@@ -108,6 +108,10 @@ export interface Core {
   readonly statesAt: number;
   /** A state's distance to the next, as a shift of words. */
   readonly stateShift: number;
+  /** First sender word. */
+  readonly sendersAt: number;
+  /** Words from slot to slot there. */
+  readonly senderStride: number;
   /** Whether a thread takes a whole bitmap word at once. */
   readonly batch: boolean;
   /** True when the last release has nothing to do but to release. */
@@ -227,6 +231,8 @@ export function createCore(
     lastWord: (1 << (((count - 1) & (WORD_SLOTS - 1)) + 1)) - 1,
     statesAt: layout.statesAt,
     stateShift: layout.stateShift,
+    sendersAt: layout.sendersAt,
+    senderStride: layout.senderStride,
     batch: layout.batch,
     plain: layout.zero !== "release",
     clearsFirst: layout.zero === "acquire",
@@ -767,6 +773,11 @@ export function depart(core: Core): void {
 /** Position of a slot's state. */
 export function stateAt(core: Core, index: number): number {
   return core.statesAt + (index << core.stateShift);
+}
+
+/** Position of the word that says who sent the lease of a slot to the member `to`. */
+export function senderAt(core: Core, index: number, to: number): number {
+  return core.sendersAt + index * core.senderStride + to;
 }
 
 /** Position of a member's entry. */

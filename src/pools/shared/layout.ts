@@ -4,10 +4,11 @@
  * moves no access.
  *
  * ```
- *   | header | members | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
+ *   | header | members | bitmap words, 64 bytes apart | words of each slot | slot 0 | slot 1 | ...
  *   first word of a slot, its state, 30 bits:  | low part of the generation | one bit for each member that holds it |
  *     two bits above them:                     | closed | of a dead pool |
  *   second word of a slot, up to 30 bits:      | high part of the generation |
+ *   one more for each member, its sender word: | which member sent the lease that comes there |
  *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
  * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family)
@@ -17,6 +18,10 @@
  *
  * The high part moves once in 2^10 uses or more, and only while the slot is closed (core.ts). Both parts together take
  * at least 2^33 uses of one slot to come round, for any number of members and slots.
+ *
+ * Sender words (membership.ts says what they mean) take 4 bytes for each slot and member. Up to 1024 slots and 12
+ * members they lie in the cache line that the slot's state has to itself, and cost nothing. Of more slots they come
+ * after all states, 48 bytes a slot for 12 members; a page of them that no lane has written to is never touched.
  */
 
 import { alignUp } from "../../util/align.ts";
@@ -25,7 +30,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 7;
+export const LAYOUT_VERSION = 8;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -116,8 +121,8 @@ export const MemberState = {
 const ALL_EPOCHS = 0x3ffffff8;
 
 /**
- * Words of a slot, from its state on. The last two are there only for slots that take more than one pass to clear,
- * which are few.
+ * Words of a slot, from its state on. Those after `HIGH` are there only in pools of up to {@link SPREAD_UP_TO} slots:
+ * slots that take more than one pass to clear are few.
  */
 export const SlotWord = {
   STATE: 0,
@@ -126,6 +131,8 @@ export const SlotWord = {
   CLEARED: 2,
   /** The state in which that pass left the slot; 0: none. */
   CLOSED: 3,
+  /** The first sender word. */
+  SENDERS: 4,
 } as const;
 
 /**
@@ -164,8 +171,9 @@ export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 const BATCH_FROM = 256;
 
 /**
- * Up to this many slots each state has a cache line of its own (64 KiB in all): other threads may use the neighboring
- * slots, and threads that write to one line slow each other down. Beyond, the states of a word share lines.
+ * Up to this many slots each state has a cache line of its own (64 KiB in all; two with more than 12 members): other
+ * threads may use the neighboring slots, and threads that write to one line slow each other down. Beyond, the states of
+ * a word share lines.
  */
 const SPREAD_UP_TO = 1024;
 
@@ -206,6 +214,10 @@ export interface SharedLayout extends SharedShape {
   readonly statesAt: number;
   /** A state's distance to the next, as a shift of words; the high part of the generation is the word after it. */
   readonly stateShift: number;
+  /** First sender word of the first slot; those of its other members follow. */
+  readonly sendersAt: number;
+  /** Words from slot to slot there. */
+  readonly senderStride: number;
   /** First slot, in bytes. */
   readonly slotsAt: number;
   /** Bytes from slot to slot. */
@@ -237,11 +249,16 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   const highBits = Math.min(BITS, IDENTITY_BITS - generationBits - indexBits);
   const words = Math.ceil(count / WORD_SLOTS);
   const batch = count >= BATCH_FROM;
-  const stateShift = count <= SPREAD_UP_TO ? 4 : 1;
+  const isSpread = count <= SPREAD_UP_TO;
+  const stateShift = !isSpread ? 1 : SlotWord.SENDERS + members <= LINE ? 4 : 5;
   const membersAt = Header.END;
   const bitmapAt = membersAt + members * LINE;
   const statesAt = bitmapAt + words * LINE;
-  const slotsAt = alignUp(4 * (statesAt + alignUp(count << stateShift, LINE)), Math.max(align, 64));
+  const statesEnd = statesAt + alignUp(count << stateShift, LINE);
+  const sendersAt = isSpread ? statesAt + SlotWord.SENDERS : statesEnd;
+  const senderStride = isSpread ? 1 << stateShift : members;
+  const wordsEnd = isSpread ? statesEnd : sendersAt + alignUp(count * senderStride, LINE);
+  const slotsAt = alignUp(4 * wordsEnd, Math.max(align, 64));
   const stride = alignUp(size, align);
   const bytes = slotsAt + stride * count;
   if (bytes > 2 ** 33) {
@@ -261,6 +278,8 @@ export function layoutOf(shape: SharedShape): SharedLayout {
     bitmapAt,
     statesAt,
     stateShift,
+    sendersAt,
+    senderStride,
     slotsAt,
     stride,
     bytes,
@@ -297,7 +316,8 @@ export function generationStart(layout: SharedLayout, chance: number): Generatio
 /**
  * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on,
  * so that a step of a thread that still has the old pool finds nothing that it knows; else they begin after `start`.
- * Members' epochs begin at a number of this pool's own.
+ * Members' epochs begin at a number of this pool's own. Sender words may say anything: each is written before it is
+ * read.
  */
 export function writePool(i32: Int32Array, layout: SharedLayout, pool: number, start: GenerationStart = FIRST): void {
   const again = i32[Header.MAGIC] === MAGIC && difference(i32, layout, i32[Header.POOL]!) === undefined;

@@ -24,11 +24,12 @@
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
-import { noteRing, transferError } from "../lane/shared-transport.ts";
+import { transferError } from "../lane/shared-transport.ts";
 import { leaseError, refusal } from "./errors.ts";
 import {
   acceptCommitted,
   acceptTransfer,
+  BY_RING,
   cancelTransfer,
   commitTransfer,
   isPresent,
@@ -46,20 +47,7 @@ import {
   readWait,
   SpscRing,
 } from "./ring.ts";
-import {
-  AGAIN,
-  ENDED,
-  FULL,
-  isClosed,
-  peek,
-  pending,
-  put,
-  RingWord,
-  SOON,
-  tryPop,
-  wakeBoth,
-  wakeSide,
-} from "./ring-steps.ts";
+import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
@@ -75,26 +63,6 @@ const CLOSED: number = RingWord.CLOSED;
 
 /** Numbers that name no lease, in one call: each takes some 60 ns to tell. */
 const MAX_SKIPPED = 1024;
-
-/** The rings that this thread pops from, by their pool: what lies in them is on its way here. */
-const poppedBy: WeakMap<SharedPool, Set<WeakRef<LeaseRing>>> = new WeakMap();
-
-/** @internal What lies in this thread's rings of a pool: the low 30 bits of each identity. O(places of the rings). */
-export function itemsOnTheWay(pool: SharedPool): ReadonlySet<number> {
-  const found = new Set<number>();
-  const rings = poppedBy.get(pool);
-  for (const held of rings ?? []) {
-    const ring = held.deref();
-    if (ring === undefined) rings!.delete(held);
-    else for (const item of ring.items()) found.add(item & ITEM_BITS);
-  }
-  return found;
-}
-
-/** @internal Whether a lease is among {@link itemsOnTheWay}. */
-export function isOnTheWay(items: ReadonlySet<number>, id: number): boolean {
-  return items.has(id & ITEM_BITS);
-}
 
 /** Which end of the ring a thread has. */
 export type RingSide = "push" | "pop";
@@ -126,18 +94,8 @@ export class LeaseRing {
     const { i32 } = ring.state;
     i32[us] = pool.member;
     Atomics.store(i32, us + 1, pool.core.status);
-    if (side === "pop") {
-      const rings = poppedBy.get(pool) ?? new Set();
-      poppedBy.set(pool, rings.add(new WeakRef(this)));
-      noteRing(pool);
-    }
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);
-  }
-
-  /** @internal What was pushed and not yet popped, oldest first. O(capacity). */
-  items(): number[] {
-    return pending(this.#ring.state);
   }
 
   /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link SpscRing.create}. */
@@ -181,7 +139,7 @@ export class LeaseRing {
       cancelTransfer(core);
       return false;
     }
-    const done = commitTransfer(core, id, this.#peer, this.#peerStatus);
+    const done = commitTransfer(core, id, this.#peer, this.#peerStatus, BY_RING);
     // After that step, so that the side that wakes finds the lease to be its own.
     if (waits !== 0) wakeSide(state, RingWord.TAIL);
     if (done !== TransferResult.DONE) throw this.#failed(id, done, "push");

@@ -14,6 +14,32 @@
  * pass of another thread can still count it in. Each state is left by one compare-exchange from the exact word that was
  * read, so that no step meets a later member.
  *
+ * Whose message a lease waits for. From the second step of a transfer on the lease is the receiver's, which learns of
+ * it by a message: it takes the hold over in its own memory, when that comes. A message may never come: its sender was
+ * killed before the system had it, or the receiver cannot read it. So each slot has a *sender word* for each receiver,
+ * which the sender writes between the first step and the second: its own epoch and number where a lane carries the
+ * message, {@link BY_RING} where a ring does. When a lane is at its end, no message comes from its other side any more:
+ * then its receiver ends each hold that it has not taken over and whose word names that side ({@link dropLost}). It
+ * asks nobody, waits for nobody, and looks at nothing but its own bits, so no other thread, stopped or blocked, keeps a
+ * slot.
+ *
+ * The word of a hold that was not taken over is that of the transfer which brought it:
+ * - It is written before the bit is set. Who sees the bit sees this word or a later one.
+ * - Nobody writes a later one: one who wants to send the lease there meets the bit, or the announcement of the first
+ *   step, and is refused; another lease of that slot there is none, because this one is held.
+ * - So nothing is ever cleared. A word without the bit, or of a hold that was taken over, says nothing, whatever is
+ *   there: of an earlier lease, of a sender that ended before its second step, of the last member in the receiver's
+ *   place, or of a memory's earlier use.
+ *
+ * What happens to those who are killed. The sender before its second step: the lease is its own, and a reclaim frees
+ * it; a message about it is of a lease that is over. After it: the lease is the receiver's, which gets the message, or
+ * else the end of the lane and {@link dropLost}. The receiver at any step, before or after its sender: a reclaim takes
+ * it out of the slot, known or not. A lease whose message came and was not taken over yet is "not yet" (see {@link
+ * acceptTransfer}) and has no bit; the lane takes in what it has at its end, before it looks for what it lost. A member
+ * that was declared dead and lives may write its word late, and a hostile one anything: then the receiver misses a lost
+ * lease, which stays its own until it leaves, or ends a hold before its message comes, which then says nothing. It ends
+ * no hold that it has taken over, and nobody else's.
+ *
  * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members
  * after each. The receiver's bit is not set before the second: a bit is one hold, or one that was joined while it was
  * on its way; a thread neither joins a lease that is being sent to it nor is sent one that it is about to join. Any
@@ -23,9 +49,10 @@
  * A member of a pool that was closed is LIVE until its own thread notices, or another one says that it has ended: as
  * long as one is, the memory gets no other pool.
  *
- * Complexity: joining O(members^2), a transfer O(1), a pass O(count). One call passes over all slots a few times at
- * most and clears {@link CLEAR_BYTES}. What is left stays with its RECLAIMING member, and {@link resumeReclaim} goes on
- * with it: at the next search that finds no slot, at each look of a waiter, at the next reclaim.
+ * Complexity: joining O(members^2), a transfer O(1), a look at one slot for a lost lease O(1), a pass O(count). One
+ * call passes over all slots a few times at most and clears {@link CLEAR_BYTES}. What is left stays with its RECLAIMING
+ * member, and {@link resumeReclaim} goes on with it: at the next search that finds no slot, at each look of a waiter,
+ * at the next reclaim.
  */
 import {
   announced,
@@ -35,6 +62,7 @@ import {
   closeFree,
   depart,
   dropHold,
+  dropUndelivered,
   endOne,
   forget,
   holds,
@@ -43,12 +71,14 @@ import {
   isLease,
   isLocalHolder,
   isPinned,
+  leaseOf,
   MANY,
   memberAt,
   NONE,
   RETRIES,
   reopen,
   retain,
+  senderAt,
   stateAt,
   takeDelivery,
   wake,
@@ -248,14 +278,19 @@ export function cancelTransfer(core: Core): void {
 
 /**
  * The second step: one hold of this thread becomes the receiver's. GONE: the receiver died; this thread still has it.
+ * `sender`: what the receiver's sender word is to say, {@link senderWord} of this thread where a lane carries the
+ * message, and {@link BY_RING} where a ring does.
  */
-export function commitTransfer(core: Core, id: number, to: number, status: number): number {
+export function commitTransfer(core: Core, id: number, to: number, status: number, sender: number): number {
   const { i32, me } = core;
   const index = id & core.indexMask;
   const at = stateAt(core, index);
   const bit = 1 << to;
   if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
   let outcome: number = DONE;
+  // Before the bit. A plain store, which the compare-exchange after it keeps in front. Rings find their own there.
+  const word = core.sendersAt + index * core.senderStride + to;
+  if (i32[word] !== sender) i32[word] = sender;
   // The usual case: this thread alone holds it, and once.
   const own = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | me;
   let moved = core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
@@ -346,6 +381,27 @@ export function acceptCommitted(core: Core, low: number, mask: number): number {
   beginHold(core, index, id);
   return id;
 }
+
+/**
+ * Ends the hold that a lease has brought to this thread in that slot by a message from the member whose
+ * {@link senderWord} is `sender`, and which has not come. False, and nothing changed: there is none. Only where no
+ * message comes from there any more.
+ */
+export function dropLost(core: Core, index: number, sender: number): boolean {
+  const { i32 } = core;
+  const state = Atomics.load(i32, stateAt(core, index));
+  // After the state: the word was written before the bit.
+  if ((state & core.me) === 0 || Atomics.load(i32, senderAt(core, index, core.member)) !== sender) return false;
+  return dropUndelivered(core, leaseOf(core, index, state));
+}
+
+/** What a sender word says of a lane whose other end is that member. */
+export function senderWord({ member, status }: Membership): number {
+  return epochAndNumber(status, member);
+}
+
+/** What it says of a lease that was pushed into a ring: it lies there, and no end of a lane loses it. */
+export const BY_RING = 0;
 
 /** This thread goes: what only it holds comes free. Returns how many slots that were. */
 export function leave(core: Core): number {
@@ -500,12 +556,13 @@ export function adopt(core: Core, { member, status }: Membership): void {
   const { i32 } = core;
   const at = memberAt(core, member);
   i32[at + MemberWord.PARENT_STATUS] = core.status & ~MemberState.MASK;
-  Atomics.store(i32, at + MemberWord.PARENT, childWord(status, core.member));
+  // The parent's number and the child's epoch, so that the word of the last child in this place fits no other one.
+  Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, core.member));
 }
 
-/** The parent's number and the child's epoch, so that the word of the last child in this place fits no other one. */
-function childWord(status: number, parent: number): number {
-  return ((status & ~MemberState.MASK) << 2) | (parent + 1);
+/** An epoch and a member's number in one word, which is not 0: two words are the same where both are. */
+function epochAndNumber(status: number, member: number): number {
+  return ((status & ~MemberState.MASK) << 2) | (member + 1);
 }
 
 /** The members whose threads are workers of the thread that was, or is, this member. O(members). */
@@ -521,7 +578,7 @@ export function childrenOf(core: Core, parent: Membership): Membership[] {
       isSameMember(status, member === core.member ? core.status : 0)
     )
       continue;
-    if (Atomics.load(i32, at + MemberWord.PARENT) !== childWord(status, parent.member)) continue;
+    if (Atomics.load(i32, at + MemberWord.PARENT) !== epochAndNumber(status, parent.member)) continue;
     if (i32[at + MemberWord.PARENT_STATUS] === (parent.status & ~MemberState.MASK)) found.push({ member, status });
   }
   return found;

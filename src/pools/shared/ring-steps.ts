@@ -150,14 +150,6 @@ export function peek(ring: RingState): number {
   return i32[ITEMS + (head & ring.last)]! & ITEM_MASK;
 }
 
-/** What the popping side has not popped yet, oldest first; all stays in. */
-export function pending({ head, i32, last }: RingState): number[] {
-  const length = Math.min((Atomics.load(i32, TAIL) - head) & MASK, last + 1);
-  const found: number[] = [];
-  for (let at = 0; at < length; at++) found.push(i32[ITEMS + ((head + at) & last)]!);
-  return found;
-}
-
 function hasRoom(ring: RingState): boolean {
   const { i32 } = ring;
   const head = Atomics.load(i32, HEAD) & MASK;

@@ -52,6 +52,11 @@ function run(answer: (path: string) => Response | Promise<Response>, token = "se
   return { updates, states, asked, end, lost };
 }
 
+/** What a kind of pool may not count, a thread not see, or a holder not know. */
+const NULLABLE: ReadonlySet<string> = new Set(
+  "lease age waited value heap max maxBytes free acquires misses waits starved discarded highWater".split(" "),
+);
+
 afterEach(() => {
   vi.useRealTimers();
 });
@@ -84,6 +89,38 @@ describe("the stream", () => {
     await lost(1);
     end();
     expect(updates).toEqual([{ snapshot, events: [], dropped: 0 }]);
+  });
+
+  test("passes over an update of which any part is not what it should be", async () => {
+    const program = new FakeProgram();
+    const members = [{ member: 0, self: true, state: "live", holds: 1, waiting: false }];
+    const pool = program.pool({ name: "frames", kind: "SharedPool", count: 4, shared: 7, members });
+    pool.acquire(0, "decode", "at decode (file:///app.js:1:1)");
+    pool.starve(1000, 1);
+    const good = program.update();
+    const lines: string[] = [];
+    const damage = (parent: Record<string, unknown>): void => {
+      for (const [key, value] of Object.entries(parent)) {
+        for (const bad of [-1, "text", null, {}, [null], 1, true]) {
+          const isSame = typeof bad === typeof value && bad !== null && !Array.isArray(bad) && bad !== -1;
+          // A clock may go back.
+          if (bad === -1 && ["age", "waited", "value"].includes(key)) continue;
+          const isNull = NULLABLE.has(key) && (bad === null || (value === null && bad === 1));
+          if (isSame || isNull || key === "recording" || (key === "version" && !("pid" in parent))) continue;
+          parent[key] = bad;
+          lines.push(JSON.stringify(good));
+        }
+        parent[key] = value;
+        if (typeof value === "object" && value !== null) damage(value as Record<string, unknown>);
+      }
+    };
+    damage(good as unknown as Record<string, unknown>);
+    lines.push("{", JSON.stringify(good));
+    const { updates, lost, end } = run(() => new Response(bodyOf([`${lines.join("\n")}\n`])));
+    await lost(1);
+    end();
+    expect(lines.length).toBeGreaterThan(300);
+    expect(updates).toEqual([good]);
   });
 
   test("asks with the token, and connects again when it breaks: after 1 s, 2 s, 4 s, 8 s and 8 s", async () => {

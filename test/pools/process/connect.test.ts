@@ -111,6 +111,21 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     await meet(await again, await second);
   });
 
+  it("makes a lane that ends on both sides when one of them cannot read a message, on whichever", async () => {
+    for (const side of ["parent", "child"] as const) {
+      const { child, parent } = channel();
+      const first = receiveProcess({ source: parent });
+      const lane = await connectProcess(make("a"), child);
+      const there = await first;
+      await meet(lane, there);
+      const waits = [codeOf(lane.receive()), codeOf(there.lane.receive())];
+      const { millpondLane } = child.sent.find((message) => "millpondLane" in message) ?? {};
+      const broken = { millpondLane, message: Buffer.from([255, 15, 1]).toString("base64") };
+      (side === "parent" ? child : parent).emit("message", broken);
+      expect(await Promise.all(waits), side).toEqual(["ERR_INACTIVE", "ERR_INACTIVE"]);
+    }
+  });
+
   it("that is broken is refused in the library's words, to both sides, and no descriptor is left", async () => {
     const pool = make("a");
     const block = { pid: process.pid, descriptor: pool.descriptor, inode: String(pool.block!.inode) };

@@ -13,7 +13,7 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { Lane, type LanePort } from "../../../src/pools/lane/lane.ts";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedConnection } from "../../../src/pools/lane/shared-transport.ts";
-import { giveBackUnknown } from "../../../src/pools/process/connect.ts";
+import { giveBackFrom } from "../../../src/pools/process/connect.ts";
 import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
 const WAYS = ["connectProcess", "serveProcesses", "connect"] as const;
@@ -126,7 +126,9 @@ describe.runIf(nativeOps().availability.ok)("the other side has joined, and has 
     const { pool, near, far, farPool, child } = await meet("connectProcess");
     child.isHeld = true;
     expect(far.trySend(farPool.tryAcquire()!, "hello")).toBe(true);
-    const given = giveBackUnknown(pool);
+    // Another member's lane is lost, and that one lives.
+    const other = pool.reserve();
+    const given = giveBackFrom(pool, other.membership);
     await vi.advanceTimersByTimeAsync(60_000);
     child.letGo();
     const { lease, data } = (await (await near).receive())!;

@@ -52,6 +52,12 @@ else if (job === "refused") {
     // The lease is the parent's, and the message about it goes with this process.
     lane.trySend(pool.tryAcquire()!, { n: 1 });
     process.kill(process.pid, "SIGKILL");
+  } else if (job === "send back and die") {
+    lane.trySend((await lane.receive())!.lease, { n: 1 });
+    process.kill(process.pid, "SIGKILL");
+  } else if (job === "block for a slot") {
+    pool.acquireSync(100_000).release();
+    say("has it");
   } else if (job === "take and stay") {
     pool.bytes(pool.tryAcquire()!).fill(66);
     await new Promise(() => setInterval(() => {}, 1e6));

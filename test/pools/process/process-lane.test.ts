@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,9 +19,10 @@ import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone } from "../../../src/os/result.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
-import { giveBackUnknown, unknownLease } from "../../../src/pools/process/connect.ts";
-import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
+import { giveBackFrom } from "../../../src/pools/process/connect.ts";
+import { leaseOf, senderAt, stateAt } from "../../../src/pools/shared/core.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
+import { commitTransfer, prepareTransfer, senderWord } from "../../../src/pools/shared/membership.ts";
 import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
@@ -294,7 +295,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       for (let index = 0; index < pool.count; index++) {
         const state = Atomics.load(pool.core.i32, stateAt(pool.core, index));
         const id = leaseOf(pool.core, index, state);
-        if (pool.isHeld(id) && unknownLease(pool, index) === undefined) pool.releaseId(id);
+        if (pool.isHeld(id)) pool.releaseId(id);
       }
       await until(() => pool.stats().free === 6);
       pool.validate();
@@ -312,10 +313,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       const exit = child.signalCode === null ? once(child, "exit") : undefined;
       expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
       await exit;
-      expect([0, 1].filter((index) => unknownLease(pool, index) !== undefined)).toHaveLength(1);
       await until(() => pool.stats().free === 2);
       pool.validate();
-      // The other lane was asked whether it had something under way, and goes on.
+      // The other lane goes on.
       await other.send(pool.tryAcquire()!, { n: 1 });
       pool.release((await other.receive())!.lease);
     },
@@ -328,22 +328,18 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const pushed = LeaseRing.attach(other, ring.memory, "push");
     const id = other.tryAcquireId();
     expect(pushed.tryPush(id)).toBe(true);
-    expect(await giveBackUnknown(pool, new Set())).toBe(0);
+    await giveBackFrom(pool, other.membership);
     expect(ring.tryPop()).toBe(id);
     pool.releaseId(id);
     other.leave();
   });
 
   it("a lease that a living thread sent, whose message waits in the port, is not taken for a lost one", async () => {
-    const pool = make(2);
+    const pool = make(3);
     const between = new MessageChannel();
     const door = new MessageChannel();
     const held: unknown[] = [];
     let isBusy = false;
-    let isAsked: () => void;
-    const asked = new Promise<void>((resolve) => {
-      isAsked = resolve;
-    });
     let port!: MessagePort;
     // Every message passes here, and waits while the pool's own thread is busy, as it were.
     const pass = (data: unknown): void => void (isBusy ? held.push(data) : port.postMessage(data));
@@ -354,7 +350,6 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
         port.on("message", (data: unknown) => {
           // A port of its own: it says nothing.
           if ((data as { kind?: unknown }).kind === "millpond.life") return;
-          if (isBusy && JSON.stringify(data).includes("ask")) isAsked();
           between.port1.postMessage(data);
         });
         door.port1.postMessage({ ...request, port: between.port2, hasLife: false }, [between.port2]);
@@ -363,47 +358,93 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const [lane, far] = await Promise.all([pool.connect<Data>(target as never), receiveLane(door.port2 as never)]);
     isBusy = true;
     await far.send((far.pool as SharedPool).tryAcquire()!, { n: 7 });
-    const given = giveBackUnknown(pool);
-    expect(await Promise.race([given, asked])).toBeUndefined();
+    const dying = await meet(pool, "send and die", "ipc");
+    expect(await codeOf(dying.lane.receive())).toBe("ERR_INACTIVE");
+    await until(() => held.length > 0 && pool.stats().free === 2);
     isBusy = false;
     for (const data of held.splice(0)) pass(data);
-    expect(await given).toBe(0);
     const { lease, data } = (await lane.receive())!;
     expect(data).toEqual({ n: 7 });
     pool.release(lease);
     for (const one of [port, between.port1, door.port1, door.port2]) one.close();
   });
 
-  it("a peer that calls all slots ours makes nothing throw, and no turn of the event loop long", async () => {
+  it("a peer that calls all slots ours, and sent by it, makes nothing throw, and no hold that is known is ended", async () => {
     const pool = make(2 ** 14);
     const { core } = pool;
-    const scribble = (): void => {
-      for (let index = 0; index < core.count; index++) Atomics.xor(core.i32, stateAt(core, index), core.me);
-    };
-    scribble();
-    let turns = 0;
-    // Between the turns it goes on.
-    const interval = setInterval(() => {
-      turns++;
-      scribble();
-    }, 0);
-    await giveBackUnknown(pool, new Set());
-    clearInterval(interval);
-    expect(turns).toBeGreaterThan(1);
+    const other = ProcessPool.attach(pool.reserve());
+    const kept = pool.tryAcquire()!;
+    for (let round = 0; round < 20; round++) {
+      for (let index = 0; index < core.count; index++) {
+        if (index !== kept.index) Atomics.xor(core.i32, stateAt(core, index), core.me);
+        core.i32[senderAt(core, index, core.member)] = senderWord(other.membership);
+      }
+      await giveBackFrom(pool, other.membership);
+      expect(pool.isHeld(kept.id)).toBe(true);
+    }
+    pool.release(kept);
+    other.leave({ force: true });
   });
 
-  it("a lease whose message was lost with its sender is found and given back, one that is known is not", async () => {
-    const pool = make(2);
+  it("a lease whose message was lost with its sender is given back, one that is known is not, nor another's", async () => {
+    const pool = make(4);
+    const [dead, other] = [0, 1].map(() => ProcessPool.attach(pool.reserve())) as [ProcessPool, ProcessPool];
     const kept = pool.tryAcquire()!;
-    const lease = pool.tryAcquire()!;
-    // As if another process had moved the bit here and died before the kernel had its message.
-    pool.core.localLease[lease.index] = -(2 ** 31);
-    expect([kept, lease].map(({ index }) => unknownLease(pool, index))).toEqual([undefined, lease.id]);
-    expect(await giveBackUnknown(pool, new Set())).toBe(1);
-    expect(pool.stats().free).toBe(1);
+    // Each moves the bit here, and the message is not written.
+    const leases = [dead, other, dead].map((from) => {
+      const id = from.tryAcquireId();
+      const { member, status } = pool.membership;
+      expect(prepareTransfer(from.core, id, member, status)).toBe(0);
+      expect(commitTransfer(from.core, id, member, status, senderWord(from.membership))).toBe(0);
+      return id;
+    });
+    // Joined besides: that hold stays.
+    pool.retainId(leases[2]!);
+    expect(await giveBackFrom(pool, dead.membership)).toBe(true);
+    expect(pool.holders().map(({ id }) => id)).toEqual(
+      [kept.id, leases[1]!, leases[2]!].sort((a, b) => (a & 3) - (b & 3)),
+    );
+    pool.releaseId(leases[2]!);
+    dead.leave();
+    other.leave();
+    expect(await giveBackFrom(pool, other.membership)).toBe(false);
+    expect(pool.stats().free).toBe(3);
     expect(pool.isHeld(kept.id)).toBe(true);
     pool.release(kept);
+    pool.validate();
   });
+
+  it.each(WAYS)(
+    "%s: killed before its message went out, beside a peer that is stopped: the slot comes back",
+    async (way) => {
+      const pool = make(2);
+      const other = await meet(pool, "echo", "socket");
+      other.child.kill("SIGSTOP");
+      await until(() => / T /.test(readFileSync(`/proc/${other.child.pid}/stat`, "utf8")));
+      const { lane } = await meet(pool, "send and die", way);
+      expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+      await until(() => pool.stats().free === 2);
+      pool.validate();
+      expect(readFileSync(`/proc/${other.child.pid}/stat`, "utf8")).toMatch(/ T /);
+      other.child.kill("SIGCONT");
+      await other.lane.send(pool.tryAcquire()!, { n: 1 });
+      pool.release((await other.lane.receive())!.lease);
+    },
+  );
+
+  it.each(WAYS)(
+    "%s: killed before its message went out, and a peer is blocked for that very slot: it gets it",
+    async (way) => {
+      const pool = make(1);
+      const first = pool.tryAcquire()!;
+      const waiter = await meet(pool, "block for a slot", "ipc");
+      await until(() => pool.stats().members.some(({ self, waiting }) => waiting && !self));
+      const { lane } = await meet(pool, "send back and die", way);
+      await lane.send(first, { n: 1 });
+      expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+      expect(await line(waiter.child)).toBe("has it");
+    },
+  );
 });
 
 describe.runIf(nativeOps().availability.ok)("a server", () => {

@@ -16,7 +16,7 @@ import {
   PoolState,
   writePool,
 } from "../../../src/pools/shared/layout.ts";
-import { CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
+import { BY_RING, CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
 import type { SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
@@ -636,7 +636,7 @@ describe("death between any two instructions", REPEATED, () => {
     *sends(world, id) {
       const { member, status } = world.cores[2]!;
       if ((yield* steps.prepareTransfer(world.cores[0]!, id, member, status)) === TransferResult.DONE)
-        yield* steps.commitTransfer(world.cores[0]!, id, member, status);
+        yield* steps.commitTransfer(world.cores[0]!, id, member, status, BY_RING);
     },
     *leaves(world) {
       yield* steps.leave(world.cores[0]!);
@@ -857,7 +857,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
       mail.id = id;
       // From here on it may be the receiver's, and free if that one dies.
       world.holders[0]!.delete(from);
-      const done = (yield* steps.commitTransfer(core, id, member, status)) as number;
+      const done = (yield* steps.commitTransfer(core, id, member, status, BY_RING)) as number;
       if (done === TransferResult.GONE) world.holders[0]!.add(from);
       return done;
     }
@@ -1120,7 +1120,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
         expect(alone(steps.prepareTransfer(giver, id, taker.member, taker.status))).toBe(TransferResult.DONE);
         expect(alone(steps.retain(taker, id))).toBe(false);
         expect(leaseError({ name: "p", core: taker }, id, "retain").code).toBe("ERR_FOREIGN_RELEASE");
-        expect(alone(steps.commitTransfer(giver, id, taker.member, taker.status))).toBe(TransferResult.DONE);
+        expect(alone(steps.commitTransfer(giver, id, taker.member, taker.status, BY_RING))).toBe(TransferResult.DONE);
         expect(alone(steps.retain(taker, id))).toBe(true);
         expect(alone(world.giveStep(taker.member, id))).toBe(true);
         expect(alone(steps.acceptTransfer(taker, id, giver.member))).toBe(TransferResult.DONE);

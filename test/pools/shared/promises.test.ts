@@ -818,7 +818,7 @@ describe("one that writes control words without end", () => {
       const step: Record<typeof what, () => Step<unknown>> = {
         give: () => steps.releaseSlow(a, id),
         keep: () => steps.retain(a, id),
-        send: () => steps.commitTransfer(a, id, c.member, c.status),
+        send: () => steps.commitTransfer(a, id, c.member, c.status, 0),
         renew: () => steps.renewLease(a, id),
       };
       expect(against(step[what](), write, 20_000)).toBeGreaterThan(1);

@@ -6,6 +6,7 @@
  * subscribe returned is called.
  */
 import type { InspectorUpdate } from "../../../observe/snapshot.ts";
+import { readUpdate } from "./check.ts";
 import type { PageSource, SourceStatus } from "./source.ts";
 
 /** Milliseconds before the first new try; each further try waits twice as long. */
@@ -46,7 +47,7 @@ export class HttpSource implements PageSource {
         for await (const line of linesOf(response.body!)) {
           if (end.signal.aborted) return;
           wait = RETRY_MS;
-          const update = parse(line);
+          const update = line === "" ? undefined : readUpdate(line);
           if (update !== undefined) onUpdate(update);
         }
       } catch (error) {
@@ -91,15 +92,6 @@ export class HttpSource implements PageSource {
 }
 
 class Refused extends Error {}
-
-/** What a line holds; undefined: it is empty, a comment, or none of ours. */
-function parse(line: string): InspectorUpdate | undefined {
-  if (line === "") return undefined;
-  const value = JSON.parse(line) as Partial<InspectorUpdate> | null;
-  if (value?.snapshot?.version !== 1 || !Array.isArray(value.snapshot.realms)) return undefined;
-  const events = Array.isArray(value.events) ? value.events : [];
-  return { snapshot: value.snapshot, events, dropped: value.dropped ?? 0 };
-}
 
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const reader = body.getReader();

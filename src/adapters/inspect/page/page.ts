@@ -26,7 +26,7 @@ export type InspectorTheme = "system" | "light" | "dark";
 
 /** Milliseconds between two updates of what is read; of a crowd. */
 const READ_MS = 250;
-const CROWD_READ_MS = 500;
+const CROWD_READ_MS = 1000;
 /** Milliseconds between two drawings of a crowd: every other of ten updates a second, with room for their unrest. */
 const CROWD_DRAW_MS = 150;
 /** Slots that are a crowd. */
@@ -86,6 +86,8 @@ export class InspectorPage {
   #isPaused = false;
   #isClosed = false;
   #isDue = true;
+  /** Slots of all pools when a frame was last drawn. */
+  #slotCount = 0;
   /** Milliseconds between updates. */
   #gap = Number.POSITIVE_INFINITY;
   #readAt = Number.NEGATIVE_INFINITY;
@@ -215,7 +217,22 @@ export class InspectorPage {
     }
     this.#updatedAt = now;
     if (this.#connection.state !== "live") this.#onStatus({ state: "live" });
-    if (!this.#isPaused) this.#schedule(false);
+    if (this.#isPaused) return;
+    if (this.#isWorthFrame(now)) this.#schedule(false);
+    else this.#drawLater(CROWD_DRAW_MS);
+  }
+
+  /** Whether a frame would draw something: one that draws nothing takes the browser a millisecond all the same. */
+  #isWorthFrame(now: number): boolean {
+    return this.#isDue || this.#slotCount <= CROWD || now - this.#drawnAt >= CROWD_DRAW_MS;
+  }
+
+  /** Draws what was left out, if nothing comes meanwhile. */
+  #drawLater(milliseconds: number): void {
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => {
+      if (!this.#isPaused) this.#schedule(true);
+    }, milliseconds);
   }
 
   #onStatus(status: SourceStatus): void {
@@ -267,6 +284,7 @@ export class InspectorPage {
     if (this.#isPaused && !this.#isDue) return;
     const now = performance.now();
     const slots = process?.pools.reduce((sum, { rows }) => sum + rows.length, 0) ?? 0;
+    this.#slotCount = slots;
     const isDue = this.#isDue || now - this.#readAt >= (slots > CROWD ? CROWD_READ_MS : READ_MS);
     const isDrawn = isDue || slots <= CROWD || now - this.#drawnAt >= CROWD_DRAW_MS;
     if (process === undefined) {
@@ -281,13 +299,8 @@ export class InspectorPage {
     const scene = this.#scene(process, isDue);
     // What was paused stays: all of it is of the same moment.
     const isAll = isDue && (this.#isPaused || now - this.#unseenAt >= UNSEEN_MS);
-    clearTimeout(this.#rest);
-    if (!isAll) {
-      const wait = isDue ? UNSEEN_MS : isDrawn ? READ_MS : CROWD_DRAW_MS;
-      this.#rest = setTimeout(() => {
-        if (!this.#isPaused) this.#schedule(true);
-      }, wait);
-    }
+    if (isAll) clearTimeout(this.#rest);
+    else this.#drawLater(isDue ? UNSEEN_MS : isDrawn ? READ_MS : CROWD_DRAW_MS);
     if (isDue) {
       this.#isDue = false;
       this.#readAt = now;

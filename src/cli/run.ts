@@ -166,8 +166,9 @@ class Playback {
     await this.#results.flush();
     this.#progress.clear();
     await this.#results.drawSheet();
-    const memory = { minorFaults: after.minorFaults - before!.minorFaults, peakRss: after.peakRss };
-    return this.#summary(result, measures, supply, gcMain!, memory);
+    const { cpuMs, minorFaults } = before!;
+    const use = { cpuMs: after.cpuMs - cpuMs, minorFaults: after.minorFaults - minorFaults, peakRss: after.peakRss };
+    return this.#summary(result, measures, supply, gcMain!, use);
   }
 
   #parts(faults: Faults): StageParts {
@@ -221,7 +222,7 @@ class Playback {
     measures: JournalSummary,
     supply: SupplyReport,
     gc: GcCount,
-    memory: RunSummary["memory"],
+    use: ProcessUse,
   ): RunSummary {
     const { layout, frames, concealed, workerGc } = result;
     const isRefused = this.#options.strict && concealed > 0;
@@ -240,7 +241,7 @@ class Playback {
       wallMs: result.endedAt - result.startedAt,
       gc,
       workerGc,
-      memory,
+      use,
       workers: this.#options.workers,
       outputs: this.#results.paths,
     });

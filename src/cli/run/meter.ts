@@ -93,16 +93,19 @@ export function percentile(values: readonly number[], p: number): number {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))]!;
 }
 
-/** Page faults and peak memory of the whole process, as the system counts them. */
+/** What the whole process took, as the system counts it. */
 export interface ProcessUse {
+  /** Milliseconds of processor time, of all threads. */
+  readonly cpuMs: number;
   /** Page faults that needed no disk: first touches of fresh pages, for the most part. */
   readonly minorFaults: number;
   /** Most bytes resident at one time since the process began. */
   readonly peakRss: number;
 }
 
-/** Reads {@link ProcessUse} now. */
+/** Reads {@link ProcessUse} now; all but the peak counts from the beginning of the process. */
 export function processUse(): ProcessUse {
   const use = process.resourceUsage();
-  return { minorFaults: use.minorPageFault, peakRss: use.maxRSS * 1024 };
+  const cpuMs = (use.userCPUTime + use.systemCPUTime) / 1000;
+  return { cpuMs, minorFaults: use.minorPageFault, peakRss: use.maxRSS * 1024 };
 }

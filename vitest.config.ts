@@ -42,6 +42,9 @@ const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
     // It ends what hangs. No verdict comes from it: the slowest test of the fast lane takes seconds, beside a busy machine ten times that.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    // Below the above, so that the error says what was waited for; vitest's own second is a busy machine's pause.
+    expect: { poll: { timeout: 100_000 } },
+    globalSetup: "./test/browser/chromium.ts",
     pool: "forks",
     // One more than there are cores: tests that wait for children and clocks leave theirs idle.
     maxWorkers: availableParallelism() + 1,

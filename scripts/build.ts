@@ -176,6 +176,7 @@ async function buildCode(entries: Entries): Promise<void> {
     entryFileNames: "[name].js",
     chunkFileNames: "_[name].js",
     sourcemap: "hidden",
+    minifyInternalExports: false,
     comments: { legal: false, annotation: true, jsdoc: false },
     codeSplitting: {
       groups: CHUNKS.map(([name, files], index) => ({
@@ -203,6 +204,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
     format: "esm",
     entryFileNames: "[name].js",
     chunkFileNames: "_[name].js",
+    minifyInternalExports: false,
   });
   await bundle.close();
   writeFileSync(join(DIST, "globals.d.ts"), GLOBALS);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { type Browser, type Page, chromium as playwright } from "playwright-core";
+import { type Browser, type ConsoleMessage, type Page, chromium as playwright } from "playwright-core";
 import { onTestFinished } from "vitest";
 import { readPage } from "../../src/adapters/inspect/page-file.ts";
 import type { InspectorUpdate } from "../../src/observe/snapshot.ts";
@@ -26,6 +26,8 @@ export interface OpenOptions {
   readonly height?: number;
   readonly scheme?: "light" | "dark";
   readonly motion?: "reduce" | "no-preference";
+  /** True for a test that changes the browser's clock: no other test gets its page. */
+  readonly alone?: boolean;
 }
 
 /** A page that is open. */
@@ -35,15 +37,37 @@ export interface Opened {
   readonly complaints: string[];
 }
 
-/** Opens a page in a context of its own, which ends with the test. */
+/** Pages that no test has now: a new one, with a process of its own, costs four times as much as a new document. */
+const resting: WeakMap<Browser, Page> = new WeakMap();
+
+/** No verdict comes from it: it is below the time that ends a test, so that the error says what was waited for. */
+const WAIT_MS = 100_000;
+
+async function newPage(browser: Browser): Promise<Page> {
+  const context = await browser.newContext();
+  context.setDefaultTimeout(WAIT_MS);
+  return context.newPage();
+}
+
+/** Opens a page, which ends with the test. */
 export async function open(browser: Browser, url: string, options: OpenOptions = {}): Promise<Opened> {
-  const { width = 1280, height = 800, scheme = "light", motion = "no-preference" } = options;
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: motion });
-  onTestFinished(() => context.close());
-  const page = await context.newPage();
+  const { width = 1280, height = 800, scheme = "light", motion = "no-preference", alone = false } = options;
+  const rested = alone ? undefined : resting.get(browser);
+  if (rested !== undefined) resting.delete(browser);
+  const page = rested ?? (await newPage(browser));
   const complaints: string[] = [];
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => complaints.push(message.text()));
+  const onError = (error: Error): void => void complaints.push(error.message);
+  const onConsole = (message: ConsoleMessage): void => void complaints.push(message.text());
+  onTestFinished(async () => {
+    page.off("pageerror", onError).off("console", onConsole);
+    if (alone || resting.has(browser)) return page.context().close();
+    await page.evaluate("localStorage.clear()");
+    await page.goto("about:blank");
+    resting.set(browser, page);
+  });
+  await page.setViewportSize({ width, height });
+  await page.emulateMedia({ colorScheme: scheme, reducedMotion: motion });
+  page.on("pageerror", onError).on("console", onConsole);
   await page.goto(url);
   return { page, complaints };
 }

@@ -2,7 +2,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { chromium } from "./chromium.ts";
-import { FakeServer, launch, type Opened, open, shows } from "./inspector-kit.ts";
+import { FakeServer, launch, type Opened, type OpenOptions, open, shows } from "./inspector-kit.ts";
 
 let browser: Browser;
 beforeAll(async () => {
@@ -11,14 +11,14 @@ beforeAll(async () => {
 afterAll(() => browser?.close());
 
 /** An application with a pool, and the page's module as `inspect`. */
-async function application(csp?: string): Promise<Opened> {
+async function application({ csp, ...options }: OpenOptions & { readonly csp?: string } = {}): Promise<Opened> {
   const server = await new FakeServer().start();
   if (csp !== undefined)
     server.blank = server.blank.replace(
       "<title>",
       `<meta http-equiv="Content-Security-Policy" content="${csp}"><title>`,
     );
-  const opened = await open(browser, `${server.url}blank.html`);
+  const opened = await open(browser, `${server.url}blank.html`, options);
   await opened.page.evaluate(`(async () => {
     globalThis.inspect = await import("/inspect-page.js");
     const { BufferPool } = await import("/index.js");
@@ -30,7 +30,9 @@ async function application(csp?: string): Promise<Opened> {
 
 describe.skipIf(chromium === undefined)("mountInspector()", () => {
   it("shows the pools of the page in an element, under a strict policy, and the page's styles stay outside", async () => {
-    const { page, complaints } = await application("default-src 'none'; script-src 'self'; connect-src 'self'");
+    const { page, complaints } = await application({
+      csp: "default-src 'none'; script-src 'self'; connect-src 'self'",
+    });
     await page.evaluate(`(() => {
       const sheet = new CSSStyleSheet();
       sheet.replaceSync("* { color: rgb(1, 2, 3) !important; display: block !important }");
@@ -117,7 +119,7 @@ describe.skipIf(chromium === undefined)("mountInspector()", () => {
   });
 
   it("says that nothing comes after three times the usual time, and never before three seconds", async () => {
-    const { page } = await application();
+    const { page } = await application({ alone: true });
     await page.clock.install();
     await page.evaluate(`(() => {
       let tell;

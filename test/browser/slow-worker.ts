@@ -8,12 +8,13 @@ import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { receiveLane } from "../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 
+const COUNT = 8;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 if (isMainThread) {
   const server = await serveInspector({ port: 0 });
   const worker = new Worker(new URL(import.meta.url));
-  const frames = SharedPool.create({ name: "frames", size: 1280 * 720 * 4, count: 8 });
+  const frames = SharedPool.create({ name: "frames", size: 1280 * 720 * 4, count: COUNT });
   const packets = BufferPool.create({ name: "packets", size: 65_536, max: 6, trace: true, starvedAfter: 400 });
   const audio = BufferPool.create({ name: "audio blocks", size: 8192, max: 16 });
   const lane = await frames.connect<number>(worker, { window: 8 });
@@ -41,9 +42,16 @@ if (isMainThread) {
   const lane = await receiveLane<number>(parentPort!);
   await serveInspector();
   let count = 0;
+  const kept: { release(): void }[] = [];
   for await (const { lease } of lane) {
     count++;
-    // Every tenth frame is kept as if somebody would still look at it.
-    setTimeout(() => lease.release(), count % 10 === 0 ? 3500 : 30);
+    // Every third frame is kept as if somebody would still look at it, until no slot is left: however fast the machine
+    // is, the decoder starves then.
+    if (count % 3 === 0) kept.push(lease);
+    else setTimeout(() => lease.release(), 30);
+    if (kept.length < COUNT) continue;
+    setTimeout(() => {
+      for (const one of kept.splice(0)) one.release();
+    }, 3500);
   }
 }

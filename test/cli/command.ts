@@ -1,6 +1,6 @@
-/** Runs the real command in a process of its own, from the source tree, as a user would. */
+/** Runs the real command in a process of its own, as a user would. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -8,7 +8,11 @@ import { fileURLToPath } from "node:url";
 import { type Exit, exitOf } from "../helpers/child.ts";
 
 export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));
-export const MAIN: string = join(ROOT, "src/cli/main.ts");
+/**
+ * The built command when it is as new as its sources, which it is under `npm test`: it starts in half the processor
+ * time. The command in the source tree otherwise, so that one file can be run without a build.
+ */
+export const MAIN: string = builtIsNew() ? join(ROOT, "dist/cli.js") : join(ROOT, "src/cli/main.ts");
 export const CLIP: string = join(ROOT, "assets/clip.mp4");
 
 export interface RunningCommand {
@@ -41,6 +45,14 @@ export function start(args: readonly string[], options: CommandOptions = {}): Ru
 
 export function millpond(args: readonly string[], options: CommandOptions = {}): Promise<Exit> {
   return start(args, options).done;
+}
+
+function builtIsNew(): boolean {
+  const built = statSync(join(ROOT, "dist/cli.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const source = join(ROOT, "src");
+  return readdirSync(source, { recursive: true, encoding: "utf8" }).every(
+    (file) => statSync(join(source, file)).mtimeMs <= built,
+  );
 }
 
 /** A folder that is gone after the test file. */

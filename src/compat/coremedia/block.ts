@@ -96,10 +96,10 @@ export class Block {
    * Takes a block that the caller has, with the caller's reference where the allocator frees it. Throws -12705; nothing
    * is taken then.
    */
-  adopt(given: CMMemoryBlock, isBorrowed: boolean): void {
+  adopt(given: CMMemoryBlock, callerKeeps: boolean): void {
     if (this.#source !== null) this.#adoptFromSource(given);
     else if (!isMemory(given)) this.#memory = this.#wrap(given, undefined);
-    else this.#memory = isBorrowed ? given.retain() : given;
+    else this.#memory = callerKeeps ? given.retain() : given;
   }
 
   /** Adds a holder. */

@@ -43,7 +43,7 @@ async function said(child: ChildProcess, text: string): Promise<void> {
 async function ready(mode: string, options?: { env?: object; args?: string[] }): Promise<Running> {
   const running = start(mode, options);
   await said(running.child, "ready");
-  await expect.poll(() => existsSync(running.socketPath), { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => existsSync(running.socketPath)).toBe(true);
   return running;
 }
 
@@ -53,13 +53,10 @@ async function snapshotWhere(
 ): Promise<ProcessSnapshot> {
   let found: ProcessSnapshot | undefined;
   await expect
-    .poll(
-      async () => {
-        found = JSON.parse((await ask({ socketPath }, "/snapshot")).body) as ProcessSnapshot;
-        return isWanted(found);
-      },
-      { timeout: 20_000 },
-    )
+    .poll(async () => {
+      found = JSON.parse((await ask({ socketPath }, "/snapshot")).body) as ProcessSnapshot;
+      return isWanted(found);
+    })
     .toBe(true);
   return found!;
 }
@@ -188,21 +185,15 @@ describe("a program that has the inspector preloaded", () => {
     let body = "";
     // A worker that is busy for seconds is left out.
     await expect
-      .poll(
-        async () => {
-          // Two at once: neither gets the other's parts.
-          const [other, answer] = await Promise.all([
-            ask(running, "/trace?seconds=2"),
-            ask(running, "/trace?seconds=1"),
-          ]);
-          expect(parts.filter((part) => !other.body.includes(part))).toEqual([]);
-          const name = `attachment; filename="millpond-${running.child.pid}.json"`;
-          expect(answer.headers["content-disposition"]).toBe(name);
-          body = answer.body;
-          return parts.filter((part) => !body.includes(part));
-        },
-        { timeout: 30_000 },
-      )
+      .poll(async () => {
+        // Two at once: neither gets the other's parts.
+        const [other, answer] = await Promise.all([ask(running, "/trace?seconds=2"), ask(running, "/trace?seconds=1")]);
+        expect(parts.filter((part) => !other.body.includes(part))).toEqual([]);
+        const name = `attachment; filename="millpond-${running.child.pid}.json"`;
+        expect(answer.headers["content-disposition"]).toBe(name);
+        body = answer.body;
+        return parts.filter((part) => !body.includes(part));
+      })
       .toEqual([]);
     const { otherData } = JSON.parse(body) as { readonly otherData: object };
     expect(otherData).toMatchObject({ pid: running.child.pid, title: "app.ts workers" });
@@ -214,14 +205,14 @@ describe("a program that has the inspector preloaded", () => {
     const first = start("plain", { env });
     await said(first.child, "ready");
     const folder = join(runtime, "millpond/inspect");
-    await expect.poll(() => existsSync(join(folder, `${first.child.pid}.sock`)), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => existsSync(join(folder, `${first.child.pid}.sock`))).toBe(true);
     first.child.kill("SIGKILL");
     await once(first.child, "exit");
     expect(readdirSync(folder)).toEqual([`${first.child.pid}.sock`]);
     const second = start("plain", { env });
     await said(second.child, "ready");
     // Two seconds after its start.
-    await expect.poll(() => readdirSync(folder), { timeout: 20_000 }).toEqual([`${second.child.pid}.sock`]);
+    await expect.poll(() => readdirSync(folder)).toEqual([`${second.child.pid}.sock`]);
   });
 
   it("runs on with a warning where nothing can be served", async () => {

@@ -26,7 +26,7 @@ async function served(runtime: string): Promise<ChildProcess> {
   });
   onTestFinished(() => kill(child));
   const socket = join(runtime, "millpond/inspect", `${child.pid}.sock`);
-  await expect.poll(() => existsSync(socket), { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => existsSync(socket)).toBe(true);
   return child;
 }
 
@@ -183,7 +183,7 @@ describe("millpond top", () => {
     const socket = join(runtime, "millpond/inspect", `${process.pid}.sock`);
     await new Promise<void>((resolve) => server.listen(socket, resolve));
     const { exit } = command(runtime, String(process.pid), "--json", "--interval", "0.05");
-    await expect.poll(() => streams, { timeout: 20_000 }).toBeGreaterThan(2);
+    await expect.poll(() => streams).toBeGreaterThan(2);
     server.close();
     server.closeAllConnections();
     const { code, stdout, stderr } = await exit;

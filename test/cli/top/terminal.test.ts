@@ -61,7 +61,7 @@ class Terminal {
   }
 
   shows(part: string | RegExp): Promise<void> {
-    return expect.poll(() => this.text, { timeout: 20_000 }).toMatch(part);
+    return expect.poll(() => this.text).toMatch(part);
   }
 
   #tmux(...args: string[]): string {
@@ -77,7 +77,7 @@ async function served(runtime: string): Promise<ChildProcess> {
   });
   onTestFinished(() => kill(child));
   const socket = join(runtime, "millpond/inspect", `${child.pid}.sock`);
-  await expect.poll(() => existsSync(socket), { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => existsSync(socket)).toBe(true);
   return child;
 }
 
@@ -109,7 +109,7 @@ describe("millpond top in a terminal", () => {
         const { lines } = terminal;
         return [lines[rows - 1]?.slice(0, 6), lines.filter((line) => line.startsWith("▸")).length];
       };
-      await expect.poll(drawn, { timeout: 20_000 }).toEqual(["q quit", 1]);
+      await expect.poll(drawn).toEqual(["q quit", 1]);
     }
     terminal.press("q");
     await terminal.shows("ended 0");
@@ -142,8 +142,17 @@ describe("millpond top in a terminal", () => {
     if (!hasTmux()) return context.skip("no tmux here");
     const runtime = scratch();
     const programs = [await served(runtime), await served(runtime)].sort((a, b) => a.pid! - b.pid!);
-    const terminal = new Terminal(runtime, 80, 24, []);
-    await terminal.shows(new RegExp(`> ${programs[0]!.pid}  app.ts plain\n  ${programs[1]!.pid}  app.ts plain`));
+    const list = (name: string): RegExp => new RegExp(`> ${programs[0]!.pid}  ${name}\n  ${programs[1]!.pid}  ${name}`);
+    let terminal = new Terminal(runtime, 80, 24, []);
+    await terminal.shows(list(".*"));
+    // A program that a busy machine does not let answer within a second is listed without its name.
+    while (terminal.text.includes("does not answer")) {
+      terminal.press("q");
+      await terminal.shows("ended 0");
+      terminal = new Terminal(runtime, 80, 24, []);
+      await terminal.shows(list(".*"));
+    }
+    expect(terminal.text).toMatch(list("app.ts plain"));
     terminal.press("Down", "Enter");
     await terminal.shows(`pid ${programs[1]!.pid}`);
     terminal.press("q");

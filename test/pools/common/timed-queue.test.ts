@@ -191,7 +191,7 @@ describe("a trigger", () => {
     });
     process.once("uncaughtException", (error) => thrown.push(error.message));
     expect(queue.shift()).toEqual({ n: 1 });
-    await vi.waitFor(() => expect(thrown).toEqual(["mine"]));
+    await expect.poll(() => thrown).toEqual(["mine"]);
     expect(queue.tryPush({})).toBe(true);
   });
 

@@ -177,6 +177,17 @@ export async function connect<Data>(
   let leavePool: (() => void) | undefined;
   const watches: (() => void)[] = [];
   let isOver = false;
+  const begin = (given: unknown): Lane<Data> => {
+    const { holds } = checkAnswer(given);
+    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
+    if (holds === true) {
+      onLivenessLost(lock!, () => {
+        peer.exited();
+        clock.setTimer(() => lane.lost(), EXIT_GRACE_MS, true);
+      });
+    }
+    return lane;
+  };
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
@@ -232,15 +243,7 @@ export async function connect<Data>(
       );
     }
     postMessage(request, [port2 as never]);
-    const { holds } = checkAnswer(await answered);
-    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
-    if (holds === true) {
-      onLivenessLost(lock!, () => {
-        peer.exited();
-        clock.setTimer(() => lane.lost(), EXIT_GRACE_MS, true);
-      });
-    }
-    return lane;
+    return begin(await answered);
   } catch (error) {
     if (isOver) peer.exited();
     if (isOver || peer.abandoned()) {
@@ -249,10 +252,15 @@ export async function connect<Data>(
       port.postMessage({ kind: Greeting.OVER });
       port.close();
     } else {
-      if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
-      // It has joined, and may have sent: closed in good order, the lane gives that back.
-      void new Lane<Data>(port, peer.carrier(), { clock }).close();
+      // It has joined, and may have sent: its lane begins when it answers and is closed in good order, which gives that
+      // back. Only its answer says whether its end is told by the lock.
+      const closed = answer(port, clock, undefined, Number.POSITIVE_INFINITY, () => {}).then((given) => {
+        const lane = begin(given);
+        port.unref?.();
+        return lane.close();
+      });
       port.unref?.();
+      closed.catch(() => port.close());
     }
     throw error;
   } finally {

@@ -100,6 +100,8 @@ interface Peer {
    * What it has, if it has joined, stays its own until it ends.
    */
   abandoned(): boolean;
+  /** Called when the port is closed and there was no lane: what was sent over it comes no more. */
+  unheard(): void;
   /** Whether there is nothing left to do when it ends. */
   isSettled(): boolean;
   /** Whether what the thread has outlives the lane. */
@@ -251,6 +253,8 @@ export async function connect<Data>(
       // The worker may find the request much later, and not see that the port is closed.
       port.postMessage({ kind: Greeting.OVER });
       port.close();
+      // It may have joined, sent and left.
+      peer.unheard();
     } else {
       // It has joined, and may have sent: its lane begins when it answers and is closed in good order, which gives that
       // back. Only its answer says whether its end is told by the lock.
@@ -260,7 +264,10 @@ export async function connect<Data>(
         return lane.close();
       });
       port.unref?.();
-      closed.catch(() => port.close());
+      closed.catch(() => {
+        port.close();
+        peer.unheard();
+      });
     }
     throw error;
   } finally {

@@ -129,37 +129,39 @@ export class PoolRegistration implements PoolIdentity {
   resized(count: number): void {
     this.observer?.onResize(this, count);
   }
+}
 
-  /** A wait begins behind `ahead` others; null: nobody wants to know. */
-  beginWait(ahead: number): WaitSpan | null {
-    const heard = waitChannel.hasSubscribers === true;
-    if (this.observer === null && !heard && waitListeners.size === 0) return null;
-    return new WaitSpan(this, heard ? { ...identityOf(this), ahead } : null);
-  }
+// What only some kinds of pool tell are functions: a bundler cannot take single methods out of a class.
 
-  /** Whether a listener wants to hear of starved waits. */
-  get isStarvationHeard(): boolean {
-    return this.observer !== null || starvedChannel.hasSubscribers;
-  }
+/** A wait begins behind `ahead` others; null: nobody wants to know. */
+export function beginWait(pool: PoolRegistration, ahead: number): WaitSpan | null {
+  const heard = waitChannel.hasSubscribers === true;
+  if (pool.observer === null && !heard && waitListeners.size === 0) return null;
+  return new WaitSpan(pool, heard ? { ...identityOf(pool), ahead } : null);
+}
 
-  /** Somebody has waited too long. */
-  starved(waited: number, waiting: number): void {
-    this.observer?.onStarved(this, waited, waiting);
-    if (!starvedChannel.hasSubscribers) return;
-    starvedChannel.publish({ ...identityOf(this), waited, waiting, holders: this.probe.holders(MAX_HOLDERS) });
-  }
+/** Whether anybody wants to hear of starved waits. */
+export function isStarvationHeard(pool: PoolRegistration): boolean {
+  return pool.observer !== null || starvedChannel.hasSubscribers;
+}
 
-  /** A slot was freed instead of kept. */
-  discarded(slot: number, reason: string): void {
-    this.observer?.onDiscard(this, slot, reason);
-    if (discardChannel.hasSubscribers) discardChannel.publish({ ...identityOf(this), slot, reason });
-  }
+/** Somebody has waited too long. */
+export function tellStarved(pool: PoolRegistration, waited: number, waiting: number): void {
+  pool.observer?.onStarved(pool, waited, waiting);
+  if (!starvedChannel.hasSubscribers) return;
+  starvedChannel.publish({ ...identityOf(pool), waited, waiting, holders: pool.probe.holders(MAX_HOLDERS) });
+}
 
-  /** A lease was collected and never released. */
-  leaked(holder: PoolHolder): void {
-    this.leaks = (this.leaks ?? 0) + 1;
-    if (leakChannel.hasSubscribers) leakChannel.publish({ ...identityOf(this), holder });
-  }
+/** A slot was freed instead of kept. */
+export function tellDiscarded(pool: PoolRegistration, slot: number, reason: string): void {
+  pool.observer?.onDiscard(pool, slot, reason);
+  if (discardChannel.hasSubscribers) discardChannel.publish({ ...identityOf(pool), slot, reason });
+}
+
+/** A lease was collected and never released. */
+export function tellLeaked(pool: PoolRegistration, holder: PoolHolder): void {
+  pool.leaks = (pool.leaks ?? 0) + 1;
+  if (leakChannel.hasSubscribers) leakChannel.publish({ ...identityOf(pool), holder });
 }
 
 /** One wait, from its place in the line to its end. */

@@ -7,7 +7,13 @@ import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { afterEach, describe, expect, it, onTestFinished } from "vitest";
 import { instrument } from "../../src/adapters/otel.ts";
 import { pools } from "../../src/observe/pools.ts";
-import { type PoolRegistration, registerPool, registrations } from "../../src/observe/registry.ts";
+import {
+  beginWait,
+  type PoolRegistration,
+  registerPool,
+  registrations,
+  tellLeaked,
+} from "../../src/observe/registry.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
@@ -161,9 +167,8 @@ describe("metrics of a pool", () => {
     expect(keys[`leaked_total ${KIND}`]).toBe(0);
     // Two views of one shared pool: it counts once.
     expect(keys['buffers millpond_pool_kind="SharedPool" state="free"']).toBe(4);
-    registrations()
-      .find((one) => one.name === name && one.kind === "BufferPool")!
-      .leaked({ slot: 0, lease: 1, size: 64, age: 1 });
+    const registration = registrations().find((one) => one.name === name && one.kind === "BufferPool")!;
+    tellLeaked(registration, { slot: 0, lease: 1, size: 64, age: 1 });
     expect((await read())[`leaked_total ${KIND}`]).toBe(1);
     view.leave();
     slab.close({ force: true });
@@ -334,7 +339,7 @@ describe("instrument()", () => {
     onTestFinished(() => void pool.close());
     const lease = pool.tryAcquire()!;
     const registration = registrations().at(-1)!;
-    expect(registration.beginWait(0)).toBeNull();
+    expect(beginWait(registration, 0)).toBeNull();
     lease.release();
     expect(() => instrument(broken, { ids: true })).toThrow("no callbacks");
   });

@@ -69,7 +69,15 @@
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
 import type { PoolPhase } from "../../observe/pool-info.ts";
-import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
+import {
+  beginWait,
+  isStarvationHeard,
+  type PoolRegistration,
+  registerPool,
+  tellDiscarded,
+  tellLeaked,
+  tellStarved,
+} from "../../observe/registry.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
@@ -218,7 +226,7 @@ export class BufferPool {
       this.#leaks = new LeakMonitor(level === "all" ? 1 : LEAK_SAMPLE, (slot) => {
         const holder = holderOf(slot, this.#clock.now());
         this.#events.emit("leak", { pool: this.name, holder });
-        this.#registration.leaked(poolHolder(holder, this.#config?.size ?? 0));
+        tellLeaked(this.#registration, poolHolder(holder, this.#config?.size ?? 0));
       });
     }
     this.#waiters = new WaitQueue(clock);
@@ -244,7 +252,7 @@ export class BufferPool {
       watch: () => this.#updateFastPath(),
     });
     if (this.#leaks !== undefined) this.#registration.leaks = 0;
-    this.#waiters.registration = this.#registration;
+    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead);
     this.#slots.registration = this.#registration;
     this.#registration.begin();
   }
@@ -435,7 +443,7 @@ export class BufferPool {
     this.#watchedRelease = false;
     this.#serveWaiters();
     this.#finishQueued();
-    if (this.#events.has("starved") || this.#registration.isStarvationHeard) this.#starvation.arm();
+    if (this.#events.has("starved") || isStarvationHeard(this.#registration)) this.#starvation.arm();
     return wait;
   }
 
@@ -448,7 +456,7 @@ export class BufferPool {
 
   #reportStarved(waited: number, holders: readonly Holder[]): void {
     this.#events.emit("starved", { pool: this.name, waited, waiting: this.#waiters.length, holders });
-    this.#registration.starved(waited, this.#waiters.length);
+    tellStarved(this.#registration, waited, this.#waiters.length);
   }
 
   /**
@@ -532,7 +540,7 @@ export class BufferPool {
     this.#registration.released(slot.index);
     if (reason !== undefined) {
       this.#events.emit("discard", { slot: slot.index, reason });
-      this.#registration.discarded(slot.index, reason);
+      tellDiscarded(this.#registration, slot.index, reason);
     }
     this.#serveWaiters();
     if (this.#waiters.length === 0) this.#updateFastPath();

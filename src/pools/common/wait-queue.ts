@@ -14,7 +14,7 @@
  * else to do, nothing could end it.
  */
 
-import type { PoolRegistration, WaitSpan } from "../../observe/registry.ts";
+import type { WaitSpan } from "../../observe/registry.ts";
 import { onAbort } from "../../util/abortable.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
@@ -90,8 +90,8 @@ export class WaitQueue<T, Tag = string | undefined> {
 
   readonly #onLeave: (() => void) | undefined;
 
-  /** The pool that these wait for, once it is registered. */
-  registration: PoolRegistration | undefined = undefined;
+  /** Begins what is told of a wait behind so many others; set by a pool, once it is registered. */
+  beginSpan: ((ahead: number) => WaitSpan | null) | undefined = undefined;
 
   /**
    * @param clock gives the time of arrival and the timeouts
@@ -141,7 +141,7 @@ export class WaitQueue<T, Tag = string | undefined> {
 
   /** Subscribers of the platform's diagnostics run here, and may end the wait. */
   #beginSpan(waiter: Waiter<T, Tag>): void {
-    const span = this.registration?.beginWait(this.#length - 1) ?? null;
+    const span = this.beginSpan?.(this.#length - 1) ?? null;
     if (waiter.queued) waiter.span = span;
     else span?.end(false, undefined);
   }

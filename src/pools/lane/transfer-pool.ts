@@ -11,7 +11,7 @@
  * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
-import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
+import { beginWait, type PoolRegistration, registerPool, tellStarved } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -147,7 +147,7 @@ export class TransferPool implements LeasePool {
       holders: (most) => this.#poolHolders(most),
       watch() {},
     });
-    this.#queue.registration = this.#registration;
+    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead);
     this.#registration.begin();
   }
 
@@ -227,6 +227,7 @@ export class TransferPool implements LeasePool {
       isSettled: () => isClosed && this.#entries.every((entry) => entry.away !== carrier),
       // Without a carrier nothing has gone over there.
       abandoned: () => carrier === undefined,
+      unheard() {},
     };
     return connect<Data>(checked, offer, peer);
   }
@@ -487,7 +488,7 @@ export class TransferPool implements LeasePool {
     const missing = `no slot of transfer pool "${this.name}" came back`;
     const remedy = "Release them sooner, or make the pool with a larger count";
     const waited = this.#clock.now() - since;
-    this.#registration.starved(waited, this.#queue.length);
+    tellStarved(this.#registration, waited, this.#queue.length);
     return starvedError(wordsOf(this.name), missing, waited, holdersOf(this.holders()), remedy);
   }
 }

@@ -28,7 +28,7 @@ import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/all
 import { type MapMode, Memory } from "../../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
 import { Region, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
-import type { PoolRegistration } from "../../observe/registry.ts";
+import { type PoolRegistration, tellDiscarded } from "../../observe/registry.ts";
 import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
@@ -295,7 +295,7 @@ export class PageAllocator extends Allocator {
     const lost = isLost(block);
     if (lost) {
       this.detached++;
-      this.registration?.discarded(block.memory.id, "detached");
+      if (this.registration !== undefined) tellDiscarded(this.registration, block.memory.id, "detached");
     }
     // The release has wiped the bytes, and taken the demand off.
     region.wipe = this.config.wipe;

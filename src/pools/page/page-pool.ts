@@ -34,7 +34,7 @@ import type { Allocator } from "../../memory/allocator.ts";
 import { isMemory, type Memory } from "../../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../../memory/params.ts";
 import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
-import { registerPool } from "../../observe/registry.ts";
+import { beginWait, registerPool, tellStarved } from "../../observe/registry.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -105,7 +105,7 @@ export class PagePool {
       holders: (most) => this.#poolHolders(most),
       watch: () => this.#allocator.updateFastPath(),
     });
-    this.#waiters.registration = registration;
+    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead);
     this.#allocator.registration = registration;
     this.#allocator.cache.registration = registration;
     registration.begin();
@@ -222,7 +222,8 @@ export class PagePool {
     const missing = `no room for ${bytes} bytes came free in ${poolText(words)}`;
     const hint = config.trace ? "" : "; trace: true tells where each was taken";
     const remedy = `Release them sooner, or raise the bounds${hint}`;
-    this.#allocator.registration?.starved(waited, this.#waiters.length);
+    const { registration } = this.#allocator;
+    if (registration !== undefined) tellStarved(registration, waited, this.#waiters.length);
     return starvedError(words, missing, waited, pageHolders(this.holders()), remedy, undefined, { bytes });
   }
 

@@ -40,7 +40,7 @@ import {
   type PoolMember,
   UNCOUNTED,
 } from "../../observe/pool-info.ts";
-import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
+import { type PoolRegistration, registerPool, tellStarved } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
@@ -335,7 +335,7 @@ export class SharedPool implements LeasePool {
   #starved(since: number): MillpondError {
     const waited = this.clock.now() - since;
     const error = starvedError(this, waited);
-    this.#registration.starved(waited, this.#queue.length);
+    tellStarved(this.#registration, waited, this.#queue.length);
     return error;
   }
 

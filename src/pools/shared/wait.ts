@@ -6,7 +6,7 @@
  * and that one then queues anew behind the others: that is how far the order goes.
  */
 
-import type { PoolRegistration } from "../../observe/registry.ts";
+import { beginWait, type PoolRegistration } from "../../observe/registry.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
@@ -103,7 +103,7 @@ export class SharedQueue {
 
   /** The pool that these wait for, once it is registered. */
   set registration(pool: PoolRegistration) {
-    this.#queue.registration = pool;
+    this.#queue.beginSpan = (ahead) => beginWait(pool, ahead);
   }
 
   /** How many wait. */

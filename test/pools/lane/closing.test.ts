@@ -4,9 +4,10 @@
  */
 import { describe, expect, it } from "vitest";
 import { type Carrier, Lane, type LanePort } from "../../../src/pools/lane/lane.ts";
+import { endUsers } from "../../../src/pools/lane/liveness.ts";
 
 type Side = 0 | 1;
-type Call = "send" | "send unreadable" | "close";
+type Call = "send" | "send unreadable" | "close" | "leave" | "leave by force";
 type Step = readonly ["call" | "deliver" | "die", Side];
 
 const END = Symbol("the port's end");
@@ -64,6 +65,8 @@ class World {
   readonly lanes: readonly [Lane<string>, Lane<string>];
   readonly hasClosed: [boolean, boolean] = [false, false];
   readonly dead: Set<Side> = new Set();
+  readonly hasLeft: Set<Side> = new Set();
+  readonly #pools: object[] = [];
 
   constructor() {
     this.lanes = [this.#lane(0), this.#lane(1)];
@@ -71,6 +74,7 @@ class World {
 
   #lane(side: Side): Lane<string> {
     const pool = { name: "frames", release: ({ id }: { id: number }) => this.#free(id, side) };
+    this.#pools[side] = pool;
     const carrier: Carrier = {
       pool: pool as never,
       lossNote: "",
@@ -101,6 +105,12 @@ class World {
       void lane.close().then(() => {
         this.hasClosed[side] = true;
       });
+    } else if (call === "leave by force" || call === "leave") {
+      // Refused where something is held.
+      if (call === "leave" && this.holders.includes(side)) return;
+      for (const [id, holder] of this.holders.entries()) if (holder === side) this.holders[id] = "free";
+      this.hasLeft.add(side);
+      endUsers(this.#pools[side]!, () => new Error("left"), call === "leave" ? "closed" : "left");
     } else if (lane.isOpen) {
       const id = this.holders.push(side) - 1;
       expect(lane.trySend({ id } as never, call === "send" ? "good" : "unreadable")).toBe(true);
@@ -247,6 +257,34 @@ describe("two ends of a lane, in every order of their calls and messages", () =>
         if (mustEnd && !world.wire.isClosed(side)) wrong.push(`side ${side} has not ended`);
         // The carrier knows that there may be one.
         if (world.holders.includes(side) && !world.untold.has(side)) wrong.push(`side ${side} has what nobody told of`);
+      }
+      return wrong;
+    });
+    expect(count).toBeGreaterThan(0);
+  });
+
+  const leaves: readonly (readonly [string, Call[], Call[]])[] = [
+    ["the sender of what cannot be read leaves the pool", ["send unreadable", "leave"], ["close"]],
+    ["both send, one leaves the pool", ["send", "leave"], ["send unreadable", "close"]],
+    ["one closes and leaves the pool", ["send unreadable", "close", "leave"], ["send"]],
+    ["one leaves the pool by force", ["send unreadable", "leave by force"], ["send unreadable", "close"]],
+    ["both leave the pool by force", ["send", "leave by force"], ["send", "leave by force"]],
+  ];
+
+  it.each(leaves)("%s: who is left ends, and knows that there may be more", async (_, ...calls) => {
+    const count = await everyOrder(calls, false, async (world) => {
+      await undefined;
+      await undefined;
+      const wrong: string[] = [];
+      for (const side of [0, 1] as const) {
+        if (!world.hasLeft.has(side)) world.drain(side);
+        const mustEnd = world.hasLeft.size > 0 || calls[side].includes("close");
+        if (mustEnd && !world.wire.isClosed(side)) wrong.push(`side ${side} has not ended`);
+        const peer = (1 - side) as Side;
+        // Who leaves by force has what is sent to it reclaimed by the others.
+        if (world.hasLeft.has(side)) continue;
+        if (world.holders.includes(side) && !world.untold.has(side)) wrong.push(`side ${side} has what nobody told of`);
+        if (world.untold.has(side) && !world.hasLeft.has(peer)) wrong.push(`side ${side} was not answered`);
       }
       return wrong;
     });

@@ -17,7 +17,8 @@ const DIST = join(ROOT, "dist");
 /** The inspector's page: the module, and the frame of the document that a server shows it in. */
 const PAGE = "inspector.html";
 const PAGE_MODULE = "_inspector.js";
-const PAGE_SOURCE = join(ROOT, "src/adapters/inspect/page");
+const PAGE_ENTRY = join(import.meta.dirname, "../src/adapters/inspect/page/app.ts");
+const PAGE_SOURCE = dirname(PAGE_ENTRY);
 /** The one package that is part of what is built; its notice goes with it. */
 const BUNDLED = "uplot";
 
@@ -224,7 +225,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
  */
 async function buildPage(): Promise<void> {
   const bundle = await rolldown({
-    input: join(PAGE_SOURCE, "app.ts"),
+    input: PAGE_ENTRY,
     platform: "browser",
     checks,
     transform: { target: "es2022" },

@@ -23,7 +23,7 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { BufferSlot, SlotFlags, type SlotPool } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import type { Memory } from "../../memory/memory.ts";
+import { type Memory, replaceHandle } from "../../memory/memory.ts";
 import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
@@ -591,7 +591,7 @@ function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
 function replaceHandles(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
+    if (memory.parent === null) slot.memories[i] = replaceHandle(memory);
   }
   slot.slotFlags &= ~SlotFlags.SHARED;
 }

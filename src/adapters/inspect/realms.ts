@@ -10,12 +10,12 @@
  * slots + events since the one before) in each realm.
  */
 import { Buffer } from "node:buffer";
-import process from "node:process";
 import { clearTimeout, setTimeout } from "node:timers";
 import { type BroadcastChannel, threadId } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
 import { MAX_EVENTS, type ProcessSnapshot, type RealmSnapshot } from "../../observe/snapshot.ts";
+import { process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
 import { RecordingReader } from "./recording-parts.ts";
 import { Share } from "./share.ts";

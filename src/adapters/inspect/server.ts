@@ -9,10 +9,10 @@
  */
 import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import process from "node:process";
 import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
 import { ownFile } from "../../os/own-file.ts";
+import { process } from "../../os/process.ts";
 import { disposeAsyncBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, checkOptions, wholeNumber, word } from "../../util/validate.ts";

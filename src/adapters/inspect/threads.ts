@@ -2,11 +2,12 @@
  * What threads of one process say to each other, so that the main thread knows its workers: the part that each of them
  * has loaded from its start. It loads nothing of pools; that is done when somebody looks.
  */
-import process from "node:process";
+
 import { clearTimeout, setTimeout } from "node:timers";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
+import { process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Steps } from "../../util/steps.ts";
 import type { Share } from "./share.ts";

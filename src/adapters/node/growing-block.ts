@@ -14,8 +14,10 @@
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { Memory } from "../../memory/memory.ts";
+import { plainBytes } from "../../os/bytes.ts";
 import type { PagePool } from "../../pools/page/page-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { bytesOf } from "../../util/validate.ts";
 
 /** 64 KiB: what a socket or a pipe delivers at once. */
 const FIRST_BYTES = 1 << 16;
@@ -68,10 +70,11 @@ export class GrowingBlock {
   }
 
   /**
-   * Copies bytes behind those that are there. Throws `ERR_TOO_LARGE` (nothing is copied), and what `PagePool.allocate`
-   * throws.
+   * Copies bytes behind those that are there, as many as the engine says there are. Throws `ERR_DETACHED` when they were
+   * transferred away, `ERR_TOO_LARGE` (nothing is copied), and what `PagePool.allocate` throws.
    */
-  append(bytes: Uint8Array): void {
+  append(piece: Uint8Array): void {
+    const bytes = plainBytes("a chunk of the stream", bytesOf("a chunk of the stream", piece));
     const end = this.#length + bytes.length;
     if (end > this.#limit) throw tooLargeError(this.#what, this.#limit);
     if (end > this.#bytes.length) this.grow(end);

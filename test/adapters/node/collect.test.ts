@@ -194,6 +194,32 @@ describe("collect from streams", () => {
     expect(pages.stats()).toMatchObject({ live: 0, waiting: 0 });
   });
 
+  it("takes a chunk for as long as the engine says, and none whose bytes were transferred away", async () => {
+    const pages = PagePool.create();
+    (await collect(streamOf(new Uint8Array(1 << 16).fill(9)), pages)).release();
+    class Long extends Uint8Array {
+      override get length(): number {
+        return 1000;
+      }
+    }
+    const pushed = (...chunks: Uint8Array[]): Readable => {
+      const stream = new Readable({ read() {} });
+      setImmediate(() => {
+        for (const chunk of chunks) stream.emit("data", chunk);
+        stream.push(null);
+      });
+      return stream;
+    };
+    const body = await collect(pushed(new Long(10)), pages);
+    expect([...body.bytes]).toEqual(new Array(10).fill(0));
+    body.release();
+    const gone = new Uint8Array(10);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    await expect(collect(pushed(new Uint8Array(5), gone), pages)).rejects.toMatchObject({ code: "ERR_DETACHED" });
+    expect(pages.stats().liveBytes).toBe(0);
+    pages.close();
+  });
+
   it("refuses text, objects, and streams that have ended, and does not touch them", async () => {
     const pages = PagePool.create();
     const objects = Readable.from([{ a: 1 }]);

@@ -1,4 +1,4 @@
-/** CMBlockBuffer by the rules of its header, under its own names; every lease is home at the end of every path. */
+/** CMBlockBuffer by the rules of its header, under its own names; every lease is back at the end of every path. */
 import { afterEach, describe, expect, it } from "vitest";
 import {
   CFAllocatorAllocate,

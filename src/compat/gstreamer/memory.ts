@@ -197,8 +197,8 @@ export class Memory {
       if (core.parent === null && core.parentBuffer !== null) Memory.stand(known, core.parentBuffer);
       return known;
     }
-    const standing = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
-    const face = standing !== undefined && standing.slot === core.parentBuffer ? standing.face : new Memory(core, MAKE);
+    const pooled = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
+    const face = pooled !== undefined && pooled.slot === core.parentBuffer ? pooled.face : new Memory(core, MAKE);
     face.#core = core;
     byCore.set(core, face);
     if (core.parent === null && core.parentBuffer !== null) Memory.stand(face, core.parentBuffer);

@@ -244,8 +244,8 @@ export class SlotStore {
         slot.resetFields();
         return this.#discardReturned(slot, { reason: because, error: undefined });
       }
-      const verdict = this.#restore(slot, new MediaBuffer(slot));
-      if (verdict !== KEPT) return this.#discardReturned(slot, verdict);
+      const result = this.#restore(slot, new MediaBuffer(slot));
+      if (result !== KEPT) return this.#discardReturned(slot, result);
       this.#keep(slot);
       return KEPT;
     } finally {
@@ -265,9 +265,9 @@ export class SlotStore {
     return discardReason(slot, this.#config.size);
   }
 
-  #discardReturned(slot: BufferSlot, verdict: ReturnResult): ReturnResult {
-    this.callHook(() => this.#discard(slot, verdict.reason!));
-    return verdict;
+  #discardReturned(slot: BufferSlot, result: ReturnResult): ReturnResult {
+    this.callHook(() => this.#discard(slot, result.reason!));
+    return result;
   }
 
   #discardResult(slot: BufferSlot, reason: DiscardReason, error: unknown): ReturnResult {

@@ -7,7 +7,7 @@ import { clearTimeout, setTimeout } from "node:timers";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
-import { process } from "../../os/process.ts";
+import { onExit, process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Steps } from "../../util/steps.ts";
 import type { Share } from "./share.ts";
@@ -171,7 +171,7 @@ export function answerMainThread(): () => void {
   const who = openChannel(WHO, started);
   const ended = (): void => post(HELLO, { type: "ended", thread: threadId } satisfies Hello);
   const forgetChildren = hearChildren((hello) => post(HELLO, hello));
-  process.once("exit", ended);
+  const forgetExit = onExit(ended);
   started();
   return () => {
     isClosed = true;
@@ -180,7 +180,7 @@ export function answerMainThread(): () => void {
     stop = undefined;
     who.close();
     channel.close();
-    process.removeListener("exit", ended);
+    forgetExit();
     forgetChildren();
     ended();
   };

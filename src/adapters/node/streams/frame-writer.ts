@@ -223,7 +223,10 @@ export class FrameWriter {
         }
         if (chunks.length > 1) writable.uncork();
       } catch (error) {
+        // It takes itself to be in the middle of a write from now on, and would never call back for another.
+        this.#failure ??= { error };
         end(error);
+        this.destroy(error);
       }
     });
   }

@@ -452,6 +452,27 @@ describe("a writer of frames", () => {
     expect(pool.outstanding).toBe(0);
   });
 
+  it("ends with what a writable throws in its write(): no later write and no end() waits for it", async () => {
+    class Broken extends Writable {
+      #count = 0;
+      override _write(_chunk: Buffer, _encoding: string, callback: () => void): void {
+        if (++this.#count === 2) throw new Error("broken");
+        setImmediate(callback);
+      }
+    }
+    const pool = BufferPool.create({ size: 100, max: 4 });
+    const writable = new Broken();
+    const writer = frameWriter(writable);
+    await writer.write(pool.tryAcquire()!);
+    const [second, third] = [writer.write(pool.tryAcquire()!), writer.write(pool.tryAcquire()!)];
+    await expect(second).rejects.toThrow("broken");
+    await expect(third).rejects.toThrow("broken");
+    await expect(writer.write(pool.tryAcquire()!)).rejects.toMatchObject({ code: "ERR_ENDED" });
+    await expect(writer.end()).rejects.toThrow("broken");
+    expect([writer.inFlight, writer.isEnded, writable.destroyed, pool.outstanding]).toEqual([0, true, true, 0]);
+    pool.close();
+  });
+
   it("takes a second callback for a chunk for no other's", async () => {
     const layout = VideoInfo.of({ format: "GRAY8", width: 10, height: 3, strideAlign: 16 });
     const callbacks: (() => void)[] = [];

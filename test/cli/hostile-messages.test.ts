@@ -6,7 +6,10 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as later } from "node:timers/promises";
-import { afterAll, describe } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
+import { pipelineFromText } from "../../src/adapters/node/factories.ts";
+import { parseCommand } from "../../src/cli/args.ts";
+import { explain } from "../../src/cli/exit.ts";
 import { CLIP, scratchFolder, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns, runBuilt } from "./hostile.ts";
 
@@ -165,8 +168,26 @@ const ARGUMENTS: readonly (readonly [readonly string[], RegExp])[] = [
   [["doctor", "--jsno"], /not "--jsno"/],
 ];
 
+/** What the command says of arguments that it refuses before it opens anything; undefined of all others. */
+function refusal(given: readonly string[]): string | undefined {
+  try {
+    const command = parseCommand(given);
+    if (command.kind === "text") pipelineFromText(command.options.text);
+    return undefined;
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+const shown = (given: readonly string[]): string => `"${given.join(" ").replace(SMALL, "small.mp4").slice(0, 60)}"`;
+
+/** Those of which the fast lane asks the functions that refuse them; a process for one of each says it in its way. */
+const REFUSED = ARGUMENTS.filter(([given]) => refusal(given) !== undefined);
+const SHOWN = ["walk", "pattern ! scale width=0 ! null"];
+
 const args: HostileRun[] = ARGUMENTS.map(([given, message]) => ({
-  name: `"${given.join(" ").replace(SMALL, "small.mp4").slice(0, 60)}" is refused in plain words`,
+  name: `${shown(given)} is refused in plain words`,
+  isMore: REFUSED.some(([one]) => one === given) && !SHOWN.includes(given.at(-1)!),
   args: given,
   code: 1,
   message,
@@ -391,6 +412,13 @@ const versions: HostileRun[] = [
 describe.concurrent("versions of what decodes", () => hostileRuns(versions));
 describe.concurrent("signals", () => hostileRuns(signals()));
 describe.concurrent("arguments that are wrong", () => hostileRuns(args));
+describe("arguments that are wrong before anything is opened", () => {
+  for (const [given, message] of REFUSED) {
+    it(`${shown(given)} is refused in plain words`, () => {
+      expect(refusal(given)!.replace(/\s+/g, " ")).toMatch(message);
+    });
+  }
+});
 describe.concurrent("workers that misbehave", () => hostileRuns(workers));
 describe.concurrent("damaged input", () => hostileRuns(inputs));
 describe.concurrent("standard streams", () => hostileRuns(streams));

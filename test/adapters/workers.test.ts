@@ -198,7 +198,7 @@ describe("a workers stage", () => {
     expectHome(pipeline);
   });
 
-  test("a thread that dies ends the run, with every buffer home", async () => {
+  test("a thread that dies ends the run, with every buffer back", async () => {
     const stage = workers("export default ({ index }) => { if (index === 5) process.exit(3); };");
     const pipeline = new Pipeline().link(new Numbers("src", 1000), stage, new Collector("sink"));
     await expect(pipeline.run()).rejects.toThrow(/a thread of "workers" ended with code 3/);

@@ -349,6 +349,17 @@ describe("no pool is advised", () => {
     ).toEqual([]);
   });
 
+  it("but not where most of what was made has no place: of that nothing is said", () => {
+    const few = siteOf({ count: 10 });
+    const unseen = profileOf([few], { count: 2310, bytes: 2310 * FRAME });
+    expect(advise(unseen)).toMatchObject({ verdict: "unseen", pools: [] });
+    const text = reportText(["app.js"], { code: 0, signal: null }, unseen, advise(unseen));
+    expect(text).toContain("cannot be seen, so nothing is said of a pool");
+    expect(text).not.toContain("would not help");
+    expect(advise(profileOf([few], { count: 12, bytes: 12 * FRAME })).verdict).toBe("none");
+    expect(advise(profileOf([])).verdict).toBe("none");
+  });
+
   it("for collections that objects asked for", () => {
     const gc = { majors: 80, majorMs: 4000, majorsByBuffers: 0, majorMsByBuffers: 0, peakExternal: 20 * MB };
     const { pools, notes } = advise(profileOf([siteOf({ count: 100, size: 100_000 })], { gc }));

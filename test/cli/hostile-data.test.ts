@@ -103,7 +103,7 @@ describe("a full disk", () => {
     onDisk("the results of workers", `${PICTURES} ! workers n=1 ${measure} results=${disk}/out.jsonl ! null`),
     {
       name: "--out on a full disk fails with one message, and neither files nor the folder are left",
-      args: ["run", CLIP, "--out", `${disk}/results`],
+      args: ["run", join(scratch, "a.mp4"), "--out", `${disk}/results`],
       code: 1,
       message: /the disk is full/,
       skip: noDisk,
@@ -401,7 +401,7 @@ describe("damage that a decoder conceals", () => {
     })),
     {
       name: "a whole file has none, and --strict has nothing against it",
-      args: ["run", CLIP, "--strict", "--json"],
+      args: ["run", join(scratch, "a.mp4"), "--strict", "--json"],
       code: 0,
       check: ({ stdout }) => expect(JSON.parse(stdout.toString()).concealed).toBe(0),
     },

@@ -177,7 +177,7 @@ describe("free count and notification", () => {
     expect(allocator.GetFreeCount()).toBe(3);
   });
 
-  it("notifies once for each sample that comes home, after it is free, never for a release in between", async () => {
+  it("notifies once for each sample that comes back, after it is free, never for a release in between", async () => {
     const allocator = committed(1);
     const seen: number[] = [];
     allocator.SetNotify({ NotifyRelease: () => seen.push(allocator.GetFreeCount()) });

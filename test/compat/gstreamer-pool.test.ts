@@ -189,7 +189,7 @@ describe("configuration", () => {
   });
 });
 
-describe("coming home", () => {
+describe("coming back", () => {
   it("resets times, flags and size, keeps the bytes", async () => {
     const pool = active(BufferPool.new(), 10, 0, 1);
     const buffer = await get(pool);

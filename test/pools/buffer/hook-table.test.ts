@@ -246,7 +246,6 @@ const INTERNAL = new Set([
     "setExtent",
     "acquireOwnership",
     "dropOwnership",
-    "replaceHandle",
     "endByForce",
     "markInUse",
   ],

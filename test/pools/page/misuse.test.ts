@@ -29,7 +29,7 @@ describe("the five misuse kinds", () => {
     expect(now.refCount).toBe(1);
   });
 
-  it("a memory of another pool cannot be given to this one: it goes home by itself", () => {
+  it("a memory of another pool cannot be given to this one: it goes back by itself", () => {
     const [one, other] = [open(), open({ name: "other" })];
     const memory = one.allocator.allocate(PAGE);
     memory.release();

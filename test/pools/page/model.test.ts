@@ -423,7 +423,7 @@ it("agrees with the model", REPEATED, async () => {
       const real = new Real(limits);
       await fc.asyncModelRun(() => ({ model, real }), cmds);
       if (ends) await invalidate().run(model, real);
-      // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
+      // The leak gate: once everything is back and old, the pool holds its floor and nothing else.
       while (real.leases.length > 0 || model.waits.length > 0) {
         if (real.leases.length === 0) await abort(0).run(model, real);
         else if (real.leases[0]!.children.length > 0) await dropChild(0).run(model, real);

@@ -119,7 +119,7 @@ describe("a run with a buffer whose bytes were transferred away", () => {
 });
 
 describe("an AppSink that is asked twice before the first buffer has come", () => {
-  it("answers both, in order", async () => {
+  it("answers both, in the order in which they were asked", async () => {
     const pipeline = new Pipeline();
     const sink = new AppSink();
     pipeline.link(new AppSource([new Uint8Array(8)], { format: byteFormat(8) }), sink);

@@ -2,7 +2,7 @@
  * `millpond doctor app.js` on programs whose buffers are known by count: what it counts, by place, in threads and
  * forks; that the program behaves as it does by itself; and how each of its ends is reported.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -162,7 +162,7 @@ describe("what the doctor counts", () => {
 
   it("what is posted, and the programs whose output is read", async () => {
     const code = `
-      import { spawn } from "node:child_process";
+      import { execFileSync, spawn } from "node:child_process";
       import { once } from "node:events";
       import { MessageChannel } from "node:worker_threads";
       const { port1, port2 } = new MessageChannel();
@@ -321,6 +321,25 @@ describe("a program under the doctor", () => {
     expect(ending).toEqual({ code: null, signal: "SIGINT" });
     expect(profile!.count).toBeGreaterThan(0);
     expect(profile!.isComplete).toBe(false);
+  });
+
+  it("has left nothing behind when its report is written: a signal may end the doctor then", async () => {
+    const folder = join(scratch.path, "late");
+    mkdirSync(folder);
+    const report = join(scratch.path, "late.fifo");
+    execFileSync("mkfifo", [report]);
+    const child = spawn(process.execPath, [MAIN, "doctor", `--json=${report}`, written("console.log('up')")], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, TMPDIR: folder },
+    });
+    const ended = exitOf(child);
+    await once(child.stdout!, "data");
+    // Nobody reads the report, so that it is being written until the signal.
+    while (readdirSync(folder).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    const again = setInterval(() => child.kill("SIGINT"), 50);
+    expect(await ended).toMatchObject({ code: null, signal: "SIGINT" });
+    clearInterval(again);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it("that ends on a signal in its own way has its own exit code", async () => {

@@ -27,8 +27,8 @@ export type Question =
   | { readonly type: "poll"; readonly record: boolean; readonly from: number }
   | { readonly type: "stop" }
   /**
-   * The next parts of a recording, which begins with the first question of that number. A worker may have several copies
-   * of this package, which all hear the first: the others are for the one that answered it.
+   * The next parts of a recording, which begins with the first question of that number. A worker may have several
+   * copies of this package, which all hear the first: the others are for the one that answered it.
    */
   | { readonly type: "recording"; readonly trace: number; readonly copy: number | undefined }
   | { readonly type: "traceOver"; readonly trace: number };

@@ -77,8 +77,8 @@ export class GrowingBlock {
   }
 
   /**
-   * Copies bytes behind those that are there, as many as the engine says there are. Throws `ERR_DETACHED` when they were
-   * transferred away, `ERR_TOO_LARGE` (nothing is copied), and what `PagePool.allocate` throws.
+   * Copies bytes behind those that are there, as many as the engine says there are. Throws `ERR_DETACHED` when they
+   * were transferred away, `ERR_TOO_LARGE` (nothing is copied), and what `PagePool.allocate` throws.
    */
   append(piece: Uint8Array): void {
     const bytes = plainBytes("a chunk of the stream", bytesOf("a chunk of the stream", piece));

@@ -137,8 +137,8 @@ interface RefusedSite {
 /** What to do. */
 export interface Advice {
   /**
-   * "pool": at least one would help. "none": none would. "longer": the run was too short to tell. "unseen": most of what
-   * was made has no place.
+   * "pool": at least one would help. "none": none would. "longer": the run was too short to tell. "unseen": most of
+   * what was made has no place.
    */
   readonly verdict: "pool" | "none" | "longer" | "unseen";
   readonly pools: readonly PoolAdvice[];

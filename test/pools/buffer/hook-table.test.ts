@@ -248,6 +248,7 @@ const INTERNAL = new Set([
     "dropOwnership",
     "replaceHandle",
     "endByForce",
+    "releaseOrLater",
     "markInUse",
   ],
   ...[

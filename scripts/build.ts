@@ -17,7 +17,8 @@ const DIST = join(ROOT, "dist");
 /** The inspector's page: the module, and the frame of the document that a server shows it in. */
 const PAGE = "inspector.html";
 const PAGE_MODULE = "_inspector.js";
-const PAGE_SOURCE = join(ROOT, "src/adapters/inspect/page");
+const PAGE_ENTRY = join(import.meta.dirname, "../src/adapters/inspect/page/app.ts");
+const PAGE_SOURCE = dirname(PAGE_ENTRY);
 /** The one package that is part of what is built; its notice goes with it. */
 const BUNDLED = "uplot";
 
@@ -137,6 +138,9 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
   ["transfer-pool", /^pools\/lane\/transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
+  // `--import millpond/inspect` is a part of each start of a program: two files instead of six.
+  ["own-files", /^os\/(own-file|private-folder|process|result)\.ts/],
+  ["inspect-start", /^adapters\/inspect\/(threads|listener|sockets)\.ts/],
 ];
 
 /** What is imported and not built: everything but our own files. */
@@ -224,7 +228,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
  */
 async function buildPage(): Promise<void> {
   const bundle = await rolldown({
-    input: join(PAGE_SOURCE, "app.ts"),
+    input: PAGE_ENTRY,
     platform: "browser",
     checks,
     transform: { target: "es2022" },

@@ -42,6 +42,8 @@ export function inlineTables(folder: string): Plugin {
           if (table !== undefined) tables.set(specifier.local.name, table);
         }
       }
+      const shadow = [...tables.keys()].find((name) => countDeclared(program, name) > 1);
+      if (shadow !== undefined) throw new Error(`${id} declares ${shadow} again, which is a table of numbers there`);
       const text = tables.size === 0 ? code : replaceMembers(program, code, tables);
       return text === code ? null : { code: text, map: null };
     },
@@ -101,4 +103,30 @@ function replaceMembers(program: Program, code: string, tables: Tables): string 
   for (const edit of edits.sort((a, b) => b.start - a.start))
     text = text.slice(0, edit.start) + edit.text + text.slice(edit.end);
   return text;
+}
+
+/** How often a name is declared: at the top, by an import, and in functions, where a member would be another's. */
+function countDeclared(program: Program, name: string): number {
+  let count = 0;
+  const add = (pattern: unknown): void => {
+    if (typeof pattern !== "object" || pattern === null) return;
+    const { type, name: own } = pattern as { readonly type?: string; readonly name?: string };
+    if (type === "Identifier") count += own === name ? 1 : 0;
+    // Patterns hold patterns; a type, and a default (right), declare nothing.
+    else for (const [key, part] of Object.entries(pattern)) if (key !== "typeAnnotation" && key !== "right") add(part);
+  };
+  const addParameters = ({ params }: { readonly params: readonly unknown[] }): void => params.forEach(add);
+  new Visitor({
+    ImportSpecifier: ({ local }) => add(local),
+    VariableDeclarator: ({ id }) => add(id),
+    FunctionDeclaration(node) {
+      add(node.id);
+      addParameters(node);
+    },
+    FunctionExpression: addParameters,
+    ArrowFunctionExpression: addParameters,
+    ClassDeclaration: ({ id }) => add(id),
+    CatchClause: ({ param }) => add(param),
+  }).visit(program);
+  return count;
 }

@@ -17,8 +17,15 @@ interface SubjectResult {
   readonly frames: number;
   /** Frames a second, from the first asked for to the last measured. */
   readonly framesPerSecond: number;
-  /** Milliseconds a frame that the main thread waited for the decoder. */
+  /** Milliseconds of processor time a frame, of all threads. */
+  readonly cpuMsPerFrame: number;
+  /**
+   * Milliseconds a frame that the main thread waited for the decoder, which works beside it in a thread of its own: the
+   * less the main thread does meanwhile, the longer it waits.
+   */
   readonly decodeMsPerFrame: number;
+  /** Milliseconds a frame that it waited for a buffer: for the workers. */
+  readonly waitMsPerFrame: number;
   /** Frames a second in the copy and hand-off stage alone. */
   readonly stageFramesPerSecond: number;
   /** Microseconds to get a buffer, median. */
@@ -135,7 +142,9 @@ function subjectOf(summary: RunSummary): SubjectResult {
   return {
     frames,
     framesPerSecond: timing.framesPerSecond,
+    cpuMsPerFrame: timing.cpuMs / frames,
     decodeMsPerFrame: timing.decodeMs / frames,
+    waitMsPerFrame: timing.waitMs / frames,
     stageFramesPerSecond: timing.stageFramesPerSecond,
     allocationP50: allocation.p50,
     allocationP99: allocation.p99,
@@ -156,7 +165,9 @@ function medians(rounds: readonly SubjectResult[]): SubjectResult {
   return {
     frames: median((result) => result.frames),
     framesPerSecond: median((result) => result.framesPerSecond),
+    cpuMsPerFrame: median((result) => result.cpuMsPerFrame),
     decodeMsPerFrame: median((result) => result.decodeMsPerFrame),
+    waitMsPerFrame: median((result) => result.waitMsPerFrame),
     stageFramesPerSecond: median((result) => result.stageFramesPerSecond),
     allocationP50: median((result) => result.allocationP50),
     allocationP99: median((result) => result.allocationP99),
@@ -187,11 +198,20 @@ export function describeComparison(found: Comparison, paint: Paint): string {
       hasFloor ? paint.dim(show(read(floor))) : "",
     ];
   };
+  // Not better or worse: both are what is left of the time of a frame, and what one of them loses the other gains.
+  const wait = (name: string, read: (result: SubjectResult) => number): string[] => {
+    return [name, number(read(pooled)), number(read(fresh)), "", paint.dim(number(read(floor)))];
+  };
+  const waits = [
+    wait("  waits for the decoder, ms a frame", (r) => r.decodeMsPerFrame),
+    wait("  waits for a worker, ms a frame", (r) => r.waitMsPerFrame),
+  ];
   const rows = [
     ["", paint.bold("pooled"), paint.bold("fresh"), "", paint.dim("floor")],
     row("frames/s, overall", (r) => r.framesPerSecond, number, "more"),
-    row("  decoding, ms per frame", (r) => r.decodeMsPerFrame, number, "less"),
     row("  copy + hand-off, frames/s", (r) => r.stageFramesPerSecond, number, "more"),
+    row("  processor time, ms a frame", (r) => r.cpuMsPerFrame, number, "less"),
+    ...waits,
     row("getting a buffer, p50", (r) => r.allocationP50, micros, "less", false),
     row("getting a buffer, p99", (r) => r.allocationP99, micros, "less", false),
     row("GCs", (r) => r.gcs, number, "less"),

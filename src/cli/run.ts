@@ -9,7 +9,7 @@ import { ExitCode, explain, Failure, Interruption, listenForSignals, print, with
 import { FramePools, type SupplyReport } from "./run/frame-pools.ts";
 import type { WorkerFault } from "./run/frame-results.ts";
 import { Journal, type JournalSummary } from "./run/journal.ts";
-import { createMeter, type GcCount, type GcWatch, type ProcessUse, processUse, watchGc } from "./run/meter.ts";
+import { countGc, createMeter, type GcCount, type GcCounter, type ProcessUse, processUse } from "./run/meter.ts";
 import { concealedText, describeRun, type RunSummary, summarize } from "./run/report.ts";
 import { Results } from "./run/results.ts";
 import { type OpenSource, openSource } from "./run/source.ts";
@@ -145,13 +145,13 @@ class Playback {
   }
 
   async run(faults: Faults): Promise<RunSummary> {
-    let gc: GcWatch | undefined;
+    let gc: GcCounter | undefined;
     let before: ProcessUse | undefined;
     let result: StagesResult | undefined;
     let thrown: unknown;
     try {
       result = await playStages(this.#parts(faults), () => {
-        gc = watchGc();
+        gc = countGc();
         before = processUse();
       });
     } catch (error) {
@@ -166,8 +166,9 @@ class Playback {
     await this.#results.flush();
     this.#progress.clear();
     await this.#results.drawSheet();
-    const memory = { minorFaults: after.minorFaults - before!.minorFaults, peakRss: after.peakRss };
-    return this.#summary(result, measures, supply, gcMain!, memory);
+    const { cpuMs, minorFaults } = before!;
+    const use = { cpuMs: after.cpuMs - cpuMs, minorFaults: after.minorFaults - minorFaults, peakRss: after.peakRss };
+    return this.#summary(result, measures, supply, gcMain!, use);
   }
 
   #parts(faults: Faults): StageParts {
@@ -221,7 +222,7 @@ class Playback {
     measures: JournalSummary,
     supply: SupplyReport,
     gc: GcCount,
-    memory: RunSummary["memory"],
+    use: ProcessUse,
   ): RunSummary {
     const { layout, frames, concealed, workerGc } = result;
     const isRefused = this.#options.strict && concealed > 0;
@@ -240,7 +241,7 @@ class Playback {
       wallMs: result.endedAt - result.startedAt,
       gc,
       workerGc,
-      memory,
+      use,
       workers: this.#options.workers,
       outputs: this.#results.paths,
     });

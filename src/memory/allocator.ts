@@ -82,9 +82,9 @@ export abstract class Allocator {
   /** {@link AllocatorFlags}. */
   readonly flags: AllocatorFlags;
   /** @internal Allocators with a fast path of their own count here too. */
-  protected liveMemoryCount = 0;
+  liveMemoryCount = 0;
   /** @internal */
-  protected liveByteCount = 0;
+  liveByteCount = 0;
   /** @internal */
   protected allocationCount = 0;
   #failures = 0;
@@ -338,22 +338,6 @@ export abstract class Allocator {
    * @internal A memory took the place of another one over the same region; for allocators that keep track of theirs.
    */
   onHandleReplaced(_fresh: Memory): void {}
-
-  /**
-   * @internal Takes over a live memory that another allocator made: this one's {@link onRelease} ends it. Returns whose
-   * it was.
-   */
-  takeOver(memory: Memory): Allocator {
-    const { allocator, region, parent } = memory;
-    if (allocator === this) return this;
-    const bytes = parent === null ? region.size : 0;
-    allocator.liveMemoryCount--;
-    allocator.liveByteCount -= bytes;
-    this.liveMemoryCount++;
-    this.liveByteCount += bytes;
-    (memory as { allocator: Allocator }).allocator = this;
-    return allocator;
-  }
 
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
   adopt(memory: Memory): Memory {

@@ -504,23 +504,6 @@ export class Memory {
     if (this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
   }
 
-  /**
-   * @internal A new lease over the same region in the place of this one, which is dead from now on: code that kept this
-   * object cannot reach the next lease's bytes through it. Only for an unmapped root with one owner.
-   */
-  replaceHandle(): Memory {
-    const { allocator, region, align, currentOffset, currentSize } = this;
-    const fresh = new Memory(allocator, region, null, align, currentOffset, currentSize, this.currentFlags);
-    fresh.ownerCount = this.ownerCount;
-    fresh.parentBuffer = this.parentBuffer;
-    this.references = 0;
-    this.ownerCount = 0;
-    this.parentBuffer = null;
-    this.view = null;
-    allocator.onHandleReplaced(fresh);
-    return fresh;
-  }
-
   /** What this memory is, for messages: `memory #3 (4096 bytes of "system")`. */
   toString(): string {
     // What only has this prototype is named in messages, too.
@@ -530,6 +513,24 @@ export class Memory {
 disposeWith(Memory, function (this: Memory): void {
   if (this.references > 0) this.release();
 });
+
+/**
+ * A new lease over the same region in the place of `old`, which is dead from now on: code that kept that object cannot
+ * reach the next lease's bytes through it. Only for an unmapped root with one owner. A function, because only one kind
+ * of pool needs it.
+ */
+export function replaceHandle(old: Memory): Memory {
+  const { allocator, region, align, currentOffset, currentSize } = old;
+  const fresh = new Memory(allocator, region, null, align, currentOffset, currentSize, old.currentFlags);
+  fresh.ownerCount = old.ownerCount;
+  fresh.parentBuffer = old.parentBuffer;
+  old.references = 0;
+  old.ownerCount = 0;
+  old.parentBuffer = null;
+  old.view = null;
+  allocator.onHandleReplaced(fresh);
+  return fresh;
+}
 
 /**
  * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, the caller

@@ -3,7 +3,6 @@
  * has been run; docs/native.md says where.
  */
 import { readFileSync, readlinkSync } from "node:fs";
-import { arch } from "node:process";
 import { alignUp } from "../util/align.ts";
 import type { Koffi, KoffiLibrary, NativeFunction } from "./koffi.ts";
 import {
@@ -20,6 +19,7 @@ import {
   type SharedOps,
 } from "./native-ops.ts";
 import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix.ts";
+import { process } from "./process.ts";
 import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "./result.ts";
 import { LINUX_SOCKETS, posixSockets } from "./sockets.ts";
 
@@ -94,6 +94,7 @@ const FUTEX_WAKE = 1;
 
 /** Throws when this architecture's number is not known, or libc has no `syscall`. */
 function linuxFutex(libc: KoffiLibrary, memory: PosixMemory): FutexOps {
+  const { arch } = process;
   const number = FUTEX_NUMBER[arch];
   if (number === undefined) throw new Error(`no futex number is known for ${arch}`);
   // Fixed arguments although `syscall` is variadic: on 64-bit Linux both are passed alike.

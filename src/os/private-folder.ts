@@ -2,7 +2,7 @@
 import { chmodSync, lstatSync, mkdirSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import process from "node:process";
+import { process } from "./process.ts";
 import { made, notDone, type Outcome } from "./result.ts";
 
 /** Where this user's folder is: in the runtime folder, or in the temporary one. Nothing is made. */

@@ -265,6 +265,12 @@ export class Pipeline {
   }
 
   async #start(options: RunOptions, play: boolean): Promise<RunSummary> {
+    const given = readOptions("options", options, RUN_OPTIONS);
+    const signal = abortSignal("options.signal", given.signal);
+    const onProgress = callback("options.onProgress", given.onProgress);
+    const onWarning = callback("options.onWarning", given.onWarning);
+    const strict = flag("options.strict", given.strict, false);
+    // The options are read first: their getters are the caller's code, which may have begun a run.
     this.#assertStill("run");
     if (this.#run?.unfinished === true) {
       throw new MillpondError(
@@ -272,11 +278,6 @@ export class Pipeline {
         `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run no longer waits for; make a new pipeline`,
       );
     }
-    const given = readOptions("options", options, RUN_OPTIONS);
-    const signal = abortSignal("options.signal", given.signal);
-    const onProgress = callback("options.onProgress", given.onProgress);
-    const onWarning = callback("options.onWarning", given.onWarning);
-    const strict = flag("options.strict", given.strict, false);
     const order = this.#sorted();
     const [acquireTimeout, maxBytes, clock] = [this.#acquireTimeout, this.#maxBytes, this.#clock];
     const run = new PipelineRun(order, { signal, onProgress, onWarning, strict, acquireTimeout, maxBytes, clock });

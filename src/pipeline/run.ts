@@ -276,13 +276,13 @@ export class PipelineRun implements Running {
     } catch (error) {
       this.fail(error);
     }
-    this.clock.clearTimer(timer);
+    this.#try(() => this.clock.clearTimer(timer));
     stopListening?.();
     await this.#close(opened);
     this.#isOver = true;
-    const summary = this.#summary(this.clock.now() - started);
     for (const element of this.#elements) element.attach(null);
     if (this.failure !== undefined) throw this.failure.error;
+    const summary = this.#summary(this.clock.now() - started);
     report();
     return summary;
   }
@@ -533,7 +533,21 @@ export class PipelineRun implements Running {
         pad.updateClosed();
       }
     }
-    for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
+    for (const pool of this.#pools) this.#flushPool(pool);
+  }
+
+  /**
+   * Tells a pool whether what is under way is dropped. One that is inside a hook of its own cannot be told; it is when
+   * the hook has returned. What ends a run may be called from there, and has to end it.
+   */
+  #flushPool(pool: BufferPool): void {
+    if (!pool.isActive || pool.isFlushing === this.#isDropping) return;
+    try {
+      pool.setFlushing(this.#isDropping);
+    } catch (error) {
+      if (isMillpondError(error, "ERR_REENTRANT")) queueMicrotask(() => this.#flushPool(pool));
+      else this.failure ??= { error, element: undefined };
+    }
   }
 
   warn(text: string, element: Element): void {
@@ -638,9 +652,21 @@ export class PipelineRun implements Running {
       }
     }
     this.#waits.clear();
-    this.clock.clearTimer(this.#waitTimer?.handle);
+    this.#try(() => this.clock.clearTimer(this.#waitTimer?.handle));
     for (const element of this.#elements) {
-      for (const pad of element.outputs) if (pad.pool !== null) dropPool(pad, pad.pool);
+      for (const pad of element.outputs) {
+        const { pool } = pad;
+        if (pool !== null) this.#try(() => dropPool(pad, pool), element);
+      }
+    }
+  }
+
+  /** One step of the end of a run: the others follow, whatever it throws. */
+  #try(step: () => void, element?: Element): void {
+    try {
+      step();
+    } catch (error) {
+      this.failure ??= { error, element: element?.name };
     }
   }
 
@@ -723,7 +749,7 @@ export class PipelineRun implements Running {
     // collect them.
     for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
     this.#pools.add(pool);
-    if (this.#isDropping && !pool.isFlushing) pool.setFlushing(true);
+    if (this.#isDropping) this.#flushPool(pool);
   }
 
   overBudget(bytes: number, pad: OutputPad): string | undefined {

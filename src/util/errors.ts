@@ -162,6 +162,15 @@ export function plainMessage(error: unknown): string {
 }
 
 /**
+ * Ends a call whose steps were all taken, whatever they threw: nothing when they did not, the one error as it is,
+ * several as an AggregateError with that message.
+ */
+export function throwAll(failures: readonly unknown[], message: string): void {
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1) throw new AggregateError(failures, message);
+}
+
+/**
  * Lets an error surface as an uncaught one in a later turn. For callbacks that are called in the middle of bookkeeping
  * (a listener, a meta's free hook): the work is finished first, and the error is still not swallowed.
  */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterAll, describe, expect, test } from "vitest";
 import { WorkersElement, type WorkersOptions } from "../../src/adapters/workers/workers-element.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";
 import { nextTurn } from "../../src/pipeline/base/element.ts";
 import { AppSource } from "../../src/pipeline/elements/app-source.ts";
@@ -12,7 +13,7 @@ import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
-import type { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { VideoScale } from "../../src/video/scale.ts";
 import { Collector, expectHome, Numbers } from "../pipeline/kit.ts";
 
@@ -197,7 +198,7 @@ describe("a workers stage", () => {
     expectHome(pipeline);
   });
 
-  test("a thread that dies ends the run, with every buffer home", async () => {
+  test("a thread that dies ends the run, with every buffer back", async () => {
     const stage = workers("export default ({ index }) => { if (index === 5) process.exit(3); };");
     const pipeline = new Pipeline().link(new Numbers("src", 1000), stage, new Collector("sink"));
     await expect(pipeline.run()).rejects.toThrow(/a thread of "workers" ended with code 3/);
@@ -240,6 +241,34 @@ describe("a workers stage", () => {
     await run;
     expect(sink.seen.slice(-10)).toEqual([490, 491, 492, 493, 494, 495, 496, 497, 498, 499]);
     expectHome(pipeline);
+  });
+});
+
+describe("a frame that a workers stage cannot use", () => {
+  test("because its bytes were transferred away, goes back to its pool", async () => {
+    const pool = BufferPool.create({ name: "app", size: 64, max: 3 });
+    async function* items(): AsyncGenerator<MediaBuffer> {
+      for (let n = 0; n < 3; n++) {
+        const buffer = await pool.acquire();
+        const bytes = buffer.bytes.buffer as ArrayBuffer;
+        if (n === 1) structuredClone(bytes, { transfer: [bytes] });
+        yield buffer;
+      }
+    }
+    const source = new AppSource(items(), { format: byteFormat(64) });
+    const pipeline = new Pipeline().link(source, workers("export default () => 1;"), new NullSink());
+    await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_DETACHED" });
+    expect(pool.outstanding).toBe(0);
+  });
+
+  test("because it is larger than its format says, takes no slot with it", async () => {
+    const buffers = [64, 128, 64].map((size) => MediaBuffer.allocate(size));
+    const stage = workers("export default () => 1;");
+    const source = new AppSource(buffers, { format: byteFormat(64) });
+    const pipeline = new Pipeline().link(source, stage, new NullSink());
+    await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
+    expect(stage.out.pool!.outstanding).toBe(0);
+    expect(buffers.map(({ isLive }) => isLive)).toEqual([false, false, false]);
   });
 });
 

@@ -9,7 +9,7 @@ if (chromium === undefined)
   console.log("browser tests are skipped: no Chromium here (Debian: apt-get install chromium, or set CHROMIUM)");
 
 describe.skipIf(chromium === undefined)("a pipeline in Chromium", () => {
-  it("scales test pictures behind a tee and a queue, gives way to the page, and brings every buffer home", async () => {
+  it("scales test pictures behind a tee and a queue, gives way to the page, and brings every buffer back", async () => {
     const result = await runInChromium(`
       const { Pipeline, PatternSource, Queue, Tee, NullSink, AppSink } = await import("/dist/pipeline.js");
       const { VideoScale } = await import("/dist/video.js");

@@ -39,7 +39,9 @@ describe("millpond run --compare", () => {
     const subject = {
       frames: 100,
       framesPerSecond: 200,
+      cpuMsPerFrame: 6,
       decodeMsPerFrame: 3,
+      waitMsPerFrame: 1,
       stageFramesPerSecond: 1000,
       allocationP50: 1,
       allocationP99: 2,
@@ -49,7 +51,7 @@ describe("millpond run --compare", () => {
       minorFaults: 1000,
       peakRss: 100e6,
     };
-    const worse = { ...subject, stageFramesPerSecond: 500, peakRss: 200e6, majorGcs: 4 };
+    const worse = { ...subject, decodeMsPerFrame: 5, stageFramesPerSecond: 500, peakRss: 200e6, majorGcs: 4 };
     const found: Comparison = {
       rounds: 1,
       passes: 1,
@@ -61,6 +63,10 @@ describe("millpond run --compare", () => {
     };
     const text = describeComparison(found, paintFor({ isTTY: false } as NodeJS.WriteStream)).replace(/\s+/g, " ");
     expect(text).toContain("0.50 x, worse");
+    // A wait is no loss: the other one is as much shorter.
+    expect(text).toContain("waits for the decoder, ms a frame 5 3 3 ");
+    expect(text).toContain("waits for a worker, ms a frame 1 1 1 ");
+    expect(text).toContain("processor time, ms a frame 6 6 same 6 ");
     expect(text).toContain("slower with the pool here (0.50 x), but takes MORE memory");
     expect(text).toContain("Beyond those: pool +2, fresh none");
   });

@@ -2,7 +2,7 @@
  * `millpond doctor app.js` on programs whose buffers are known by count: what it counts, by place, in threads and
  * forks; that the program behaves as it does by itself; and how each of its ends is reported.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -162,7 +162,7 @@ describe("what the doctor counts", () => {
 
   it("what is posted, and the programs whose output is read", async () => {
     const code = `
-      import { spawn } from "node:child_process";
+      import { execFileSync, spawn } from "node:child_process";
       import { once } from "node:events";
       import { MessageChannel } from "node:worker_threads";
       const { port1, port2 } = new MessageChannel();
@@ -323,6 +323,25 @@ describe("a program under the doctor", () => {
     expect(profile!.isComplete).toBe(false);
   });
 
+  it("has left nothing behind when its report is written: a signal may end the doctor then", async () => {
+    const folder = join(scratch.path, "late");
+    mkdirSync(folder);
+    const report = join(scratch.path, "late.fifo");
+    execFileSync("mkfifo", [report]);
+    const child = spawn(process.execPath, [MAIN, "doctor", `--json=${report}`, written("console.log('up')")], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, TMPDIR: folder },
+    });
+    const ended = exitOf(child);
+    await once(child.stdout!, "data");
+    // Nobody reads the report, so that it is being written until the signal.
+    while (readdirSync(folder).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    const again = setInterval(() => child.kill("SIGINT"), 50);
+    expect(await ended).toMatchObject({ code: null, signal: "SIGINT" });
+    clearInterval(again);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it("that ends on a signal in its own way has its own exit code", async () => {
     const code = "process.on('SIGTERM', () => process.exit(5)); setInterval(() => {}, 1000); console.log('up');";
     const report = join(scratch.path, "term.json");
@@ -366,7 +385,7 @@ describe("the report", () => {
     expect(text).toContain('BufferPool.create({ name: "decode", size: 1_000_000, max: 7 });');
   });
 
-  it("says that none would", async () => {
+  it("says that no pool would help a program without large buffers", async () => {
     const { stderr } = await millpond(["doctor", written("console.log(1)")]);
     expect(stderr).toContain("A pool would not help this program.");
     expect(stderr).toContain("It made no buffer of 66 kB or more.");
@@ -385,7 +404,7 @@ describe("its arguments", () => {
     [["--threshold", "100k", "app.js"], { threshold: 102_400 }],
     [["--threshold=2M", "--", "-app.js", "--"], { program: "-app.js", threshold: 2_097_152, args: ["--"] }],
     [["-"], { program: "-" }],
-  ])("%j", (args, expected) => {
+  ])("%j name the program, what it gets and what is told", (args, expected) => {
     expect(parseCommand(["doctor", ...args])).toEqual({ kind: "program", options: { ...options, ...expected } });
   });
 
@@ -399,7 +418,7 @@ describe("its arguments", () => {
     [["--json=", "app.js"], "needs the name of a file"],
     [["--inspect", "app.js"], "NODE_OPTIONS"],
     [[""], "empty"],
-  ])("%j are refused", (args, message) => {
+  ])("%j are refused, and the message says why", (args, message) => {
     expect(() => parseCommand(["doctor", ...args])).toThrow(message);
   });
 });

@@ -6,7 +6,10 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as later } from "node:timers/promises";
-import { afterAll, describe } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
+import { pipelineFromText } from "../../src/adapters/node/factories.ts";
+import { parseCommand } from "../../src/cli/args.ts";
+import { explain } from "../../src/cli/exit.ts";
 import { CLIP, scratchFolder, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns, runBuilt } from "./hostile.ts";
 
@@ -87,8 +90,8 @@ function signals(): HostileRun[] {
     }
   }
   made.push({
-    name: "SIGPIPE ends nothing",
-    args: ["run", CLIP, "--quiet", "--out", "out"],
+    name: "SIGPIPE does not end a run that writes files",
+    args: ["run", SMALL, "--quiet", "--out", "out"],
     code: 0,
     during: (child, folder) => kill(child, "SIGPIPE", folder, moments(0, "out")[1]!),
   });
@@ -122,25 +125,25 @@ const ARGUMENTS: readonly (readonly [readonly string[], RegExp])[] = [
   [["run", ""], /which file\?/],
   [["run", "a.mp4", "extra.mp4"], /one file at a time.*"extra\.mp4"/],
   [["run", "absent.mp4"], /absent\.mp4: there is no such file/],
-  [["run", CLIP, "--workers", "0"], /--workers is a whole number from 1 to 19/],
-  [["run", CLIP, "--workers", "99999999999"], /--workers is a whole number/],
-  [["run", CLIP, "--workrs", "2"], /did you mean --workers\?/],
-  [["run", CLIP, "--workers", "2", "--workers", "3"], /--workers is given twice/],
-  [["run", CLIP, "--buffers", "1e3"], /--buffers is a whole number/],
-  [["run", CLIP, "--tiles", "-1"], /--tiles is a whole number.*"-1"/],
-  [["run", CLIP, "--patience", "0"], /--patience is a number of seconds above 0/],
-  [["run", CLIP, "--patience", "NaN"], /--patience is a number of seconds above 0/],
-  [["run", CLIP, "--out"], /--out needs a value/],
-  [["run", CLIP, "--out="], /--out needs the name of a folder/],
-  [["run", CLIP, "--out", "/proc/foo"], /\/proc\/foo/],
-  [["run", CLIP, "--out", "/proc/foo/bar/baz"], /\/proc\/foo/],
-  [["run", CLIP, "--out", "/dev/null"], /\/dev\/null/],
-  [["run", CLIP, "--out", "/dev/null/a"], /\/dev\/null/],
-  [["run", CLIP, "--out", "x".repeat(300)], /the name is too long/],
-  [["run", CLIP, "--json=1"], /--json takes no value/],
-  [["run", CLIP, "--format", "I420"], /belong together/],
+  [["run", SMALL, "--workers", "0"], /--workers is a whole number from 1 to 19/],
+  [["run", SMALL, "--workers", "99999999999"], /--workers is a whole number/],
+  [["run", SMALL, "--workrs", "2"], /did you mean --workers\?/],
+  [["run", SMALL, "--workers", "2", "--workers", "3"], /--workers is given twice/],
+  [["run", SMALL, "--buffers", "1e3"], /--buffers is a whole number/],
+  [["run", SMALL, "--tiles", "-1"], /--tiles is a whole number.*"-1"/],
+  [["run", SMALL, "--patience", "0"], /--patience is a number of seconds above 0/],
+  [["run", SMALL, "--patience", "NaN"], /--patience is a number of seconds above 0/],
+  [["run", SMALL, "--out"], /--out needs a value/],
+  [["run", SMALL, "--out="], /--out needs the name of a folder/],
+  [["run", SMALL, "--out", "/proc/foo"], /\/proc\/foo/],
+  [["run", SMALL, "--out", "/proc/foo/bar/baz"], /\/proc\/foo/],
+  [["run", SMALL, "--out", "/dev/null"], /\/dev\/null/],
+  [["run", SMALL, "--out", "/dev/null/a"], /\/dev\/null/],
+  [["run", SMALL, "--out", "x".repeat(300)], /the name is too long/],
+  [["run", SMALL, "--json=1"], /--json takes no value/],
+  [["run", SMALL, "--format", "I420"], /belong together/],
   [["run", "-", "--compare"], /standard input comes only once/],
-  [["run", CLIP, "--dry-run"], /--dry-run is for a pipeline/],
+  [["run", SMALL, "--dry-run"], /--dry-run is for a pipeline/],
   [["run", "pattern ! null", "--tiles", "3"], /--tiles is for a file/],
   [["run", "pattern ! scale width=0 ! null"], /width is a whole number from 1 to 32768, not "0"/],
   [["run", "pattern width=3 width=4 ! null"], /width is given twice/],
@@ -165,8 +168,26 @@ const ARGUMENTS: readonly (readonly [readonly string[], RegExp])[] = [
   [["doctor", "--jsno"], /not "--jsno"/],
 ];
 
+/** What the command says of arguments that it refuses before it opens anything; undefined of all others. */
+function refusal(given: readonly string[]): string | undefined {
+  try {
+    const command = parseCommand(given);
+    if (command.kind === "text") pipelineFromText(command.options.text);
+    return undefined;
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+const shown = (given: readonly string[]): string => `"${given.join(" ").replace(SMALL, "small.mp4").slice(0, 60)}"`;
+
+/** Those of which the fast lane asks the functions that refuse them; a process for one of each says it in its way. */
+const REFUSED = ARGUMENTS.filter(([given]) => refusal(given) !== undefined);
+const SHOWN = ["walk", "pattern ! scale width=0 ! null"];
+
 const args: HostileRun[] = ARGUMENTS.map(([given, message]) => ({
-  name: `"${given.join(" ").slice(0, 60)}" is refused in plain words`,
+  name: `${shown(given)} is refused in plain words`,
+  isMore: REFUSED.some(([one]) => one === given) && !SHOWN.includes(given.at(-1)!),
   args: given,
   code: 1,
   message,
@@ -380,7 +401,7 @@ Object.defineProperty(VideoSampleSink.prototype, "_createPacketSink", {
 const versions: HostileRun[] = [
   {
     name: "a version of mediabunny in which a bound has no place is told of in a warning that names it",
-    args: ["run", CLIP, "--quiet"],
+    args: ["run", SMALL, "--quiet"],
     arrange: (folder) => writeFileSync(join(folder, "hide.mjs"), HIDE),
     env: { NODE_OPTIONS: "--import ./hide.mjs" },
     code: 0,
@@ -391,6 +412,13 @@ const versions: HostileRun[] = [
 describe.concurrent("versions of what decodes", () => hostileRuns(versions));
 describe.concurrent("signals", () => hostileRuns(signals()));
 describe.concurrent("arguments that are wrong", () => hostileRuns(args));
+describe("arguments that are wrong before anything is opened", () => {
+  for (const [given, message] of REFUSED) {
+    it(`${shown(given)} is refused in plain words`, () => {
+      expect(refusal(given)!.replace(/\s+/g, " ")).toMatch(message);
+    });
+  }
+});
 describe.concurrent("workers that misbehave", () => hostileRuns(workers));
 describe.concurrent("damaged input", () => hostileRuns(inputs));
 describe.concurrent("standard streams", () => hostileRuns(streams));

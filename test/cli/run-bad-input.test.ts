@@ -130,7 +130,7 @@ describe("a buffer that does not come back", () => {
 
 describe("output that cannot be written", () => {
   it("leaves nothing behind when the disk fills while frames are measured", () =>
-    expectNothing([CLIP], /frames\.json could not be written: the disk is full \(ENOSPC\)/, "disk:5000"));
+    expectNothing([SMALL], /frames\.json could not be written: the disk is full \(ENOSPC\)/, "disk:5000"));
 
   it("leaves nothing behind when the disk fills at the picture", () =>
     expectNothing([CLIP], /contact-sheet\.png could not be written: the disk is full/, "disk:60000"));
@@ -215,7 +215,7 @@ describe("a second signal", () => {
     const folder = join(scratch.path, "twice");
     mkdirSync(folder);
     const out = join(folder, "x", "y");
-    const running = start(["run", CLIP, "--out", out], { fault: "hang:10" });
+    const running = start(["run", SMALL, "--out", out], { fault: "hang:10" });
     await until(() => filesIn(out).length > 0);
     // Of two kinds: two of one kind that wait at once are one.
     running.child.kill("SIGTERM");
@@ -231,7 +231,7 @@ describe("a report that cannot be printed", () => {
     const full = openSync("/dev/full", "w");
     try {
       const out = join(scratch.path, "unreported");
-      const { code, stderr } = await millpond(["run", CLIP, "--out", out], { stdout: full });
+      const { code, stderr } = await millpond(["run", SMALL, "--out", out], { stdout: full });
       expect(stderr).toMatch(/standard output could not be written: .*; the results are there/);
       expect({ code, left: filesIn(out) }).toEqual({ code: 2, left: ["contact-sheet.png", "frames.json"] });
       const sheet = join(scratch.path, "unreported.png");

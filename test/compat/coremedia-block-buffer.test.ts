@@ -1,4 +1,4 @@
-/** CMBlockBuffer by the rules of its header, under its own names; every lease is home at the end of every path. */
+/** CMBlockBuffer by the rules of its header, under its own names; every lease is back at the end of every path. */
 import { afterEach, describe, expect, it } from "vitest";
 import {
   CFAllocatorAllocate,
@@ -237,6 +237,27 @@ describe("a custom block source", () => {
     const { log, source } = counted();
     CFRelease(CMBlockBufferCreateWithMemoryBlock(null, null, 8, null, source, 0, 8, 0));
     expect(log).toEqual([]);
+  });
+
+  it("frees a block that the caller brought, and gets a Memory that it gave back as it was", () => {
+    const { log, source } = counted();
+    const brought = { FreeBlock: source.FreeBlock!, refCon: "mine" };
+    const buffer = CMBlockBufferCreateWithMemoryBlock(null, counting(8), 8, null, brought, 2, 4, 0);
+    expect([bytesOf(buffer), log]).toEqual([[2, 3, 4, 5], []]);
+    CFRelease(buffer);
+    expect(log).toEqual([["free", "mine", "Uint8Array", 8]]);
+
+    const memory = CFAllocatorAllocate(allocator, 8)!;
+    const gives = counted(() => memory as never);
+    CFRelease(CMBlockBufferCreateWithMemoryBlock(null, null, 8, null, gives.source, 0, 8, NOW));
+    expect([gives.log, memory.refCount]).toEqual([
+      [
+        ["allocate", "mine", 8],
+        ["free", "mine", "Memory", 8],
+      ],
+      1,
+    ]);
+    CFAllocatorDeallocate(allocator, memory);
   });
 
   it("of another version, or without what is needed, is -12702", () => {

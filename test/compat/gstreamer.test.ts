@@ -18,8 +18,9 @@ import {
   MetaFlags,
   type MetaInfo,
 } from "../../src/compat/gstreamer.ts";
+import { deserializeMetas, serializeMetas } from "../../src/media/meta/serialize.ts";
 import { Allocator as CoreAllocator } from "../../src/memory/allocator.ts";
-import { Region } from "../../src/memory/region.ts";
+import { opaqueRegion, Region } from "../../src/memory/region.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const params = (fields: Partial<AllocationParams>): AllocationParams => Object.assign(new AllocationParams(), fields);
@@ -28,7 +29,7 @@ const wrap = (bytes: number[], flags = 0): Memory =>
 const bytesOf = (buffer: Buffer): number[] => [...buffer.extract(0, -1)];
 
 describe("constants", () => {
-  it("have the bindings' values", () => {
+  it("have the values of GStreamer's bindings", () => {
     expect([MapFlags.READ, MapFlags.WRITE, MapFlags.REF_MEMORY]).toEqual([1, 2, 4]);
     expect([LockFlags.READ, LockFlags.WRITE, LockFlags.EXCLUSIVE]).toEqual([1, 2, 4]);
     expect([
@@ -182,6 +183,45 @@ describe("memory", () => {
     expect(code(() => Allocator.find(null)!.free(other))).toBe("ERR_FOREIGN_RELEASE");
     mine.free(other);
     expect(freed).toHaveLength(1);
+  });
+
+  it("an allocator that hands on another's memory maps it by its maker; set_default makes it the default", () => {
+    const calls: string[] = [];
+    class Remote extends CoreAllocator {
+      protected override allocateRegion(size: number): Region {
+        return opaqueRegion(size, new Uint8Array(size));
+      }
+      protected override mapRegion(region: Region): Uint8Array {
+        calls.push("map");
+        return region.handle as Uint8Array;
+      }
+      protected override unmapRegion(): void {
+        calls.push("unmap");
+      }
+      protected override freeRegion(): void {
+        calls.push("free");
+      }
+    }
+    const remote = Allocator.of(new Remote("remote", { memoryType: "Remote" }));
+    class HandsOn extends Allocator {
+      override vfunc_alloc(size: number): Memory | null {
+        return remote.alloc(size, null);
+      }
+      override vfunc_free(): void {
+        calls.push("vfunc_free");
+      }
+    }
+    const before = Allocator.find(null)!;
+    const own = new HandsOn("Remote");
+    own.set_default();
+    expect(Allocator.find(null)).toBe(own);
+    before.set_default();
+    const memory = own.alloc(4, null)!;
+    const [ok, info] = memory.map(MapFlags.WRITE);
+    expect([ok, info.data?.length]).toEqual([true, 4]);
+    memory.unmap(info);
+    memory.unref();
+    expect(calls).toEqual(["map", "unmap", "vfunc_free", "free"]);
   });
 });
 
@@ -475,5 +515,39 @@ describe("meta", () => {
       buffer.get_reference_timestamp_meta({ clock: "ptp" }),
       buffer.get_reference_timestamp_meta({ clock: "gps" }),
     ]).toEqual([ntp, ntp, ptp, null]);
+  });
+
+  it("a transform is told which bytes were copied, in the original's words", () => {
+    Meta.api_type_register("WhereAPI", []);
+    const told: unknown[] = [];
+    const where = Meta.register("WhereAPI", "Where", {
+      init: () => true,
+      transform: (_dest, _meta, _src, type, data) => told.push([type, data]) > 0,
+    })!;
+    const buffer = Buffer.new_wrapped(new Uint8Array(4));
+    buffer.add_meta(where, null);
+    buffer.copy();
+    buffer.copy_region(15, 1, 2);
+    expect(told).toEqual([
+      ["copy", { region: false, offset: 0, size: 4 }],
+      ["copy", { region: true, offset: 1, size: 2 }],
+    ]);
+  });
+
+  it("goes into bytes and comes back by its hooks; one that answers null is left out", () => {
+    Meta.api_type_register("GainAPI", []);
+    const gain: MetaInfo = Meta.register("GainAPI", "Gain", {
+      init: (meta, db) => {
+        meta.db = db;
+        return true;
+      },
+      serialize: (meta) => (meta.db === 0 ? null : new Uint8Array([meta.db as number])),
+      deserialize: ([db], buffer, version) => (version === 0 && db !== 9 ? buffer.add_meta(gain, db) : null),
+    })!;
+    const buffer = Buffer.new();
+    for (const db of [3, 0, 9]) buffer.add_meta(gain, db);
+    const other = Buffer.new();
+    deserializeMetas(other.core, serializeMetas(buffer.core));
+    expect([...other.iterate_meta()].map((meta) => meta.db)).toEqual([3]);
   });
 });

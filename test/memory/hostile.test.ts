@@ -308,7 +308,7 @@ describe("mapping that takes time", () => {
   it.each([
     ["succeeds", undefined],
     ["fails", new Error("lost")],
-  ])("a pool's buffer that is released while it waits comes home when the wait %s", async (_how, error) => {
+  ])("a pool's buffer that is released while it waits comes back when the wait %s", async (_how, error) => {
     const device = new Device("device");
     const pool = new BufferPool();
     pool.configure({ size: 4, max: 1, allocator: device, zero: "never" });

@@ -1,6 +1,7 @@
 /** However a run ends, what waits for it ends with it, and what it was given is back. */
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { registerMeta } from "../../src/media/meta/meta.ts";
 import { nextTurn } from "../../src/pipeline/base/element.ts";
 import type { Maybe } from "../../src/pipeline/base/pad.ts";
 import { Sink } from "../../src/pipeline/base/sink.ts";
@@ -15,7 +16,7 @@ import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-qu
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
-import { lateRejections } from "../helpers/late-errors.ts";
+import { lateErrors, lateRejections } from "../helpers/late-errors.ts";
 import { expectHome, Numbers, Step } from "./kit.ts";
 
 /** What became of a promise by 200 turns of the event loop, in which nothing here waits for time. */
@@ -272,6 +273,116 @@ describe("an abort while files get their names", () => {
     await expect(pipeline.run({ signal: stop.signal })).rejects.toThrow("no name");
     await expect(pipeline.seek(0)).rejects.toMatchObject({ code: "ERR_INACTIVE" });
   });
+});
+
+describe("from inside a hook of a pool of the run", () => {
+  let notes = 0;
+  /** A sink that offers a pool whose `hook` calls `act` at the fifth time. */
+  function graph(hook: "reset" | "recycle" | "free", act: () => void): Pipeline {
+    let calls = 0;
+    const call = (): true => {
+      if (++calls === 5) act();
+      return true;
+    };
+    class Hooked extends BufferPool {
+      override reset(buffer: MediaBuffer): void {
+        super.reset(buffer);
+        if (hook === "reset") call();
+      }
+      override recycle(): boolean {
+        return hook === "recycle" ? call() : true;
+      }
+    }
+    const pool = new Hooked({ name: "offered" });
+    class Offers extends NullSink {
+      override proposeAllocation(query: AllocationQuery): boolean {
+        if (hook !== "free") query.addPool({ pool });
+        return true;
+      }
+    }
+    const note = registerMeta({ api: `note ${++notes}`, init() {}, free: () => void call() });
+    class Notes extends Identity {
+      override inspect(buffer: MediaBuffer): undefined {
+        if (hook === "free") buffer.addMeta(note);
+      }
+    }
+    return new Pipeline().link(new Numbers("src", 200), new Notes("notes"), new Offers());
+  }
+
+  test.each(["reset", "recycle", "free"] as const)(
+    "an abort in %s ends the run, and nothing else is thrown",
+    async (hook) => {
+      const stop = new AbortController();
+      const pipeline = graph(hook, () => stop.abort(new Error("mine")));
+      expect(
+        await lateErrors(async () =>
+          expect(await outcome(pipeline.run({ signal: stop.signal }))).toBe("rejected: mine"),
+        ),
+      ).toEqual([]);
+      expectHome(pipeline);
+    },
+  );
+
+  test.each(["reset", "recycle", "free"] as const)("a seek in %s is made, and the run ends", async (hook) => {
+    let seeking: Promise<void> | undefined;
+    const pipeline = graph(hook, () => {
+      seeking = pipeline.seek(0);
+    });
+    expect(await outcome(pipeline.run())).toMatch(/^resolved/);
+    expect(await outcome(seeking!)).toMatch(/^resolved/);
+    expectHome(pipeline);
+  });
+});
+
+describe("the end of a run whose steps throw", () => {
+  test("lets go of every pool and every stage, and says the first error", async () => {
+    class Unstoppable extends BufferPool {
+      override stop(): void {
+        throw new Error("it cannot stop");
+      }
+    }
+    const offered = new Unstoppable({ name: "offered" });
+    class First extends Step {
+      override proposeAllocation(query: AllocationQuery): boolean {
+        query.addPool({ pool: offered });
+        return true;
+      }
+    }
+    const second = new Step("second", "copy");
+    const pipeline = new Pipeline().link(new Numbers("src", 5), new First("first", "copy"), second, new NullSink());
+    await expect(pipeline.run()).rejects.toThrow("it cannot stop");
+    expect(second.out.pool!.isActive).toBe(false);
+    expect(() => second.running).toThrow(/not in a running pipeline/);
+    expect(pipeline.isRunning).toBe(false);
+  });
+
+  test("is not hindered by a clock whose timers cannot be cleared", async () => {
+    const clock = {
+      now: () => performance.now(),
+      setTimer: (callback: () => void, ms: number) => setTimeout(callback, ms).unref(),
+      clearTimer: () => {
+        throw new Error("no timer is cleared");
+      },
+    };
+    const sink = new NullSink();
+    const pipeline = new Pipeline({ clock, acquireTimeout: 60_000 }).link(new Numbers("src", 5), sink);
+    await expect(pipeline.run()).rejects.toThrow("no timer is cleared");
+    expect(() => sink.running).toThrow(/not in a running pipeline/);
+    expect(pipeline.isRunning).toBe(false);
+  });
+});
+
+test("a run that a getter of the options of another one begins is the only one", async () => {
+  const pipeline = new Pipeline().link(new Numbers("src", 5), new NullSink());
+  let inner: Promise<unknown> | undefined;
+  const options = {
+    get strict(): boolean {
+      inner ??= pipeline.run();
+      return false;
+    },
+  };
+  await expect(pipeline.run(options)).rejects.toMatchObject({ code: "ERR_ACTIVE" });
+  await inner;
 });
 
 test("a pipeline of many stages looks at each name a few times only, however many there are", () => {

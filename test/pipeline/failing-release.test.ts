@@ -2,7 +2,7 @@
  * Buffers whose release throws, because their bytes were transferred away: no other buffer is lost, and no wait hangs.
  */
 import { describe, expect, it } from "vitest";
-import type { BufferPool, MediaBuffer } from "../../src/index.ts";
+import { BufferPool, type MediaBuffer } from "../../src/index.ts";
 import {
   AppSink,
   AppSource,
@@ -118,8 +118,85 @@ describe("a run with a buffer whose bytes were transferred away", () => {
   });
 });
 
+describe("a queue that drops its oldest buffer to make room", () => {
+  it("releases the one that comes, too, when the release of the oldest throws", async () => {
+    const source = new Failing(12, 3);
+    const pipeline = new Pipeline();
+    pipeline.link(source, new Queue({ max: 1, full: "drop-old" }), new Stuck());
+    expect(await codeOf(pipeline.run())).toBe("ERR_DETACHED");
+    expect(source.pool!.outstanding).toBe(0);
+  });
+});
+
+describe("a hook whose answer throws when it is looked at", () => {
+  const evil = new Proxy(
+    {},
+    {
+      get(_target, key) {
+        if (key === "then") throw new Error("looked at");
+      },
+    },
+  ) as unknown as undefined;
+
+  it("of a source, fails the run and loses no buffer", async () => {
+    class Evil extends Failing {
+      override fill(buffer: MediaBuffer): undefined {
+        super.fill(buffer);
+        return evil;
+      }
+    }
+    const source = new Evil(3, -1);
+    const pipeline = new Pipeline().link(source, new NullSink());
+    await expect(pipeline.run()).rejects.toThrow("looked at");
+    expect(source.pool!.outstanding).toBe(0);
+  });
+
+  it.each(["copy", "in-place", "passthrough"] as const)("of a stage that works %s, fails the run", async (mode) => {
+    const pools = new Set<BufferPool | null>();
+    class Evil extends Transform {
+      constructor() {
+        super("evil", { mode });
+      }
+      override transform(_input: MediaBuffer, output: MediaBuffer): undefined {
+        pools.add(output.pool);
+        return evil;
+      }
+      override transformInPlace(): undefined {
+        return evil;
+      }
+      override inspect(): undefined {
+        return evil;
+      }
+    }
+    const source = new Failing(3, -1);
+    const pipeline = new Pipeline().link(source, new Evil(), new NullSink());
+    await expect(pipeline.run()).rejects.toThrow("looked at");
+    expect([source.pool, ...pools].map((pool) => pool!.outstanding)).toEqual(mode === "copy" ? [0, 0] : [0]);
+  });
+});
+
+describe("an AppSource that is stopped while its next buffer is mapped", () => {
+  it("releases the rest of its list", async () => {
+    const pool = BufferPool.create({ size: 64, max: 4 });
+    const list = Array.from({ length: 4 }, () => pool.tryAcquire()!);
+    const mapped = list[0]!.map("read");
+    const stop = new AbortController();
+    class Stops extends NullSink {
+      override configure(): void {
+        stop.abort(new Error("enough"));
+      }
+    }
+    const pipeline = new Pipeline().link(new AppSource(list, { format: byteFormat(64) }), new Stops());
+    await expect(pipeline.run({ signal: stop.signal })).rejects.toThrow("enough");
+    expect(list.map(({ isLive }) => isLive)).toEqual([true, false, false, false]);
+    mapped.unmap();
+    list[0]!.release();
+    expect(pool.outstanding).toBe(0);
+  });
+});
+
 describe("an AppSink that is asked twice before the first buffer has come", () => {
-  it("answers both, in order", async () => {
+  it("answers both, in the order in which they were asked", async () => {
     const pipeline = new Pipeline();
     const sink = new AppSink();
     pipeline.link(new AppSource([new Uint8Array(8)], { format: byteFormat(8) }), sink);

@@ -247,7 +247,7 @@ export async function runOrStall(pipeline: Pipeline, options?: { signal?: AbortS
   return new Error(`stalled:\n${text}`);
 }
 
-/** Every buffer of every pool of the last run is home. */
+/** Every buffer of every pool of the last run is back. */
 export function expectHome(pipeline: Pipeline): void {
   for (const element of pipeline.elements) {
     for (const { pool } of element.outputs) {

@@ -1,4 +1,4 @@
-/** The queue between stages is bounded by count, bytes and time, in code and in text, and lets every buffer go home. */
+/** The queue between stages is bounded by count, bytes and time, in code and in text, and lets every buffer go back. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

@@ -164,7 +164,7 @@ test(
 );
 
 test(
-  "random graphs that are canceled, fail, or seek at any moment bring every buffer home, and do not stall",
+  "random graphs that are canceled, fail, or seek at any moment bring every buffer back, and do not stall",
   REPEATED,
   async () => {
     const ends = { done: 0, canceled: 0, failed: 0 };

@@ -11,7 +11,7 @@ import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 describe("a run", () => {
-  test("takes every buffer from the source to the sink, in order, and all come home", async () => {
+  test("takes every buffer from the source to the sink, in order, and all come back", async () => {
     const [source, sink] = [new Numbers("src", 100), new Collector("sink")];
     const pipeline = new Pipeline({ clock: new FakeClock() });
     pipeline.link(source, new Step("pass", "passthrough"), new Step("copy", "copy"), sink);
@@ -80,7 +80,7 @@ describe("a run", () => {
     expect(sink.finishes).toBe(1);
   });
 
-  test("a pipeline runs again", async () => {
+  test("a pipeline that has run can run again", async () => {
     const [source, sink] = [new Numbers("src", 5), new Collector("sink")];
     const pipeline = new Pipeline().link(source, new Queue(), sink);
     await pipeline.run();
@@ -148,7 +148,7 @@ describe("a run", () => {
 });
 
 describe("an error", () => {
-  test("of a sink ends the run with that error, and every buffer is home", async () => {
+  test("of a sink ends the run with that error, and every buffer is back", async () => {
     const sink = new Collector("sink");
     sink.failAt = 5;
     const pipeline = new Pipeline().link(
@@ -205,7 +205,7 @@ describe("an error", () => {
 });
 
 describe("canceling", () => {
-  test("rejects with the signal's reason, and every buffer is home", async () => {
+  test("rejects with the signal's reason, and every buffer is back", async () => {
     const stop = new AbortController();
     const reason = new Error("enough");
     const pipeline = new Pipeline().link(new Numbers("src", 1e9), new Queue(), new Collector("sink", { slow: 1 }));

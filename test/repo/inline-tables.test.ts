@@ -43,3 +43,15 @@ export const all = (): unknown[] => [Changing.STATE++, Text.NAME, Object.keys(Wo
   expect(code).toContain("Text.NAME");
   expect(code).toContain("Object.keys(Words)");
 });
+
+test("a file that uses the name of a table for something else too is not built", async () => {
+  for (const again of [
+    "(Word: { STATE: number }) => Word.STATE",
+    "() => { const { a: Word } = x; return Word.STATE; }",
+  ]) {
+    const files = {
+      "src/index.ts": `const Word = { STATE: 16 } as const;\nexport const x: any = Word.STATE;\nexport const y = ${again};\n`,
+    };
+    await expect(built(files)).rejects.toThrow("declares Word again");
+  }
+});

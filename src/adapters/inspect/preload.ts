@@ -4,8 +4,8 @@
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { process } from "../../os/process.ts";
 import { serveInspector, sweepLater } from "./server.ts";
 
 const SPECIFIER = "millpond/inspect";

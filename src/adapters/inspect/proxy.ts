@@ -32,6 +32,17 @@ export async function servePage(socketPath: string, port: number): Promise<Serve
   return { url: `http://127.0.0.1:${listener.port}/?token=${token}`, close: () => listener.close() };
 }
 
+/** What a process answers; anything else is not sent on, because it is not one of ours. */
+const STATUSES: ReadonlySet<unknown> = new Set([200, 400, 404, 500, 503]);
+const TYPES: ReadonlySet<unknown> = new Set([
+  "application/json; charset=utf-8",
+  "application/x-ndjson; charset=utf-8",
+  "text/event-stream",
+  "text/plain; charset=utf-8",
+]);
+
+const ODD = "the process does not answer as an inspector does";
+
 function forward(socketPath: string, gate: Gate): RequestListener {
   return answerWith(gate, readPage, (request, response, path, values) => {
     const query = new URLSearchParams(values);
@@ -43,23 +54,33 @@ function forward(socketPath: string, gate: Gate): RequestListener {
       headers: accept === undefined ? {} : { accept },
       agent: false,
     });
-    asked.on("response", (answer) => {
-      response.statusCode = answer.statusCode ?? 502;
-      for (const name of ["content-type", "content-disposition", "allow"]) {
-        const value = answer.headers[name];
-        if (value !== undefined) response.setHeader(name, value);
-      }
-      answer.on("error", () => response.destroy());
-      answer.pipe(response);
-    });
-    asked.on("error", () => {
+    const refuse = (text: string): void => {
       if (response.headersSent) response.destroy();
       else {
         response.statusCode = 502;
         response.setHeader("Content-Type", "text/plain; charset=utf-8");
-        response.end("the process has ended\n");
+        response.end(`${text}\n`);
       }
+    };
+    asked.on("response", (answer) => {
+      const { "content-type": type, "content-disposition": disposition } = answer.headers;
+      answer.on("error", () => response.destroy());
+      if (!STATUSES.has(answer.statusCode) || !TYPES.has(type)) {
+        asked.destroy();
+        refuse(ODD);
+        return;
+      }
+      response.statusCode = answer.statusCode!;
+      response.setHeader("Content-Type", type!);
+      if (disposition !== undefined) response.setHeader("Content-Disposition", disposition);
+      answer.pipe(response);
     });
+    // Nobody asked it to speak something else.
+    asked.on("upgrade", (_answer, socket) => {
+      socket.destroy();
+      refuse(ODD);
+    });
+    asked.on("error", () => refuse("the process has ended"));
     response.on("close", () => asked.destroy());
     asked.end();
   });

@@ -10,12 +10,12 @@
  * slots + events since the one before) in each realm.
  */
 import { Buffer } from "node:buffer";
-import process from "node:process";
 import { clearTimeout, setTimeout } from "node:timers";
 import { type BroadcastChannel, threadId } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
 import { MAX_EVENTS, type ProcessSnapshot, type RealmSnapshot } from "../../observe/snapshot.ts";
+import { process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
 import { RecordingReader } from "./recording-parts.ts";
 import { Share } from "./share.ts";
@@ -123,7 +123,8 @@ export class RealmHub {
   #lookers = 0;
   /** What will be there next, for all who ask until it is made. */
   #coming: Promise<View> | undefined;
-  #traces = 0;
+  /** The newest trace's number; another copy of this package may ask the same workers. */
+  #traces: number = Math.floor(Math.random() * 2 ** 40);
   #isClosed = false;
   /** What waits for threads looks again. */
   readonly #checks: Set<() => void> = new Set();
@@ -223,10 +224,12 @@ export class RealmHub {
   async #recordingOf(remote: Remote, isWanted: () => boolean): Promise<Recording | undefined> {
     const trace = ++this.#traces;
     const reader = new RecordingReader();
+    let copy: number | undefined;
     try {
       while (isWanted()) {
-        const answer = await this.#nextParts(remote, trace);
+        const answer = await this.#nextParts(remote, trace, copy);
         if (answer === undefined) return undefined;
+        copy = answer.copy;
         for (const part of answer.parts) await this.#tracing.run(() => reader.add(part));
         if (answer.isLast) return reader.recording;
       }
@@ -237,15 +240,17 @@ export class RealmHub {
     }
   }
 
-  #nextParts(remote: Remote, trace: number): Promise<RecordingAnswer | undefined> {
+  #nextParts(remote: Remote, trace: number, copy: number | undefined): Promise<RecordingAnswer | undefined> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve(undefined), RECORDING_MS);
       timer.unref();
       remote.traces.set(trace, (answer) => {
+        // Another copy's answer to the first question comes late.
+        if (answer !== undefined && answer.copy !== (copy ?? answer.copy)) return;
         clearTimeout(timer);
         resolve(answer);
       });
-      remote.channel.postMessage({ type: "recording", trace } satisfies Question);
+      remote.channel.postMessage({ type: "recording", trace, copy } satisfies Question);
     });
   }
 

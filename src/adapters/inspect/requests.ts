@@ -13,8 +13,8 @@
  * rebound to 127.0.0.1, gets nothing. Who reads too slowly misses updates; who reads nothing is cut off.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import process from "node:process";
 import { clearTimeout, setTimeout } from "node:timers";
+import { process } from "../../os/process.ts";
 import { ownTitle, type RealmHub } from "./realms.ts";
 import { traceFileSteps } from "./trace-file.ts";
 

@@ -9,10 +9,10 @@
  */
 import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import process from "node:process";
 import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
 import { ownFile } from "../../os/own-file.ts";
+import { onExit, process } from "../../os/process.ts";
 import { disposeAsyncBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, checkOptions, wholeNumber, word } from "../../util/validate.ts";
@@ -140,10 +140,10 @@ async function serveFound(): Promise<InspectorServer> {
 /** The file goes with the process, or when what is returned is called. */
 function removeAtExit(removeFile: () => void): () => void {
   const remove = (): void => {
-    process.removeListener("exit", remove);
+    forget();
     removeFile();
   };
-  process.on("exit", remove);
+  const forget = onExit(remove);
   return remove;
 }
 

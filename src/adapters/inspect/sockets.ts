@@ -9,8 +9,8 @@ import { Buffer } from "node:buffer";
 import { chmodSync, lstatSync, readdirSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import process from "node:process";
 import { privateFolder, userFolder } from "../../os/private-folder.ts";
+import { process } from "../../os/process.ts";
 import { MillpondError } from "../../util/errors.ts";
 
 /** A process that serves, or did. */

@@ -2,19 +2,20 @@
  * What threads of one process say to each other, so that the main thread knows its workers: the part that each of them
  * has loaded from its start. It loads nothing of pools; that is done when somebody looks.
  */
-import process from "node:process";
+
 import { clearTimeout, setTimeout } from "node:timers";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
+import { onExit, process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Steps } from "../../util/steps.ts";
 import type { Share } from "./share.ts";
 
 /** Workers say here that they started or ended; the main thread listens. */
-export const HELLO = "millpond:inspect:1:hello";
+export const HELLO = "millpond:inspect:2:hello";
 /** The main thread asks here who is there, when it starts after them. */
-export const WHO = "millpond:inspect:1:who";
+export const WHO = "millpond:inspect:2:who";
 
 /** What threads say of threads. */
 export type Hello =
@@ -25,8 +26,11 @@ export type Hello =
 export type Question =
   | { readonly type: "poll"; readonly record: boolean; readonly from: number }
   | { readonly type: "stop" }
-  /** The next parts of a recording, which begins with the first question of that number. */
-  | { readonly type: "recording"; readonly trace: number }
+  /**
+   * The next parts of a recording, which begins with the first question of that number. A worker may have several
+   * copies of this package, which all hear the first: the others are for the one that answered it.
+   */
+  | { readonly type: "recording"; readonly trace: number; readonly copy: number | undefined }
   | { readonly type: "traceOver"; readonly trace: number };
 
 /** What a worker answers to a poll: texts of JSON, which the main thread sends on without reading them. */
@@ -44,6 +48,8 @@ export interface Answer {
 /** What a worker answers when its recording is asked for. */
 export interface RecordingAnswer {
   readonly trace: number;
+  /** Which copy of this package answers. */
+  readonly copy: number;
   /** Its next parts, as `recordingParts` makes them; none: it is at work on them. */
   readonly parts: readonly string[];
   readonly isLast: boolean;
@@ -100,6 +106,7 @@ export function answerMainThread(): () => void {
   let stop: (() => void) | undefined;
   let loading: Promise<Answers> | undefined;
   let isClosed = false;
+  const copy = Math.random();
   /** Parts of recordings that are on their way, by the trace's number. */
   const traces = new Map<number, Steps<void, string | undefined>>();
   const channel = openChannel(channelOf(threadId), async (question: Question) => {
@@ -120,7 +127,7 @@ export function answerMainThread(): () => void {
         break;
       }
       case "recording":
-        await tellParts(answers, question.trace);
+        if ((question.copy ?? copy) === copy) await tellParts(answers, question.trace);
         break;
       case "traceOver":
         traces.delete(question.trace);
@@ -142,7 +149,7 @@ export function answerMainThread(): () => void {
     if (steps === undefined) {
       const recorded = inspector.recordingSteps();
       if (recorded === undefined) {
-        tell({ trace, parts: [], isLast: true });
+        tell({ trace, copy, parts: [], isLast: true });
         return;
       }
       steps = recordingParts(recorded);
@@ -154,7 +161,7 @@ export function answerMainThread(): () => void {
     const parts: string[] = [];
     const { done } = await tracing.slice(bundled(steps, parts));
     if (done) traces.delete(trace);
-    if (!isClosed) tell({ trace, parts, isLast: done });
+    if (!isClosed) tell({ trace, copy, parts, isLast: done });
   }
 
   const started = (): void => {
@@ -164,7 +171,7 @@ export function answerMainThread(): () => void {
   const who = openChannel(WHO, started);
   const ended = (): void => post(HELLO, { type: "ended", thread: threadId } satisfies Hello);
   const forgetChildren = hearChildren((hello) => post(HELLO, hello));
-  process.once("exit", ended);
+  const forgetExit = onExit(ended);
   started();
   return () => {
     isClosed = true;
@@ -173,7 +180,7 @@ export function answerMainThread(): () => void {
     stop = undefined;
     who.close();
     channel.close();
-    process.removeListener("exit", ended);
+    forgetExit();
     forgetChildren();
     ended();
   };
@@ -227,7 +234,7 @@ export function hearChildren(tell: (hello: Hello) => void): () => void {
 
 /** The name of the channel between the main thread and a worker. */
 export function channelOf(thread: number): string {
-  return `millpond:inspect:1:${thread}`;
+  return `millpond:inspect:2:${thread}`;
 }
 
 /** A channel that keeps nothing alive. What `hear` throws is the inspector's own, and must not end the program. */

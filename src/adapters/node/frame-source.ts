@@ -109,10 +109,12 @@ async function* readFrames(
 function nextFrame(source: FrameSource, signal: AbortSignal): Promise<SourceFrame | undefined> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
     let isOver = false;
-    source.next().then((frame) => {
+    const ready = (frame: SourceFrame | undefined): void => {
       if (isOver) frame?.close();
       else resolve(frame);
-    }, reject);
+    };
+    // Also of a frame that comes too late, and cannot be closed.
+    source.next().then(ready).catch(reject);
     onEnd(() => {
       isOver = true;
     });
@@ -124,9 +126,11 @@ async function fill(
   pool: BufferPool,
   options: PooledFramesOptions,
 ): Promise<MediaBuffer | undefined> {
+  let buffer: MediaBuffer | undefined;
+  let isWhole = false;
   try {
-    const buffer = await pool.acquire(options);
     try {
+      buffer = await pool.acquire(options);
       if (frame.layout.size > buffer.size) {
         throw new MillpondError(
           "ERR_OUT_OF_RANGE",
@@ -134,19 +138,21 @@ async function fill(
             `and the pool's buffers have ${buffer.size}; configure the pool for the largest frame`,
         );
       }
-      if (!(await frame.copyTo(buffer.bytes))) {
-        buffer.release();
-        return undefined;
+      isWhole = await frame.copyTo(buffer.bytes);
+      if (isWhole) {
+        buffer.pts = frame.pts;
+        buffer.duration = frame.duration;
       }
-      buffer.pts = frame.pts;
-      buffer.duration = frame.duration;
-      return buffer;
-    } catch (error) {
-      if (buffer.isLive) buffer.release();
-      throw error;
+    } finally {
+      frame.close();
     }
+    if (!isWhole) return undefined;
+    const filled = buffer;
+    // From here on it is the caller's.
+    buffer = undefined;
+    return filled;
   } finally {
-    frame.close();
+    if (buffer?.isLive === true) buffer.release();
   }
 }
 

@@ -56,6 +56,7 @@ export interface OpenFrames {
 export class FramesElement extends Source {
   readonly #open: (signal: AbortSignal) => Promise<OpenFrames>;
   #opened: OpenFrames | undefined;
+  #closing: Promise<void> | undefined;
   #frame: SourceFrame | undefined;
   /**
    * Of the frame before, with what it was made from: a format is validated when it is made, which takes as long as 20
@@ -177,7 +178,14 @@ export class FramesElement extends Source {
 
   /** Ends a wait for bytes that may never come. */
   override unlock(): void {
-    if (this.running.stopping) void this.#opened?.frames.close();
+    if (this.running.stopping) void this.#close();
+  }
+
+  /** Closes the source, once; {@link stop} tells what went wrong. */
+  #close(): Promise<void> | undefined {
+    this.#closing ??= this.#opened?.frames.close();
+    this.#closing?.catch(() => {});
+    return this.#closing;
   }
 
   /** Closes the frame that was not copied. */
@@ -194,8 +202,12 @@ export class FramesElement extends Source {
     this.#frame = undefined;
     this.#shortfall = this.#opened?.frames.shortfall;
     this.#concealed = this.#opened?.frames.concealed ?? 0;
-    await this.#opened?.frames.close();
-    this.#opened = undefined;
+    try {
+      await this.#close();
+    } finally {
+      this.#opened = undefined;
+      this.#closing = undefined;
+    }
   }
 
   /** `decodes into buffers of its pool`. */

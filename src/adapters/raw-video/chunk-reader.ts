@@ -3,7 +3,9 @@
  * into the caller's memory; nothing is ever joined, which is what costs when frames are cut out of a pipe.
  */
 import { finished, Readable } from "node:stream";
+import { plainBytes } from "../../os/bytes.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { bytesOf } from "../../util/validate.ts";
 
 /** Bytes in order, in the portions that a parser wants. One call at a time. */
 export interface ByteReader {
@@ -120,6 +122,8 @@ export class ChunkReader implements ByteReader {
   readonly #stream: Readable;
   #chunks: Chunks | undefined;
   #chunk: Buffer = Buffer.alloc(0);
+  /** Bytes of the chunk when it came: it has none any more where somebody transfers it away meanwhile. */
+  #size = 0;
   #at = 0;
   /** Nothing more comes, or is wanted. */
   #over = false;
@@ -142,7 +146,7 @@ export class ChunkReader implements ByteReader {
 
   /** True when no byte is left. Waits for the next chunk when it has none. */
   async atEnd(): Promise<boolean> {
-    return this.#at === this.#chunk.length && !(await this.#more());
+    return this.#left() === 0 && !(await this.#more());
   }
 
   /**
@@ -169,16 +173,15 @@ export class ChunkReader implements ByteReader {
    * once in practice; fewer bytes than `count` are returned only when the stream is that short).
    */
   async peek(count: number): Promise<Buffer> {
-    while (this.#chunk.length - this.#at < count) {
+    while (this.#left() < count) {
       const rest = this.#chunk.subarray(this.#at);
       if (!(await this.#more())) {
-        this.#chunk = rest;
-        this.#at = 0;
+        this.#hold(rest);
         break;
       }
       if (rest.length === 0) continue;
       // Only a header that is split over chunks comes here, never a frame.
-      this.#chunk = Buffer.concat([rest, this.#chunk]);
+      this.#hold(Buffer.concat([rest, this.#chunk]));
     }
     return this.#chunk.subarray(this.#at, this.#at + count);
   }
@@ -194,7 +197,7 @@ export class ChunkReader implements ByteReader {
 
   /** Copies what the chunk in hand has; returns where it stopped. */
   take(target: Uint8Array, start: number, end: number): number {
-    const count = Math.min(end - start, this.#chunk.length - this.#at);
+    const count = Math.min(end - start, this.#left());
     copyBytes(this.#chunk, this.#at, count, target, start);
     this.#at += count;
     return start + count;
@@ -204,8 +207,8 @@ export class ChunkReader implements ByteReader {
   async skip(count: number): Promise<number> {
     let skipped = 0;
     while (skipped < count) {
-      if (this.#at === this.#chunk.length && !(await this.#more())) break;
-      const step = Math.min(count - skipped, this.#chunk.length - this.#at);
+      if (this.#left() === 0 && !(await this.#more())) break;
+      const step = Math.min(count - skipped, this.#left());
       this.#at += step;
       skipped += step;
     }
@@ -269,11 +272,23 @@ export class ChunkReader implements ByteReader {
       if (!(value instanceof Uint8Array)) {
         throw new MillpondError("ERR_INVALID_ARG_TYPE", "the stream delivers text or objects; give it no encoding");
       }
-      if (value.length === 0) continue;
-      this.#chunk = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-      this.#at = 0;
+      const chunk = plainBytes("a chunk of the stream", bytesOf("a chunk of the stream", value));
+      if (chunk.length === 0) continue;
+      this.#hold(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
       return true;
     }
+  }
+
+  #hold(chunk: Buffer): void {
+    this.#chunk = chunk;
+    this.#size = chunk.length;
+    this.#at = 0;
+  }
+
+  /** Bytes of the chunk in hand that were not taken. Throws `ERR_DETACHED` when they were transferred away. */
+  #left(): number {
+    if (this.#chunk.length !== this.#size) bytesOf("a chunk of the stream", this.#chunk);
+    return this.#size - this.#at;
   }
 }
 

@@ -25,6 +25,7 @@ import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { allocators } from "../../allocators/registry.ts";
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { giveBack, releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
 import type { Recording } from "../../observe/recorder.ts";
 import { eventsWanted, threadRecorded } from "../../observe/stages.ts";
 import type { Running, StageWait, WaitBounds } from "../../pipeline/base/element.ts";
@@ -402,9 +403,9 @@ export class WorkersElement extends Queue {
   async #work(incoming: MediaBuffer, index: number, format: WorkerFormat, passed: Passage): Promise<MediaBuffer> {
     const writes = this.#options.writes === true;
     if (this.transfers) return this.#move(incoming, index, format);
-    const buffer =
-      isInSharedMemory(incoming) && (!writes || incoming.isWritable) ? incoming : await this.#copy(incoming, passed);
+    let buffer = incoming;
     try {
+      if (!isInSharedMemory(incoming) || (writes && !incoming.isWritable)) buffer = await this.#copy(incoming, passed);
       const mapped = buffer.map(writes ? "readwrite" : "read");
       try {
         await this.#post(buffer, mapped.bytes, index, format);
@@ -412,7 +413,7 @@ export class WorkersElement extends Queue {
         mapped.unmap();
       }
     } catch (error) {
-      buffer.release();
+      giveBack(buffer);
       throw error;
     }
     return buffer;
@@ -424,7 +425,7 @@ export class WorkersElement extends Queue {
       buffer.remove();
       await this.#post(buffer, bytes, index, format);
     } catch (error) {
-      buffer.release();
+      giveBack(buffer);
       throw error;
     }
     return buffer;
@@ -432,6 +433,7 @@ export class WorkersElement extends Queue {
 
   /** Memory that cannot be shared is copied into a pool of ours; negotiation sees to it that this is the exception. */
   async #copy(incoming: MediaBuffer, passed: Passage): Promise<MediaBuffer> {
+    let copy: MediaBuffer | undefined;
     try {
       await passed.promise;
       if (this.out.pool === null || this.out.needsReconfigure) {
@@ -440,7 +442,7 @@ export class WorkersElement extends Queue {
         });
         await this.#settling;
       }
-      const copy = await this.out.acquire();
+      copy = await this.out.acquire();
       const mapped = incoming.map("read");
       try {
         copy.fill(0, mapped.bytes);
@@ -449,10 +451,12 @@ export class WorkersElement extends Queue {
         mapped.unmap();
       }
       copy.copyFrom(incoming, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS | CopyFlags.META);
-      return copy;
-    } finally {
-      incoming.release();
+    } catch (error) {
+      releaseQuietly(copy);
+      throw error;
     }
+    releaseOrDrop(incoming, copy);
+    return copy;
   }
   #settling: Promise<void> | undefined;
 

@@ -136,8 +136,11 @@ interface RefusedSite {
 
 /** What to do. */
 export interface Advice {
-  /** "pool": at least one would help. "none": none would. "longer": the run was too short to tell. */
-  readonly verdict: "pool" | "none" | "longer";
+  /**
+   * "pool": at least one would help. "none": none would. "longer": the run was too short to tell. "unseen": most of
+   * what was made has no place.
+   */
+  readonly verdict: "pool" | "none" | "longer" | "unseen";
   readonly pools: readonly PoolAdvice[];
   readonly refused: readonly RefusedSite[];
   /** About the whole program. */
@@ -167,8 +170,13 @@ export function advise(profile: Profile): Advice {
   }
   refused.sort((a, b) => b.site.bytes - a.site.bytes);
   const isUnknown = refused.some(({ reason }) => reason === "unknown");
-  const verdict = pools.length > 0 ? "pool" : isUnknown ? "longer" : "none";
+  const verdict = pools.length > 0 ? "pool" : isUnseen(profile) ? "unseen" : isUnknown ? "longer" : "none";
   return { verdict, pools, refused, notes: notesOf(profile, cpu, pools) };
+}
+
+/** Whether most of what was made was counted, and no place noted: of that nothing can be said. */
+function isUnseen({ sites, bytes }: Profile): boolean {
+  return sites.reduce((sum, site) => sum + site.bytes, 0) < bytes / 2;
 }
 
 /** Milliseconds of processor time, without the doctor's own collections. */

@@ -33,9 +33,15 @@ export function reportText(
   const headline = {
     pool: undefined,
     none: paint.bold("A pool would not help this program."),
+    unseen: paint.bold("Where this program makes its buffers cannot be seen, so nothing is said of a pool."),
     longer: paint.bold("The run was too short to tell: let it work longer, or on more."),
   }[advice.verdict];
   if (headline !== undefined) lines.push(headline, "");
+  if (advice.verdict === "unseen") {
+    const why =
+      "It changed what the doctor works with, such as the methods of Map, or made most of them in too many places.";
+    lines.push(paragraph("  ", why, width), "");
+  }
   if (advice.pools.length === 0 && profile.count === 0) {
     lines.push(`  It made no buffer of ${bytes(profile.threshold)} or more.`, "");
   }

@@ -16,7 +16,7 @@ import {
   shapeOf,
   type WorkerFault,
 } from "./frame-results.ts";
-import { watchGc } from "./meter.ts";
+import { countGc } from "./meter.ts";
 
 /** The present format, with what is reused from frame to frame. */
 interface Prepared extends FrameShape {
@@ -25,7 +25,7 @@ interface Prepared extends FrameShape {
   readonly measures: Measures;
 }
 
-const gc = watchGc();
+const gc = countGc();
 let places: readonly ResultPlace[] | undefined;
 let prepared: Prepared | undefined;
 

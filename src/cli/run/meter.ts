@@ -1,6 +1,6 @@
 /** Where the time and the memory of a run go: stages, allocation times, garbage collections, faults, peak RSS. */
-import { constants, PerformanceObserver } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
+import { MAJOR_GC, watchGc } from "../../observe/gc.ts";
 
 /** Garbage collections of one thread. */
 export interface GcCount {
@@ -13,37 +13,34 @@ export interface GcCount {
 }
 
 /** A running count of this thread's garbage collections. */
-export interface GcWatch {
+export interface GcCounter {
   /** What there was so far. */
   readonly count: GcCount;
-  /** Ends it, after the entries that are under way have arrived. */
+  /** Ends it, after the pauses that are under way have been told of. */
   stop(): Promise<GcCount>;
 }
 
 /** Starts to count the garbage collections of this thread. */
-export function watchGc(): GcWatch {
+export function countGc(): GcCounter {
   let all = 0;
   let major = 0;
   let ms = 0;
-  const observer = new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) {
-      const { kind } = (entry as unknown as { detail: { kind: number } }).detail;
-      // A major collection reports its incremental steps as entries of their own; they are parts of one.
-      if (kind === constants.NODE_PERFORMANCE_GC_INCREMENTAL || kind === constants.NODE_PERFORMANCE_GC_WEAKCB) continue;
-      all++;
-      if (kind === constants.NODE_PERFORMANCE_GC_MAJOR) major++;
-      ms += entry.duration;
-    }
+  const watch = watchGc((kind, _start, duration) => {
+    // A major collection tells of its incremental steps as well; they are parts of one.
+    if (kind !== MAJOR_GC && !kind.startsWith("minor")) return;
+    all++;
+    if (kind === MAJOR_GC) major++;
+    ms += duration;
   });
-  observer.observe({ entryTypes: ["gc"] });
   return {
     get count() {
+      watch.poll();
       return { all, major, ms };
     },
     async stop() {
-      // Entries are delivered by a task of their own, shortly after the collection.
+      // A pause is told of by a task of its own, shortly after it.
       await sleep(5);
-      observer.disconnect();
+      watch.stop();
       return { all, major, ms };
     },
   };
@@ -96,16 +93,19 @@ export function percentile(values: readonly number[], p: number): number {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))]!;
 }
 
-/** Page faults and peak memory of the whole process, as the system counts them. */
+/** What the whole process took, as the system counts it. */
 export interface ProcessUse {
+  /** Milliseconds of processor time, of all threads. */
+  readonly cpuMs: number;
   /** Page faults that needed no disk: first touches of fresh pages, for the most part. */
   readonly minorFaults: number;
   /** Most bytes resident at one time since the process began. */
   readonly peakRss: number;
 }
 
-/** Reads {@link ProcessUse} now. */
+/** Reads {@link ProcessUse} now; all but the peak counts from the beginning of the process. */
 export function processUse(): ProcessUse {
   const use = process.resourceUsage();
-  return { minorFaults: use.minorPageFault, peakRss: use.maxRSS * 1024 };
+  const cpuMs = (use.userCPUTime + use.systemCPUTime) / 1000;
+  return { cpuMs, minorFaults: use.minorPageFault, peakRss: use.maxRSS * 1024 };
 }

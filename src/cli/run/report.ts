@@ -34,6 +34,7 @@ export interface RunSummary {
   /** Times in milliseconds; rates in frames a second. */
   readonly timing: {
     readonly wallMs: number;
+    readonly cpuMs: number;
     readonly decodeMs: number;
     readonly waitMs: number;
     readonly allocateMs: number;
@@ -47,7 +48,7 @@ export interface RunSummary {
   /** Garbage collections while frames were streamed. */
   readonly gc: { readonly main: GcCount; readonly workers: GcCount };
   /** Memory as the system counts it. */
-  readonly memory: ProcessUse;
+  readonly memory: Omit<ProcessUse, "cpuMs">;
   /** Worker threads. */
   readonly workers: number;
   /** Files that were written. */
@@ -86,8 +87,8 @@ interface SummaryParts {
   readonly gc: GcCount;
   /** Collections of each worker. */
   readonly workerGc: readonly GcCount[];
-  /** Memory of the process. */
-  readonly memory: ProcessUse;
+  /** What the process took meanwhile. */
+  readonly use: ProcessUse;
   /** Worker threads. */
   readonly workers: number;
   /** Files that were written. */
@@ -111,6 +112,7 @@ export function summarize(parts: SummaryParts): RunSummary {
     supply: { ...parts.supply, waits: meter.waits },
     timing: {
       wallMs: round(wallMs),
+      cpuMs: round(parts.use.cpuMs),
       decodeMs: round(decode),
       waitMs: round(wait),
       allocateMs: round(allocate),
@@ -125,7 +127,7 @@ export function summarize(parts: SummaryParts): RunSummary {
       p99: round(percentile(meter.allocations, 0.99)),
     },
     gc: { main: roundGc(parts.gc), workers: roundGc(addGc(parts.workerGc)) },
-    memory: parts.memory,
+    memory: { minorFaults: parts.use.minorFaults, peakRss: parts.use.peakRss },
     workers: parts.workers,
     outputs: parts.outputs,
   };

@@ -168,9 +168,8 @@ export class Block {
   }
 
   #allocateFromSource(source: BlockSource): void {
-    const { allocate } = source;
-    if (allocate === null)
-      throw allocationFailed("the custom block source has no AllocateBlock", "ERR_INVALID_ARG_VALUE");
+    // Only a source that was named together with a block may have none, and such a block is never made.
+    const allocate = source.allocate!;
     const given = fromHook(() => allocate(source.refCon, this.length));
     if (given === null || given === undefined)
       throw allocationFailed(`AllocateBlock() gave no block of ${this.length} bytes`, "ERR_ALLOCATION_FAILED");

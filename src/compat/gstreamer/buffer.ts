@@ -48,7 +48,7 @@ export const poolFaces: WeakMap<object, BufferPool> = new WeakMap();
 /** A pool's buffer is known by its slot, which outlives the leases; any other by its core buffer. */
 const buffers: WeakMap<object, Buffer> = new WeakMap();
 
-function standing(core: MediaBuffer): object {
+function keyOf(core: MediaBuffer): object {
   return core.slot.pool === null ? core : core.slot;
 }
 
@@ -70,11 +70,11 @@ export class Buffer {
 
   /** @internal The one face of a core buffer; a pool's buffer has the same one in every lease. */
   static of(core: MediaBuffer): Buffer {
-    const stands = standing(core);
-    let buffer = buffers.get(stands);
+    const key = keyOf(core);
+    let buffer = buffers.get(key);
     if (buffer === undefined) {
       buffer = new Buffer(core, MAKE);
-      buffers.set(stands, buffer);
+      buffers.set(key, buffer);
     }
     // A handle of a lease that is over must not take the place of the present one.
     if (core.isLive || !buffer.#core.isLive) buffer.#core = core;
@@ -84,7 +84,7 @@ export class Buffer {
   /** @internal A buffer that a hook made becomes the face of a pool's buffer. */
   static stand(face: Buffer, core: MediaBuffer): void {
     face.#core = core;
-    buffers.set(standing(core), face);
+    buffers.set(keyOf(core), face);
   }
 
   /** @internal Whether a value is a Buffer that this door made. */

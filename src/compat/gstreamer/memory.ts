@@ -197,8 +197,8 @@ export class Memory {
       if (core.parent === null && core.parentBuffer !== null) Memory.stand(known, core.parentBuffer);
       return known;
     }
-    const standing = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
-    const face = standing !== undefined && standing.slot === core.parentBuffer ? standing.face : new Memory(core, MAKE);
+    const pooled = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
+    const face = pooled !== undefined && pooled.slot === core.parentBuffer ? pooled.face : new Memory(core, MAKE);
     face.#core = core;
     byCore.set(core, face);
     if (core.parent === null && core.parentBuffer !== null) Memory.stand(face, core.parentBuffer);
@@ -445,7 +445,7 @@ class BridgeAllocator extends CoreAllocator {
     }
     // What a buffer or a pool owns stays its allocator's; its caller gets a reference of it.
     if (core.ownerCount === 0 && core.parentBuffer === null && core.allocator !== this) {
-      this.#makers.set(keyOf(core), this.takeOver(core));
+      this.#makers.set(keyOf(core), takeOver(this, core));
     }
     this.allocationCount++;
     this.#handed.set(core, this.allocationCount);
@@ -488,7 +488,7 @@ class BridgeAllocator extends CoreAllocator {
     } catch (error) {
       throwLater(error);
     }
-    maker.takeOver(memory);
+    takeOver(maker, memory);
     maker.onRelease(memory);
   }
 
@@ -690,4 +690,17 @@ export function is_dmabuf_memory(memory: Memory): boolean {
 /** The descriptor of a DMA buffer, which lives as long as the memory; -1 for any other memory. */
 export function dmabuf_memory_get_fd(memory: Memory): number {
   return is_dmabuf_memory(memory) ? reportOf(memory)!.descriptor : -1;
+}
+
+/** `own` takes over a live memory that another allocator made: its onRelease() ends it. Returns whose it was. */
+function takeOver(own: CoreAllocator, memory: CoreMemory): CoreAllocator {
+  const { allocator, region, parent } = memory;
+  if (allocator === own) return own;
+  const bytes = parent === null ? region.size : 0;
+  allocator.liveMemoryCount--;
+  allocator.liveByteCount -= bytes;
+  own.liveMemoryCount++;
+  own.liveByteCount += bytes;
+  (memory as { allocator: CoreAllocator }).allocator = own;
+  return allocator;
 }

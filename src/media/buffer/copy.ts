@@ -44,14 +44,14 @@ export function copyInto(
   const targetBefore = protect(target, SlotFlags.IN_HOOK);
   const sourceBefore = protect(source, SlotFlags.IN_HOOK);
   try {
-    return copyHeld(target, targetBuffer, source, sourceBuffer, flags, offset, size);
+    return copyProtected(target, targetBuffer, source, sourceBuffer, flags, offset, size);
   } finally {
     unprotect(source, sourceBefore);
     unprotect(target, targetBefore);
   }
 }
 
-function copyHeld(
+function copyProtected(
   target: BufferSlot,
   targetBuffer: MediaBuffer,
   source: BufferSlot,

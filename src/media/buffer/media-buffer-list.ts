@@ -10,10 +10,13 @@
  */
 
 import { disposeWith } from "../../util/dispose.ts";
-import { MillpondError, reentrantError } from "../../util/errors.ts";
+import { MillpondError, reentrantError, throwAll } from "../../util/errors.ts";
 import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import { isMediaBuffer, type MediaBuffer } from "./media-buffer.ts";
 import { dropAll } from "./release.ts";
+
+/** What an error says that has several others in it. */
+const FAILED = "buffers of a list failed at release";
 
 /**
  * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the
@@ -87,7 +90,7 @@ export class MediaBufferList {
     checkDroppable(buffers.slice(index, index + length));
     const { refused, failures } = dropAll(buffers.splice(index, length));
     buffers.splice(Math.min(index, buffers.length), 0, ...refused);
-    rethrow(failures);
+    throwAll(failures, FAILED);
   }
 
   /** Valid bytes of all buffers. O(buffers). */
@@ -157,10 +160,10 @@ export class MediaBufferList {
         this.#buffers.push(...refused);
         this.#references = 1;
       }
-      rethrow(failures);
+      throwAll(failures, FAILED);
     } else if (--this.#references === 1) {
       // Gives back what retain() took. A buffer that was released by other code is skipped.
-      rethrow(dropAll(this.#buffers.filter((buffer) => buffer.isLive)).failures);
+      throwAll(dropAll(this.#buffers.filter((buffer) => buffer.isLive)).failures, FAILED);
     }
   }
 
@@ -202,11 +205,6 @@ disposeWith(MediaBufferList, function (this: MediaBufferList): void {
 /** Refuses while a buffer cannot be released; one that is over already keeps nobody from releasing the others. */
 function checkDroppable(buffers: readonly MediaBuffer[]): void {
   for (const buffer of buffers) if (buffer.isLive) buffer.assertReleasable();
-}
-
-function rethrow(failures: readonly unknown[]): void {
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1) throw new AggregateError(failures, `${failures.length} buffers of a list failed at release`);
 }
 
 function checkBuffer(buffer: MediaBuffer): void {

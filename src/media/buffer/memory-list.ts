@@ -381,10 +381,10 @@ export function findRange(slot: BufferSlot, offset: number, size: number | undef
 
 // Sizes and resizing over several memories. The memories of a range form one line of bytes: the first may use its
 // prefix, the last its padding, and in between each contributes what it contributed when the list was made. The valid
-// part is a window on that line, so moving it back undoes a resize byte for byte (GStreamer's cannot).
+// part is a range of that line, so moving it back undoes a resize byte for byte (GStreamer's cannot).
 //
 //   line:    |prefix 0 | bytes of 0 | bytes of 1 | bytes of 2 | padding 2 |
-//   window:       |<--------- size ----------->|
+//   valid part:   |<--------- size ----------->|
 //            offset                                                        maxSize
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
@@ -409,7 +409,7 @@ function measure(slot: BufferSlot, index: number, edges: readonly number[]): Buf
   for (let i = 0; 2 * i < edges.length; i++) {
     const memory = slot.memories[index + i]!;
     const low = edges[2 * i]!;
-    // Up to the first byte each memory lies in front of the window as far as its own offset says.
+    // Up to the first byte each memory lies in front of the valid part as far as its own offset says.
     if (size === 0) offset += memory.currentOffset - low;
     size += memory.currentSize;
     maxSize += edges[2 * i + 1]! - low;
@@ -419,7 +419,7 @@ function measure(slot: BufferSlot, index: number, edges: readonly number[]): Buf
 
 /**
  * Moves the start of a checked range by `delta` bytes and makes it `size` bytes long. No byte moves.
- * Throws `ERR_OUT_OF_RANGE` when the window would leave the line; nothing changed then.
+ * Throws `ERR_OUT_OF_RANGE` when the valid part would leave the line; nothing changed then.
  */
 export function resizeRange(slot: BufferSlot, index: number, length: number, delta: number, size: number): void {
   const edges = edgesOf(slot, index, length);

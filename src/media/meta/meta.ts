@@ -131,7 +131,7 @@ export class MetaType<T extends object = object, P = unknown> {
 
 let nextSequence = 1;
 
-/** One meta on one buffer; the payload's fields are beside these. */
+/** One meta on one buffer, made by {@link MediaBuffer.addMeta}; the payload's fields are beside these. */
 export class Meta {
   /** Its type. */
   declare readonly type: MetaType;
@@ -139,13 +139,6 @@ export class Meta {
   declare flags: MetaFlags;
   /** Grows with every meta that is added in this realm: sorts by age. */
   declare readonly sequence: number;
-
-  /** @internal Made by {@link MediaBuffer.addMeta}. */
-  constructor(type: MetaType) {
-    this.type = type;
-    this.flags = 0;
-    this.sequence = nextSequence++;
-  }
 
   /** What the data means: `type.api`. */
   get api(): string {

@@ -140,13 +140,16 @@ export abstract class Source extends Element {
 
   #fillInto(buffer: MediaBuffer): Maybe<boolean> {
     let filled: Maybe<HookResult>;
+    let later: Promise<HookResult> | undefined;
     try {
       filled = stagesWatched ? watchedCall(this, "fill", this.fill!, buffer) : this.fill!(buffer);
+      // In here: what a hook answers may throw when it is asked whether it has a `then`.
+      if (isPromise(filled)) later = filled;
     } catch (error) {
       releaseQuietly(buffer);
       throw error;
     }
-    if (isPromise(filled)) return this.#fillLater(buffer, filled);
+    if (later !== undefined) return this.#fillLater(buffer, later);
     if (filled === false) {
       buffer.release();
       return false;

@@ -140,13 +140,16 @@ export abstract class Transform extends Element {
 
   #apply(buffer: MediaBuffer, hook: (buffer: MediaBuffer) => Maybe<HookResult>, name: string): Maybe<void> {
     let done: Maybe<HookResult>;
+    let later: Promise<HookResult> | undefined;
     try {
       done = stagesWatched ? watchedCall(this, name, hook, buffer) : hook.call(this, buffer);
+      // In here: what a hook answers may throw when it is asked whether it has a `then`.
+      if (isPromise(done)) later = done;
     } catch (error) {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
-    if (isPromise(done)) return this.#applyLater(buffer, done);
+    if (later !== undefined) return this.#applyLater(buffer, later);
     if (done !== false) return this.out.push(buffer);
     buffer.release();
     return undefined;
@@ -176,13 +179,15 @@ export abstract class Transform extends Element {
     }
     if (isPromise(output)) return this.#copyLater(input, output);
     let done: Maybe<HookResult>;
+    let later: Promise<HookResult> | undefined;
     try {
       done = this.#fill(input, output);
+      if (isPromise(done)) later = done;
     } catch (error) {
       releaseQuietly(input, output);
       throw attachErrorSource(error, this);
     }
-    if (isPromise(done)) return this.#finishLater(input, output, done);
+    if (later !== undefined) return this.#finishLater(input, output, later);
     releaseOrDrop(input, output);
     if (done !== false) return this.out.push(output);
     output.release();

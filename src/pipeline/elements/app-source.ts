@@ -7,7 +7,7 @@
  * ```
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseQuietly } from "../../media/buffer/release.ts";
+import { giveBack, releaseQuietly } from "../../media/buffer/release.ts";
 import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
@@ -46,7 +46,7 @@ function releaseRest(iterator: Iterator<AppItem>, most: number): void {
   for (let n = 0; n < most; n++) {
     const { done, value } = iterator.next();
     if (done === true) return;
-    if (value instanceof MediaBuffer && value.isLive) releaseQuietly(value);
+    if (value instanceof MediaBuffer) giveBack(value);
   }
 }
 
@@ -148,8 +148,9 @@ export class AppSource extends Source {
   }
 
   #drop(): void {
-    if (this.#item instanceof MediaBuffer && this.#item.isLive) this.#item.release();
+    const item = this.#item;
     this.#item = undefined;
+    if (item instanceof MediaBuffer && item.isLive) item.release();
   }
 
   /** Drops the item that was not pushed yet. */
@@ -161,7 +162,6 @@ export class AppSource extends Source {
   /** Ends the iteration. An iterator that waits for something of its own learns of it when that wait is over. */
   override stop(): void {
     void super.stop();
-    this.#drop();
     const iterator = this.#iterator;
     this.#iterator = undefined;
     const pending = this.#pending;
@@ -169,13 +169,18 @@ export class AppSource extends Source {
     // An item that arrives too late may be a buffer, which must not be lost with it.
     pending?.then(
       ({ value }) => {
-        if (value instanceof MediaBuffer && value.isLive) value.release();
+        if (value instanceof MediaBuffer) giveBack(value);
       },
       () => {},
     );
     if (this.#list !== undefined && iterator !== undefined)
       releaseRest(iterator as Iterator<AppItem>, this.#list.length);
-    Promise.resolve(iterator?.return?.()).catch(() => {});
+    // An iterator of the program may throw, and a buffer that is mapped cannot be released: last, and in this order.
+    try {
+      this.#drop();
+    } finally {
+      Promise.resolve(iterator?.return?.()).catch(() => {});
+    }
   }
 
   /** What an application gives. */

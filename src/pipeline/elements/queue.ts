@@ -147,9 +147,14 @@ export class Queue extends Element {
       return undefined;
     }
     // A large buffer may need the room of several.
-    while (this.#isFull(buffer)) {
-      this.dropped++;
-      this.#dropOldest();
+    try {
+      while (this.#isFull(buffer)) {
+        this.dropped++;
+        this.#dropOldest();
+      }
+    } catch (error) {
+      releaseQuietly(buffer);
+      throw error;
     }
     return this.chain(buffer);
   }

@@ -23,7 +23,7 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { BufferSlot, SlotFlags, type SlotPool } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import type { Memory } from "../../memory/memory.ts";
+import { type Memory, replaceHandle } from "../../memory/memory.ts";
 import { revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
@@ -261,8 +261,8 @@ export class SlotStore {
         slot.resetFields();
         return this.#discardReturned(slot, { reason: because, error: undefined });
       }
-      const verdict = this.#restore(slot, new MediaBuffer(slot));
-      if (verdict !== KEPT) return this.#discardReturned(slot, verdict);
+      const result = this.#restore(slot, new MediaBuffer(slot));
+      if (result !== KEPT) return this.#discardReturned(slot, result);
       return this.#keep(slot) ? KEPT : this.#discardReturned(slot, UNENDED);
     } finally {
       this.#leaveHook();
@@ -281,9 +281,9 @@ export class SlotStore {
     return discardReason(slot, this.#config.size);
   }
 
-  #discardReturned(slot: BufferSlot, verdict: ReturnResult): ReturnResult {
-    this.callHook(() => this.#discard(slot, verdict.reason!));
-    return verdict;
+  #discardReturned(slot: BufferSlot, result: ReturnResult): ReturnResult {
+    this.callHook(() => this.#discard(slot, result.reason!));
+    return result;
   }
 
   #discardResult(slot: BufferSlot, reason: DiscardReason, error: unknown): ReturnResult {
@@ -634,7 +634,7 @@ function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
 function replaceHandles(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
+    if (memory.parent === null) slot.memories[i] = replaceHandle(memory);
   }
   slot.slotFlags &= ~SlotFlags.SHARED;
 }

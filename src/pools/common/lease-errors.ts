@@ -6,7 +6,7 @@
  *
  * Built on slow paths only: nothing here runs before something went wrong.
  */
-import { type ErrorDetails, MillpondError } from "../../util/errors.ts";
+import { type ErrorDetails, MillpondError, throwAll } from "../../util/errors.ts";
 
 /** What a pool and its leases are called in messages. */
 export interface PoolWords {
@@ -190,12 +190,7 @@ export function corruptedError(
   return new MillpondError("ERR_CORRUPTED", `${poolText(pool)}: ${what}; ${cause}`, { pool: pool.name, ...details });
 }
 
-/**
- * The end of a call that went on whatever hooks and allocators threw: nothing when they did not, the one error as it
- * is, several as an AggregateError.
- */
+/** The end of a call that went on whatever hooks and allocators threw; see {@link throwAll}. */
 export function rethrow(pool: PoolWords, failures: readonly unknown[]): void {
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1)
-    throw new AggregateError(failures, `${failures.length} hooks of ${poolText(pool)} or its allocator threw`);
+  throwAll(failures, `${failures.length} hooks of ${poolText(pool)} or its allocator threw`);
 }

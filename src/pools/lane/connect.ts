@@ -100,6 +100,8 @@ interface Peer {
    * What it has, if it has joined, stays its own until it ends.
    */
   abandoned(): boolean;
+  /** Called when the port is closed and there was no lane: what was sent over it comes no more. */
+  unheard(): void;
   /** Whether there is nothing left to do when it ends. */
   isSettled(): boolean;
   /** Whether what the thread has outlives the lane. */
@@ -177,6 +179,17 @@ export async function connect<Data>(
   let leavePool: (() => void) | undefined;
   const watches: (() => void)[] = [];
   let isOver = false;
+  const begin = (given: unknown): Lane<Data> => {
+    const { holds } = checkAnswer(given);
+    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
+    if (holds === true) {
+      onLivenessLost(lock!, () => {
+        peer.exited();
+        clock.setTimer(() => lane.lost(), EXIT_GRACE_MS, true);
+      });
+    }
+    return lane;
+  };
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
@@ -232,15 +245,7 @@ export async function connect<Data>(
       );
     }
     postMessage(request, [port2 as never]);
-    const { holds } = checkAnswer(await answered);
-    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
-    if (holds === true) {
-      onLivenessLost(lock!, () => {
-        peer.exited();
-        clock.setTimer(() => lane.lost(), EXIT_GRACE_MS, true);
-      });
-    }
-    return lane;
+    return begin(await answered);
   } catch (error) {
     if (isOver) peer.exited();
     if (isOver || peer.abandoned()) {
@@ -248,11 +253,21 @@ export async function connect<Data>(
       // The worker may find the request much later, and not see that the port is closed.
       port.postMessage({ kind: Greeting.OVER });
       port.close();
+      // It may have joined, sent and left.
+      peer.unheard();
     } else {
-      if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
-      // It has joined, and may have sent: closed in good order, the lane gives that back.
-      void new Lane<Data>(port, peer.carrier(), { clock }).close();
+      // It has joined, and may have sent: its lane begins when it answers and is closed in good order, which gives that
+      // back. Only its answer says whether its end is told by the lock.
+      const closed = answer(port, clock, undefined, Number.POSITIVE_INFINITY, () => {}).then((given) => {
+        const lane = begin(given);
+        port.unref?.();
+        return lane.close();
+      });
       port.unref?.();
+      closed.catch(() => {
+        port.close();
+        peer.unheard();
+      });
     }
     throw error;
   } finally {

@@ -218,6 +218,7 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     exited,
     isSettled,
     abandoned,
+    unheard: () => connection.giveBackAll(),
     outlivesLane: true,
     lookForEnd: () => pool.lookForEnd(),
   });

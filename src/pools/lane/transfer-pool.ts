@@ -247,6 +247,7 @@ export class TransferPool implements LeasePool {
       isSettled: () => isClosed && this.#entries.every((entry) => entry.away !== carrier),
       // Without a carrier nothing has gone over there.
       abandoned: () => carrier === undefined,
+      unheard() {},
     };
     return connect<Data>(checked, offer, peer);
   }

@@ -88,7 +88,8 @@ export class PageAge {
   readonly #cache: PageCache;
   readonly #config: PageConfig;
   readonly #curve: DecayCurve | undefined;
-  #pressure: PressureLevel = "low";
+  /** How urgently memory is wanted back. */
+  pressure: PressureLevel = "low";
 
   /** Ages what stands in `cache`. */
   constructor(cache: PageCache, config: PageConfig) {
@@ -105,15 +106,7 @@ export class PageAge {
 
   /** True when nothing is kept beyond this moment. */
   get holdsNothing(): boolean {
-    return this.#pressure === "high" || (this.#config.ageOut === 0 && this.#config.min === 0);
-  }
-
-  /** How urgently memory is wanted back. */
-  get pressure(): PressureLevel {
-    return this.#pressure;
-  }
-  set pressure(level: PressureLevel) {
-    this.#pressure = level;
+    return this.pressure === "high" || (this.#config.ageOut === 0 && this.#config.min === 0);
   }
 
   /** A block was freed at `now`, and is not in the cache yet. */
@@ -132,7 +125,7 @@ export class PageAge {
 
   /** Lets go what has to go at `now`; returns when to look again, `Infinity`: not before another block is freed. */
   sweep(now: number): number {
-    if (this.#pressure === "high") {
+    if (this.pressure === "high") {
       this.#cache.agedOut += this.#cache.trim();
       return Number.POSITIVE_INFINITY;
     }
@@ -142,7 +135,7 @@ export class PageAge {
 
   #sweepCliff(now: number): number {
     const cache = this.#cache;
-    const age = this.#config.ageOut * LEFT[this.#pressure];
+    const age = this.#config.ageOut * LEFT[this.pressure];
     while (cache.idle > this.#config.min) {
       const { stamp } = cache.oldest()!;
       // The sum on both sides: a difference may round the other way, and the timer would come back at once without end.
@@ -156,7 +149,7 @@ export class PageAge {
   #sweepSmooth(now: number, curve: DecayCurve): number {
     const cache = this.#cache;
     curve.advance(now);
-    const allowed = curve.allowed() * LEFT[this.#pressure];
+    const allowed = curve.allowed() * LEFT[this.pressure];
     let idleBytes = cache.idleBytes();
     while (cache.idle > this.#config.min) {
       // A block goes whole, so it stays until the curve leaves nothing of it: what is idle is never below the curve.

@@ -42,7 +42,7 @@ import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { debugLevelOf, watchDebug } from "../../util/debug.ts";
 import { disposeByForce } from "../../util/dispose.ts";
-import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError, reentrantError, throwAll } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
 import { type BlockSource, leaseOf, RealtimeAllocator } from "./allocator.ts";
 import { type Area, areaOf, closeArea, makeArea } from "./area.ts";
@@ -317,9 +317,7 @@ export class RealtimePool {
     }
     this.#slow &= ~Slow.CALLING;
     this.#registration.end();
-    if (failures.length === 1) throw failures[0];
-    if (failures.length > 1)
-      throw new AggregateError(failures, `areas of ${errors.poolText(this.name)} could not go back`);
+    throwAll(failures, `areas of ${errors.poolText(this.name)} could not go back`);
   }
 
   /** The live blocks, in the order of their addresses. O(blocks). */

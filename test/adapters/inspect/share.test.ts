@@ -1,7 +1,8 @@
+import { BroadcastChannel } from "node:worker_threads";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { RealmHub } from "../../../src/adapters/inspect/realms.ts";
 import { Share, SLICE_MS } from "../../../src/adapters/inspect/share.ts";
-import { makeInspector } from "../../../src/adapters/inspect/threads.ts";
+import { channelOf, HELLO, makeInspector, post, type Question } from "../../../src/adapters/inspect/threads.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import type { Steps } from "../../../src/util/steps.ts";
 
@@ -104,4 +105,41 @@ it("however many look, the realms are read once for all of them, and take a twen
   stop();
   // Five rounds of 18 ms, and a pause after each but the last.
   expect(clock.now()).toBe(4 * 18 * 20 + 18);
+});
+
+it("a recording comes from one copy of the package in a worker, though several hear the question", async () => {
+  const thread = 4000;
+  const clock = new FakeClock();
+  const hub = new RealmHub(await makeInspector(), clock);
+  onTestFinished(() => hub.close());
+  post(HELLO, { type: "started", thread });
+  const about = { thread: "worker", pools: [], dropped: 0, droppedSpans: 0, from: 0, to: 1 };
+  const copies = [1, 2].map((copy) => {
+    const channel = new BroadcastChannel(channelOf(thread));
+    onTestFinished(() => channel.close());
+    const heard: unknown[] = [];
+    channel.onmessage = (event: unknown) => {
+      const { data: question } = event as { readonly data: Question };
+      if (question.type === "poll") {
+        channel.postMessage({ snapshot: "{}", events: [], dropped: 0, next: 0, pause: 0 });
+      } else if (question.type === "recording") {
+        heard.push(question.copy);
+        if ((question.copy ?? copy) !== copy) return;
+        const isLast = heard.length === 3;
+        const part = heard.length === 1 ? { about } : { texts: [`copy ${copy}`] };
+        channel.postMessage({ trace: question.trace, copy, parts: [JSON.stringify(part)], isLast });
+      }
+    };
+    return heard;
+  });
+  await until(
+    clock,
+    hub.view(() => {}),
+  );
+  expect(await until(clock, hub.recordings())).toEqual([{ ...about, events: [], spans: [] }]);
+  const [first] = copies;
+  expect(first![0]).toBeUndefined();
+  expect(new Set(first!.slice(1)).size).toBe(1);
+  expect([1, 2]).toContain(first![1]);
+  expect(copies[1]).toEqual(first);
 });

@@ -95,6 +95,26 @@ describe("collect from streams", () => {
     expectBytes(body, small, pages);
   });
 
+  it("finds the block of a body that was about as long, and does with less room where the pool has no more", async () => {
+    const pages = PagePool.create({ ageOut: Infinity });
+    for (const size of [1_000_000, 985_000, 999_999, 990_000]) {
+      const bytes = content.subarray(0, size);
+      expectBytes(await collect(streamOf(bytes), pages, { expected: size }), bytes, pages);
+    }
+    expect(pages.stats()).toMatchObject({ misses: 1, hits: 3 });
+    pages.close();
+    const exact = PagePool.create({ maxBytes: 1_003_520, pageSize: 4096 });
+    expectBytes(await collect(streamOf(content), exact, { expected: content.length }), content, exact);
+    expect(exact.stats().bytes).toBe(1_003_520);
+    exact.close();
+    // Beyond the limit nothing is ever written.
+    const limited = PagePool.create({ pageSize: 4096 });
+    const options = { expected: content.length, maxBytes: content.length };
+    expectBytes(await collect(streamOf(content), limited, options), content, limited);
+    expect(limited.stats().bytes).toBe(1_003_520);
+    limited.close();
+  });
+
   it("takes exactly maxBytes; one byte more is ERR_TOO_LARGE and destroys the stream", async () => {
     const pages = PagePool.create();
     for (const size of [1, 7, 1000]) {
@@ -192,6 +212,32 @@ describe("collect from streams", () => {
     await expect(waiting).rejects.toBe(reason);
     held.release();
     expect(pages.stats()).toMatchObject({ live: 0, waiting: 0 });
+  });
+
+  it("takes a chunk for as long as the engine says, and none whose bytes were transferred away", async () => {
+    const pages = PagePool.create();
+    (await collect(streamOf(new Uint8Array(1 << 16).fill(9)), pages)).release();
+    class Long extends Uint8Array {
+      override get length(): number {
+        return 1000;
+      }
+    }
+    const pushed = (...chunks: Uint8Array[]): Readable => {
+      const stream = new Readable({ read() {} });
+      setImmediate(() => {
+        for (const chunk of chunks) stream.emit("data", chunk);
+        stream.push(null);
+      });
+      return stream;
+    };
+    const body = await collect(pushed(new Long(10)), pages);
+    expect([...body.bytes]).toEqual(new Array(10).fill(0));
+    body.release();
+    const gone = new Uint8Array(10);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    await expect(collect(pushed(new Uint8Array(5), gone), pages)).rejects.toMatchObject({ code: "ERR_DETACHED" });
+    expect(pages.stats().liveBytes).toBe(0);
+    pages.close();
   });
 
   it("refuses text, objects, and streams that have ended, and does not touch them", async () => {

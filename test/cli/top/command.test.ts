@@ -75,9 +75,13 @@ describe("millpond top", () => {
       "no process of this user serves an inspector; start the program with: node --import millpond/inspect app.js",
     );
     const [first, second] = [await served(runtime), await served(runtime)];
-    const several = await top(runtime, "--json");
-    expect([several.code, several.stdout]).toEqual([1, ""]);
-    const text = several.stderr.replaceAll(/\s+/g, " ");
+    let text: string;
+    // A program that a busy machine does not let answer within a second is listed without its name.
+    do {
+      const several = await top(runtime, "--json");
+      expect([several.code, several.stdout]).toEqual([1, ""]);
+      text = several.stderr.replaceAll(/\s+/g, " ");
+    } while (text.includes("does not answer"));
     for (const { pid } of [first, second]) expect(text).toContain(`${pid} (app.ts plain)`);
     const other = await top(runtime, String(process.pid));
     expect(other.stderr.replaceAll(/\s+/g, " ")).toContain(
@@ -124,7 +128,7 @@ describe("millpond top", () => {
     await new Promise<void>((resolve) => server.listen(socket, resolve));
     onTestFinished(() => void server.close());
     for (answer of answers) {
-      for (const args of [[], ["--interval", "1"]]) {
+      for (const args of answer === "{}" ? [[], ["--interval", "1"]] : [[]]) {
         const { code, stdout, stderr } = await top(runtime, String(process.pid), ...args);
         expect([answer, code, stdout]).toEqual([answer, 1, ""]);
         expect(stderr).toContain("does not answer as an inspector of this version does");
@@ -227,11 +231,11 @@ describe("millpond top", () => {
     [["top", "--web", "--port", "65536"], /--port is a whole number from 0 to 65535/],
     [["topp"], /did you mean "top"\?/],
     [["top", "4294967297"], /takes the number/],
-  ])("refuses %j", (args, message) => {
+  ])("refuses %j before it looks at any process", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);
   });
 
-  it("reads its options", () => {
+  it("reads the process, the form and the interval from its options", () => {
     const defaults = { pid: undefined, json: false, interval: undefined, web: false, port: 0 };
     expect(parseCommand(["top"])).toEqual({ kind: "top", options: defaults });
     expect(parseCommand(["top", "12", "--json", "--interval", "0.25"])).toEqual({

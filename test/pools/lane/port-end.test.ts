@@ -1,12 +1,15 @@
 /** The end of a thread that was connected over a MessagePort, or an object around a worker: what it held is free. */
 import { EventEmitter } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
 const workers: Worker[] = [];
-afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.terminate())));
+afterEach(async () => {
+  vi.unstubAllGlobals();
+  await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
+});
 
 type Target = Parameters<SharedPool["connect"]>[0];
 
@@ -96,6 +99,37 @@ it("the thread that called connect() ends, and nobody made it a member: what it 
   pool.reserve();
   pool.validate();
   port1.close();
+});
+
+it("an attempt that is given up after the other side has joined without a lock does not take that for its end", async () => {
+  const asked: string[] = [];
+  // As in a page whose worker has no storage of its own: the worker is refused, and the page is not.
+  const locks = {
+    request: async (name: string, callback: () => unknown): Promise<void> => {
+      asked.push(name);
+      if (asked.length === 1) throw new Error("SecurityError");
+      await callback();
+    },
+  };
+  vi.stubGlobal("navigator", { locks });
+  const source = new EventTarget();
+  const target = {
+    postMessage: (data: unknown) => void source.dispatchEvent(Object.assign(new Event("message"), { data })),
+  };
+  const pool = SharedPool.create({ size: 64, count: 2 });
+  const gone = new AbortController();
+  const receiving = receiveLane(source as never);
+  const connecting = pool.connect(target as never, { signal: gone.signal });
+  connecting.catch(() => {});
+  const far = await receiving;
+  gone.abort(new Error("enough"));
+  await expect(connecting).rejects.toThrow("enough");
+  expect(await far.receive()).toBeUndefined();
+  expect(asked).toHaveLength(1);
+  const lease = far.pool.tryAcquire()!;
+  expect(pool.stats().held).toBe(1);
+  lease.release();
+  (far.pool as SharedPool).leave();
 });
 
 it("the thread that called connect() leaves the pool and comes back: its end is of nobody's concern, and it is no other's", async () => {

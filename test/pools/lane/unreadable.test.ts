@@ -117,6 +117,21 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     await Promise.all([other.near.close(), other.far.close()]);
   });
 
+  it("the other side ends before it has told which lease it was, beside another lane: the lease is free", async () => {
+    const pool = open();
+    const { near, far } = await pair(pool, 2);
+    const other = await pair(pool, 2);
+    await far.send(await far.pool.acquire(), "unreadable");
+    expect(await codeOf(near.receive())).toBe("ERR_BAD_DATA");
+    // In this turn: the answer to what was asked has not come.
+    near.lost();
+    expect(pool.stats().free).toBe(3);
+    pool.validate();
+    await other.far.send(await other.far.pool.acquire(), "good");
+    pool.release((await other.near.receive())!.lease);
+    await Promise.all([other.near.close(), other.far.close()]);
+  });
+
   it("the other side names messages that were never sent, or that were long ago: nothing happens", async () => {
     const pool = open();
     let port: MessagePort | undefined;

@@ -29,7 +29,7 @@ describe("the five misuse kinds", () => {
     expect(now.refCount).toBe(1);
   });
 
-  it("a memory of another pool cannot be given to this one: it goes home by itself", () => {
+  it("a memory of another pool cannot be given to this one: it goes back by itself", () => {
     const [one, other] = [open(), open({ name: "other" })];
     const memory = one.allocator.allocate(PAGE);
     memory.release();
@@ -209,7 +209,7 @@ describe("bad arguments are refused, and nothing has changed", () => {
     ["pageSize", 5000, "ERR_INVALID_ARG_VALUE"],
     ["pageSize", 256, "ERR_OUT_OF_RANGE"],
     ["name", 7, "ERR_INVALID_ARG_TYPE"],
-  ])("option %s: %s", (key, value, expected) => {
+  ])("the option %s with %s is refused", (key, value, expected) => {
     expect(code(() => PagePool.create({ [key]: value } as PagePoolOptions))).toBe(expected);
   });
 

@@ -416,14 +416,14 @@ const bounds = fc.record({
 const walks = times(80, 300, "MILLPOND_WALKS");
 const seed = seedOf("page-pool model");
 
-it("agrees with the model", REPEATED, async () => {
+it("a page pool does what a naive model does, in any order of calls and of the clock", REPEATED, async () => {
   await fc.assert(
     fc.asyncProperty(bounds, commands, fc.boolean(), async (limits, cmds, ends) => {
       const model = new Model(limits);
       const real = new Real(limits);
       await fc.asyncModelRun(() => ({ model, real }), cmds);
       if (ends) await invalidate().run(model, real);
-      // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
+      // The leak gate: once everything is back and old, the pool holds its floor and nothing else.
       while (real.leases.length > 0 || model.waits.length > 0) {
         if (real.leases.length === 0) await abort(0).run(model, real);
         else if (real.leases[0]!.children.length > 0) await dropChild(0).run(model, real);

@@ -142,6 +142,21 @@ describe.runIf(nativeOps().availability.ok)("the other side has joined, and has 
   });
 
   it.each(["connectProcess", "connect"] as const)(
+    "%s: it is given back where the other side has left the pool, and this side gives up then",
+    async (way) => {
+      const gone = new AbortController();
+      const { pool, near, far, farPool } = await meet(way, gone.signal);
+      near.catch(() => {});
+      expect(far.trySend(farPool.tryAcquire()!, "hello")).toBe(true);
+      farPool.leave();
+      gone.abort(new Error("enough"));
+      await expect(near).rejects.toThrow("enough");
+      await until(() => pool.stats().free === 2);
+      pool.validate();
+    },
+  );
+
+  it.each(["connectProcess", "connect"] as const)(
     "%s: it is given back where this side has given up, and the other side's iteration ends in good order",
     async (way) => {
       const gone = new AbortController();

@@ -16,7 +16,7 @@ describe("the audio example", () => {
     "allocates in the callback without a full collection; plain arrays cause full ones under the same load",
     REPEATED,
     () => {
-      const callbacks = times(150, 600);
+      const callbacks = times(60, 600);
       const { status, stdout, stderr } = spawnSync(process.execPath, [EXAMPLE, String(callbacks)], {
         encoding: "utf8",
       });

@@ -4,9 +4,9 @@
  * decides, access by access, which thread goes on; a thread that is dropped died between these two instructions. The
  * production code has no seam for this and pays nothing.
  */
-import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import ts from "typescript";
 import type * as ProcessTableModule from "../../../src/pools/process/process-table.ts";
 import type * as CoreModule from "../../../src/pools/shared/core.ts";
 import * as layoutModule from "../../../src/pools/shared/layout.ts";
@@ -44,105 +44,33 @@ const SOURCES = [
   "process/process-table.ts",
 ];
 
-/** Parameters that are steps themselves. */
-const PASSED = new Set(["attempt"]);
-
-/** Called on the waiter or the core, these go outside: a point before them too. */
-const OUTSIDE = new Set(["notify", "clear"]);
-
-function translate(): string {
-  const files = SOURCES.map((name) => {
-    const text = readFileSync(join(import.meta.dirname, "../../../src/pools", name), "utf8");
-    return ts.createSourceFile(name, text, ts.ScriptTarget.ES2022, true);
-  });
-  const own = new Set<string>();
-  for (const file of files) {
-    for (const statement of file.statements) {
-      if (ts.isFunctionDeclaration(statement)) own.add(statement.name!.text);
-    }
-  }
-  const printer = ts.createPrinter();
-  const parts = files.map((file) => {
-    const { transformed } = ts.transform(file, [(context) => (root) => visitFile(root, context, own)]);
-    return printer.printFile(transformed[0]!);
-  });
-  const { outputText } = ts.transpileModule(parts.join("\n"), {
-    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-  });
-  return `${outputText}\nreturn { ${[...own].join(", ")} };`;
-}
-
-function visitFile(file: ts.SourceFile, context: ts.TransformationContext, own: ReadonlySet<string>): ts.SourceFile {
-  const { factory } = context;
-  const pause = (expression: ts.Expression): ts.Expression =>
-    factory.createParenthesizedExpression(
-      factory.createComma(factory.createYieldExpression(undefined, undefined), expression),
-    );
-  const isShared = (node: ts.Node): boolean => {
-    const inner = ts.isNonNullExpression(node) ? node.expression : node;
-    return ts.isElementAccessExpression(inner) && ts.isIdentifier(inner.expression) && inner.expression.text === "i32";
-  };
-  const strip = (node: ts.Expression): ts.Expression => (ts.isNonNullExpression(node) ? node.expression : node);
-  const inside = (node: ts.Node): ts.Node => ts.visitEachChild(node, visit, context);
-  const visit = (node: ts.Node): ts.Node => {
-    if (ts.isBinaryExpression(node) && isShared(node.left) && /=$/.test(node.operatorToken.getText(file))) {
-      const left = inside(strip(node.left)) as ts.Expression;
-      return pause(
-        factory.createBinaryExpression(left, node.operatorToken, ts.visitNode(node.right, visit) as ts.Expression),
-      );
-    }
-    if (ts.isPostfixUnaryExpression(node) && isShared(node.operand)) {
-      return pause(factory.createPostfixUnaryExpression(inside(strip(node.operand)) as ts.Expression, node.operator));
-    }
-    if (isShared(node)) return pause(inside(strip(node as ts.Expression)) as ts.Expression);
-    if (ts.isCallExpression(node)) {
-      const callee = node.expression;
-      const call = inside(node) as ts.CallExpression;
-      if (ts.isIdentifier(callee) && (own.has(callee.text) || PASSED.has(callee.text))) {
-        const star = factory.createToken(ts.SyntaxKind.AsteriskToken);
-        return factory.createParenthesizedExpression(factory.createYieldExpression(star, call));
-      }
-      if (ts.isPropertyAccessExpression(callee) && ts.isIdentifier(callee.expression)) {
-        const [object, method] = [callee.expression.text, callee.name.text];
-        if (object === "waiter" && method === "wait") {
-          const sleep = factory.createPropertyAssignment("sleep", factory.createArrayLiteralExpression(call.arguments));
-          const sleepy = factory.createObjectLiteralExpression([sleep]);
-          return factory.createParenthesizedExpression(factory.createYieldExpression(undefined, sleepy));
-        }
-        if (object === "Atomics" || OUTSIDE.has(method)) return pause(call);
-      }
-      return call;
-    }
-    return inside(node);
-  };
-  const statements = file.statements.flatMap((statement): ts.Statement[] => {
-    // Classes are not steps: they call them.
-    if (ts.isImportDeclaration(statement) || ts.isInterfaceDeclaration(statement) || ts.isClassDeclaration(statement))
-      return [];
-    if (ts.isVariableStatement(statement))
-      return [factory.updateVariableStatement(statement, [], statement.declarationList)];
-    if (!ts.isFunctionDeclaration(statement)) return [statement];
-    return [
-      factory.updateFunctionDeclaration(
-        statement,
-        [],
-        factory.createToken(ts.SyntaxKind.AsteriskToken),
-        statement.name,
-        statement.typeParameters,
-        statement.parameters,
-        statement.type,
-        ts.visitNode(statement.body, visit) as ts.Block,
-      ),
-    ];
-  });
-  return factory.updateSourceFile(file, statements);
+/**
+ * The translation of the sources as they are; kept, since the compiler takes longer to load than most of the files that
+ * use the steps take to run.
+ */
+async function translated(): Promise<string> {
+  const sources = SOURCES.map((name) => readFileSync(join(import.meta.dirname, "../../../src/pools", name), "utf8"));
+  const translator = readFileSync(join(import.meta.dirname, "translate.ts"), "utf8");
+  const hash = createHash("sha256")
+    .update(JSON.stringify([translator, ...sources]))
+    .digest("hex");
+  const folder = join(import.meta.dirname, "../../../node_modules/.cache/millpond-steps");
+  const path = join(folder, `${hash}.js`);
+  if (existsSync(path)) return readFileSync(path, "utf8");
+  const { translate } = await import("./translate.ts");
+  const text = translate(sources);
+  mkdirSync(folder, { recursive: true });
+  // Under its name when it is whole: others look for it at the same time.
+  writeFileSync(`${path}.${process.pid}`, text);
+  renameSync(`${path}.${process.pid}`, path);
+  return text;
 }
 
 /** The translated steps. */
-export const steps: Steps = (() => {
+export const steps: Steps = await (async () => {
   const constants = Object.entries(layoutModule);
   let time = 0;
-  return new Function("performance", ...constants.map(([name]) => name), translate())(
+  return new Function("performance", ...constants.map(([name]) => name), await translated())(
     // A millisecond passes at each look at the clock, so that nobody spins twice.
     { now: () => time++ },
     ...constants.map(([, value]) => value),

@@ -1,7 +1,7 @@
 /**
  * What a server says is data of a process that the page knows nothing of: an update of which any part has another shape
- * than it should have is none. So nothing behind this check meets a text where a number belongs, or a list that is none.
- * O(holders + events).
+ * than it should have is none. So nothing behind this check meets a text where a number belongs, or a list that is
+ * none. O(holders + events).
  */
 import type { InspectorUpdate } from "../../../observe/snapshot.ts";
 

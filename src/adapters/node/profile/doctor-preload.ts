@@ -7,7 +7,6 @@
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
 import { isMainThread, threadId } from "node:worker_threads";
 import { patch } from "./patches.ts";
 import { PROFILE_FORMAT, type ResourceProfile, type ThreadProfile } from "./profile.ts";

@@ -201,7 +201,7 @@ export class FrameWriter {
         // Without its callbacks, nothing says that it will not read them any more.
         if (this.#pending.delete(end)) resolve({ failure: this.#failure ?? { error }, isInUse: true });
       };
-      const onCalledBack = (error?: unknown): void => {
+      const onCalledBack = (error: unknown): void => {
         left--;
         if (error !== undefined && error !== null) failure ??= { error };
         if (left > 0 || !this.#pending.delete(end)) return;
@@ -212,10 +212,21 @@ export class FrameWriter {
       this.#pending.add(end);
       try {
         if (chunks.length > 1) writable.cork();
-        for (const chunk of chunks) writable.write(chunk, onCalledBack);
+        for (const chunk of chunks) {
+          let isOut = false;
+          writable.write(chunk, (error) => {
+            // A second call for one chunk is none for another.
+            if (isOut) return;
+            isOut = true;
+            onCalledBack(error);
+          });
+        }
         if (chunks.length > 1) writable.uncork();
       } catch (error) {
+        // It takes itself to be in the middle of a write from now on, and would never call back for another.
+        this.#failure ??= { error };
         end(error);
+        this.destroy(error);
       }
     });
   }

@@ -452,6 +452,50 @@ describe("a writer of frames", () => {
     expect(pool.outstanding).toBe(0);
   });
 
+  it("ends with what a writable throws in its write(): no later write and no end() waits for it", async () => {
+    class Broken extends Writable {
+      #count = 0;
+      override _write(_chunk: Buffer, _encoding: string, callback: () => void): void {
+        if (++this.#count === 2) throw new Error("broken");
+        setImmediate(callback);
+      }
+    }
+    const pool = BufferPool.create({ size: 100, max: 4 });
+    const writable = new Broken();
+    const writer = frameWriter(writable);
+    await writer.write(pool.tryAcquire()!);
+    const [second, third] = [writer.write(pool.tryAcquire()!), writer.write(pool.tryAcquire()!)];
+    await expect(second).rejects.toThrow("broken");
+    await expect(third).rejects.toThrow("broken");
+    await expect(writer.write(pool.tryAcquire()!)).rejects.toMatchObject({ code: "ERR_ENDED" });
+    await expect(writer.end()).rejects.toThrow("broken");
+    expect([writer.inFlight, writer.isEnded, writable.destroyed, pool.outstanding]).toEqual([0, true, true, 0]);
+    pool.close();
+  });
+
+  it("takes a second callback for a chunk for no other's", async () => {
+    const layout = VideoInfo.of({ format: "GRAY8", width: 10, height: 3, strideAlign: 16 });
+    const callbacks: (() => void)[] = [];
+    class Twice extends Writable {
+      override _writev(): void {}
+      override write(...args: unknown[]): boolean {
+        callbacks.push(args[1] as () => void);
+        return true;
+      }
+    }
+    const pool = BufferPool.create({ size: layout.size, max: 1, format: layout });
+    const writer = frameWriter(new Twice());
+    const written = writer.write(pool.tryAcquire()!);
+    expect(callbacks.length).toBe(3);
+    for (let i = 0; i < 5; i++) callbacks[0]!();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([writer.inFlight, pool.outstanding]).toEqual([1, 1]);
+    for (const call of callbacks) call();
+    await written;
+    expect([writer.inFlight, writer.written, pool.outstanding]).toEqual([0, 1, 0]);
+    pool.close();
+  });
+
   it("gives slots of a child that was killed back to the pool, because a pipe calls back for each write", async () => {
     const child = stallingReader();
     child.stdin!.on("error", () => {});

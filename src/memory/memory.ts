@@ -449,6 +449,21 @@ export class Memory {
   }
 
   /**
+   * @internal {@link release}, for code of the library that has nothing left to try again with. A pool that refuses the
+   * last reference because it is calling its source or clock (`ERR_REENTRANT`) gets it when the present call stack is
+   * done. Throws as release() for anything else.
+   */
+  releaseOrLater(): void {
+    try {
+      this.release();
+    } catch (error) {
+      if (this.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
+      this.parentBuffer = new DeferredRelease(this);
+      queueMicrotask(() => this.parentBuffer?.onExclusive());
+    }
+  }
+
+  /**
    * Consumes the caller's reference and gives back a memory whose bytes may be written: this one when it is writable,
    * else a copy. Throws what {@link copy} throws; the reference is kept then.
    */
@@ -561,7 +576,7 @@ export function isMemory(value: unknown): value is Memory {
  */
 export function releaseFailed(memory: Memory): void {
   try {
-    memory.release();
+    memory.releaseOrLater();
   } catch (error) {
     throwLater(error);
   }
@@ -809,7 +824,7 @@ class DeferredRelease implements HoldingBuffer {
     }
     if (memory.accessWord !== 0 || memory.parentBuffer !== this || memory.references === 0) return;
     memory.parentBuffer = null;
-    releaseOrLater(memory);
+    memory.releaseOrLater();
   }
 }
 
@@ -817,21 +832,7 @@ class DeferredRelease implements HoldingBuffer {
 export function releaseWhenUnmapped(memory: Memory): void {
   if (memory.references === 1 && memory.accessWord !== 0 && memory.ownerCount === 0) {
     memory.parentBuffer = new DeferredRelease(memory);
-  } else releaseOrLater(memory);
-}
-
-/**
- * Releases a memory whose last holder is gone. A pool that refuses it because it is calling its source or clock
- * (`ERR_REENTRANT`) gets it back when the present call stack is done: the caller has nothing left to try again with.
- */
-function releaseOrLater(memory: Memory): void {
-  try {
-    memory.release();
-  } catch (error) {
-    if (memory.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
-    memory.parentBuffer = new DeferredRelease(memory);
-    queueMicrotask(() => memory.parentBuffer?.onExclusive());
-  }
+  } else memory.releaseOrLater();
 }
 
 /** True when one reference of a memory is kept for its mappings, so that no caller can release it. */

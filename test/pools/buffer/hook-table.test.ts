@@ -247,6 +247,7 @@ const INTERNAL = new Set([
     "acquireOwnership",
     "dropOwnership",
     "endByForce",
+    "releaseOrLater",
     "markInUse",
   ],
   ...[

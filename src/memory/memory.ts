@@ -459,7 +459,13 @@ export class Memory {
     } catch (error) {
       if (this.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
       this.parentBuffer = new DeferredRelease(this);
-      queueMicrotask(() => this.parentBuffer?.onExclusive());
+      queueMicrotask(() => {
+        try {
+          this.parentBuffer?.onExclusive();
+        } catch (late) {
+          if (!saysGone(late)) throw late;
+        }
+      });
     }
   }
 
@@ -568,6 +574,15 @@ export function isMemory(value: unknown): value is Memory {
   } catch {
     return false;
   }
+}
+
+/**
+ * True when a release says that the bytes have been lost before it: they were transferred, or their own pool was closed
+ * by force. The memory is released, its allocator counts what was lost, and where nobody released it by hand, nobody
+ * has to hear.
+ */
+export function saysGone(error: unknown): boolean {
+  return isMillpondError(error, "ERR_DETACHED") || isMillpondError(error, "ERR_POOL_DEAD");
 }
 
 /**

@@ -11,6 +11,7 @@ import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
 import { FakeClock } from "../../src/util/clock.ts";
 import { lateErrors } from "../helpers/late-errors.ts";
+import { code } from "./buffer/pools.ts";
 
 describe("bytes that go back to a pool which is calling out", () => {
   it("a PagePool's blocks reach the PagePool below whose source trims the upper one", async () => {
@@ -85,4 +86,30 @@ describe("bytes that go back to a pool which is calling out", () => {
       }
     },
   );
+
+  it("surface no error when they were transferred away: the slot's holder has heard of it", async () => {
+    let hook: (() => void) | undefined;
+    class Calling extends FakeClock {
+      override now(): number {
+        const call = hook;
+        hook = undefined;
+        call?.();
+        return super.now();
+      }
+    }
+    const pages = PagePool.create({ clock: new Calling(), timer: false });
+    const pool = BufferPool.create({ size: 4096, max: 1, allocator: pages.allocator });
+    const buffer = pool.tryAcquire()!;
+    structuredClone(buffer.bytes.buffer, { transfer: [buffer.bytes.buffer as ArrayBuffer] });
+    let told = "nothing";
+    const late = await lateErrors(() => {
+      hook = () => {
+        told = code(() => buffer.release());
+      };
+      pages.maintain();
+    });
+    expect([told, late, pages.stats().live, pages.stats().detached]).toEqual(["ERR_DETACHED", [], 0, 1]);
+    pool.close();
+    pages.close();
+  });
 });

@@ -23,10 +23,10 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { BufferSlot, SlotFlags, type SlotPool } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import { type Memory, replaceHandle } from "../../memory/memory.ts";
+import { type Memory, replaceHandle, saysGone } from "../../memory/memory.ts";
 import { revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
-import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
+import { MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";
@@ -562,10 +562,8 @@ export class SlotStore {
       this.#fail(error);
     }
     const failure = emptySlot(slot, buffer);
-    // A holder that lost the bytes has heard of it by release(), and the allocator counts them. The bytes of a pool
-    // that was closed by force under this one went with it, and who closed it knows.
-    const isKnown = isMillpondError(failure, "ERR_DETACHED") || isMillpondError(failure, "ERR_POOL_DEAD");
-    if (failure !== undefined && !isKnown) this.#fail(failure);
+    // A holder that lost the bytes has heard of it by release(), and who closed their pool by force knows.
+    if (failure !== undefined && !saysGone(failure)) this.#fail(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
     this.#lastGeneration[slot.index] = slot.generation;

@@ -44,9 +44,9 @@ export class SharedAllocator extends Allocator {
     return new Region(new Uint8Array(new SharedArrayBuffer(size)));
   }
 
-  /** @internal The garbage collector waits for what uses them. */
+  /** @internal The garbage collector waits for what uses them, unless a subclass recycles. */
   override withhold(memory: Memory): void {
-    this.onRelease(memory);
+    if (this.viewsOutliveFree) this.onRelease(memory);
   }
 
   /** The garbage collector takes it when no agent refers to it any more. */

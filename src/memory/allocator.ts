@@ -410,9 +410,9 @@ export class SystemAllocator extends Allocator {
     return region;
   }
 
-  /** @internal The garbage collector waits for what uses them; whose bytes were wrapped may not. */
+  /** @internal The garbage collector waits for what uses them; whose bytes were wrapped may not, nor a subclass. */
   override withhold(memory: Memory): void {
-    if (typeof memory.region.handle !== "function") this.onRelease(memory);
+    if (this.viewsOutliveFree && typeof memory.region.handle !== "function") this.onRelease(memory);
   }
 
   /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */
@@ -493,7 +493,7 @@ export function allocateCopy(target: Allocator, size: number, align: number | un
   const params = align === undefined ? undefined : { align };
   const memory = answered(target, target.allocate(size, params), size);
   if (!revocable || !memory.region.isPlain || isRevocable(memory.region)) return memory;
-  memory.release();
+  memory.releaseOrLater();
   return system.allocate(size, params);
 }
 

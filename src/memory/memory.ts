@@ -449,6 +449,27 @@ export class Memory {
   }
 
   /**
+   * @internal {@link release}, for code of the library that has nothing left to try again with. A pool that refuses the
+   * last reference because it is calling its source or clock (`ERR_REENTRANT`) gets it when the present call stack is
+   * done. Throws as release() for anything else.
+   */
+  releaseOrLater(): void {
+    try {
+      this.release();
+    } catch (error) {
+      if (this.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
+      this.parentBuffer = new DeferredRelease(this);
+      queueMicrotask(() => {
+        try {
+          this.parentBuffer?.onExclusive();
+        } catch (late) {
+          if (!saysGone(late)) throw late;
+        }
+      });
+    }
+  }
+
+  /**
    * Consumes the caller's reference and gives back a memory whose bytes may be written: this one when it is writable,
    * else a copy. Throws what {@link copy} throws; the reference is kept then.
    */
@@ -556,12 +577,21 @@ export function isMemory(value: unknown): value is Memory {
 }
 
 /**
+ * True when a release says that the bytes have been lost before it: they were transferred, or their own pool was closed
+ * by force. The memory is released, its allocator counts what was lost, and where nobody released it by hand, nobody
+ * has to hear.
+ */
+export function saysGone(error: unknown): boolean {
+  return isMillpondError(error, "ERR_DETACHED") || isMillpondError(error, "ERR_POOL_DEAD");
+}
+
+/**
  * Releases a memory that was made for a call that fails. Its error is on the way to the caller; what an allocator says
  * to this release surfaces in a later turn, so that neither the error nor the bytes are lost.
  */
 export function releaseFailed(memory: Memory): void {
   try {
-    memory.release();
+    memory.releaseOrLater();
   } catch (error) {
     throwLater(error);
   }
@@ -809,7 +839,7 @@ class DeferredRelease implements HoldingBuffer {
     }
     if (memory.accessWord !== 0 || memory.parentBuffer !== this || memory.references === 0) return;
     memory.parentBuffer = null;
-    releaseOrLater(memory);
+    memory.releaseOrLater();
   }
 }
 
@@ -817,21 +847,7 @@ class DeferredRelease implements HoldingBuffer {
 export function releaseWhenUnmapped(memory: Memory): void {
   if (memory.references === 1 && memory.accessWord !== 0 && memory.ownerCount === 0) {
     memory.parentBuffer = new DeferredRelease(memory);
-  } else releaseOrLater(memory);
-}
-
-/**
- * Releases a memory whose last holder is gone. A pool that refuses it because it is calling its source or clock
- * (`ERR_REENTRANT`) gets it back when the present call stack is done: the caller has nothing left to try again with.
- */
-function releaseOrLater(memory: Memory): void {
-  try {
-    memory.release();
-  } catch (error) {
-    if (memory.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
-    memory.parentBuffer = new DeferredRelease(memory);
-    queueMicrotask(() => memory.parentBuffer?.onExclusive());
-  }
+  } else memory.releaseOrLater();
 }
 
 /** True when one reference of a memory is kept for its mappings, so that no caller can release it. */

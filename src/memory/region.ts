@@ -16,6 +16,7 @@
  * lease that was ended by force reach an allocator that recycles only without old views.
  */
 import { wholeNumber, wrongType } from "../util/validate.ts";
+import { endViews } from "./detach.ts";
 import { moveLockReport } from "./pinning.ts";
 
 /** The view of a region whose bytes cannot be reached by address (GPU memory before it is mapped). */
@@ -133,12 +134,9 @@ export function zeroBytes(bytes: Uint8Array): void {
   if (at < bytes.length) bytes.set(zeros.subarray(0, bytes.length - at), at);
 }
 
-interface Transferable {
-  transfer?: () => ArrayBuffer;
-}
-
 /**
- * Buffers that cannot be transferred although they look like any other: WebAssembly's, and foreign memory on Node 20.
+ * Buffers that cannot be transferred although they look like any other: WebAssembly's, foreign memory on Node 20, and
+ * those that {@link revokeViews} has tried.
  */
 const fixed: WeakSet<ArrayBufferLike> = new WeakSet();
 
@@ -148,8 +146,9 @@ export function forbidRevocation(buffer: ArrayBufferLike): void {
 }
 
 /**
- * True when the views of a region can be revoked: an ArrayBuffer of its own, fixed in length. Shared memory cannot be
- * taken back from another agent, and to detach a part of a larger buffer would detach all of it.
+ * True when the views of a region can be revoked, as far as can be told without trying: an ArrayBuffer of its own,
+ * fixed in length. Shared memory cannot be taken back from another agent, and to detach a part of a larger buffer would
+ * detach all of it. Only {@link revokeViews} knows of a buffer that the program has made untransferable.
  */
 export function isRevocable(region: Region): boolean {
   const { buffer } = region.bytes;
@@ -163,16 +162,21 @@ export function isRevocable(region: Region): boolean {
 }
 
 /**
- * Detaches every view of a revocable region and gives the region a new one. O(1): 0.2 to 0.9 us for 8 MB. The first
- * detach in an isolate slows its typed-array loops for good (1.3 to 2.4 times), which is why revoking is opt-in.
+ * Detaches every view of a region and gives the region a new one. False, and nothing has changed: its bytes cannot be
+ * taken back from their views. Never throws. O(1): 0.2 to 0.9 us for 8 MB. The first detach in an isolate slows its
+ * typed-array loops for good (1.3 to 2.4 times), which is why revoking is opt-in.
  */
-export function revokeViews(region: Region): void {
+export function revokeViews(region: Region): boolean {
+  if (!isRevocable(region)) return false;
   const old = region.bytes.buffer as ArrayBuffer;
-  const { transfer } = old as Transferable;
-  // Node 20 has no transfer(); structuredClone with a transfer list does the same in a few microseconds.
-  const next = transfer === undefined ? structuredClone(old, { transfer: [old] }) : transfer.call(old);
+  const next = endViews(old);
+  if (next === undefined) {
+    fixed.add(old);
+    return false;
+  }
   moveLockReport(old, next);
   region.bytes = new Uint8Array(next);
+  return true;
 }
 
 /**
@@ -197,28 +201,30 @@ export function promisesRevocation(source: Region): boolean {
 }
 
 /**
- * Does what {@link Region.wipe} says, once: zeroes the bytes, then detaches every view of them. O(size) when it zeroes.
+ * Does what {@link Region.wipe} says, once: zeroes the bytes, then detaches every view of them. A region that looked as
+ * if it could be revoked, and could not, is left as one whose lease was ended by force ({@link Wipe.FORCED}): its
+ * holder has views that nobody can end. O(size) when it zeroes.
  */
 export function wipeRegion(region: Region): void {
   const { wipe } = region;
   if ((wipe & Wipe.IN_USE) !== 0) return;
   region.wipe = 0;
+  // Views of opaque bytes ended with their mapping, those of detached ones with the transfer.
   if (!region.isPlain || region.isDetached) return;
   if ((wipe & Wipe.ZERO) !== 0) zeroBytes(region.bytes);
-  if ((wipe & Wipe.REVOKE) !== 0 && isRevocable(region)) revokeViews(region);
+  if ((wipe & Wipe.REVOKE) === 0 || region.size === 0) return;
+  const mustEnd = (wipe & Wipe.FORCED) !== 0 || isRevocable(region);
+  if (!revokeViews(region) && mustEnd) region.wipe = Wipe.FORCED;
 }
 
 /**
  * As {@link wipeRegion}, for bytes that go back to their allocator. False: they must not, because something may still
- * read them ({@link Wipe.IN_USE}), or because the lease was ended by force, `recycles` says that a later memory may get
- * them, and the views that the holder kept cannot be detached.
+ * read them ({@link Wipe.IN_USE}), or because `recycles` says that a later memory may get them, and views that had to
+ * end with the lease cannot be detached.
  */
 export function wipeToFree(region: Region, recycles: boolean): boolean {
   if ((region.wipe & Wipe.IN_USE) !== 0) return false;
-  const isForced = (region.wipe & Wipe.FORCED) !== 0 && recycles;
-  if (isForced) region.wipe |= Wipe.REVOKE;
-  // Views of opaque bytes ended with their mapping, those of detached ones with the transfer.
-  const canFree = !isForced || !region.isPlain || region.isDetached || region.size === 0 || isRevocable(region);
+  if ((region.wipe & Wipe.FORCED) !== 0 && recycles) region.wipe |= Wipe.REVOKE;
   wipeRegion(region);
-  return canFree;
+  return !recycles || (region.wipe & Wipe.FORCED) === 0;
 }

@@ -22,7 +22,7 @@ import { finish, ITEMS_A_STEP, type Steps, sortSteps } from "../util/steps.ts";
 import { checkOptions, listOf, wholeNumber, word } from "../util/validate.ts";
 import { type GcWatch, watchGc } from "./gc.ts";
 import { watchPool } from "./observers.ts";
-import type { PoolKind } from "./pool-info.ts";
+import type { PoolCounts, PoolKind } from "./pool-info.ts";
 import type { PoolInfo } from "./pools.ts";
 import { threadName } from "./realm.ts";
 import { onRegister, type PoolObserver, type PoolRegistration, registrations } from "./registry.ts";
@@ -162,6 +162,20 @@ interface Watched {
 const SWEEP = 256;
 /** Events and spans of threads that are kept, by capacity: full rings of two stages, or what many short runs leave. */
 const THREADS_KEEP = 4;
+
+const UNKNOWN: Pick<PoolCounts, "count" | "leased"> = { count: 0, leased: 0 };
+
+/**
+ * What a pool says of itself, or `otherwise`: one that lost its bytes, or whose clock throws, keeps no other from being
+ * recorded.
+ */
+function saidBy<T>(ask: () => T, otherwise: T): T {
+  try {
+    return ask();
+  } catch {
+    return otherwise;
+  }
+}
 
 /** See the module text. */
 export class Recorder {
@@ -314,13 +328,10 @@ export class Recorder {
     return [...this.#watched.values()].map(({ recorded, pool: reference }) => {
       const pool = reference?.deref();
       if (pool === undefined) return recorded;
-      try {
-        const { count, leased, waiting } = pool.probe.counts();
-        return { ...recorded, last: { count, leased, waiting } };
-      } catch {
-        // A clock or an allocator of the program's own threw.
-        return recorded;
-      }
+      const counts = saidBy(() => pool.probe.counts(), undefined);
+      if (counts === undefined) return recorded;
+      const { count, leased, waiting } = counts;
+      return { ...recorded, last: { count, leased, waiting } };
     });
   }
 
@@ -387,7 +398,7 @@ export class Recorder {
 
   #watch(pool: PoolRegistration): void {
     const { id, kind, name, probe } = pool;
-    const { count, leased } = probe.counts();
+    const { count, leased } = saidBy(() => probe.counts(), UNKNOWN);
     if (this.#watched.size >= this.#sweepAt) {
       this.#sweep();
       this.#sweepAt = this.#watched.size + SWEEP;
@@ -396,8 +407,8 @@ export class Recorder {
     this.#taken[id] = 0;
     const now = performance.now();
     // Other members' leases of a shared pool are recorded where they are; this thread would not hear of their ends.
-    const self = probe.members?.().find((member) => member.self)?.member;
-    const held = probe.holders(this.capacity);
+    const self = saidBy(() => probe.members?.().find((member) => member.self)?.member, undefined);
+    const held = saidBy(() => probe.holders(this.capacity), []);
     for (const { slot, lease, age, tag, members } of held) {
       if (members !== undefined && self !== undefined && !members.includes(self)) continue;
       const began = Math.min(this.#began, now - (age ?? 0));

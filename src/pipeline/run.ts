@@ -249,7 +249,7 @@ export class PipelineRun implements Running {
   /** Plays to the end; with `play` false, only settles formats and memory. */
   async execute(play = true): Promise<RunSummary> {
     const { signal, onProgress } = this.#options;
-    const started = this.clock.now();
+    let started = 0;
     let stopListening: (() => void) | undefined;
     let timer: unknown;
     const report = (): void => {
@@ -266,6 +266,7 @@ export class PipelineRun implements Running {
     const opened: Element[] = [];
     for (const element of this.#elements) element.attach(this);
     try {
+      started = this.clock.now();
       stopListening = onAbort(signal, (reason) => this.fail(reason));
       if (this.failure === undefined) {
         await this.#open(opened);
@@ -378,16 +379,30 @@ export class PipelineRun implements Running {
    */
   #now(): number {
     if (this.#exactTimes === 0) return UNREAD;
-    const now = this.clock.now();
+    const now = this.#readClock();
     const { acquireTimeout } = this.#options;
     if (acquireTimeout !== Number.POSITIVE_INFINITY && --this.#exactTimes === 0)
       this.#watchWait(now + acquireTimeout / LOOKS);
     return now;
   }
 
+  /** The program's own clock may throw, which fails the run; what is under way has to be waited for all the same. */
+  #readClock(): number {
+    try {
+      return this.clock.now();
+    } catch (error) {
+      this.fail(error);
+      return UNREAD;
+    }
+  }
+
   endWait(wait: StageWait | undefined): void {
     if (wait === undefined || !this.#waits.delete(wait) || wait.isCall) return;
-    wait.element.ownSince = this.#now();
+    this.ownFromNow(wait.element);
+  }
+
+  ownFromNow(element: Element): void {
+    element.ownSince = this.#now();
   }
 
   boundCall<T>(work: Promise<T>, callee: Element, caller: OutputPad | undefined, doing: string, times = 1): Promise<T> {
@@ -401,7 +416,7 @@ export class PipelineRun implements Running {
       this.endWait(wait);
       if (traffic === undefined) return;
       traffic.calls--;
-      caller!.element.ownSince = this.#now();
+      this.ownFromNow(caller!.element);
     };
     work.then(end, end);
     return work;
@@ -427,16 +442,21 @@ export class PipelineRun implements Running {
    */
   #watchWait(due: number): void {
     if (this.#waitTimer !== undefined && this.#waitTimer.due <= due) return;
-    this.clock.clearTimer(this.#waitTimer?.handle);
     const look = (): void => {
       this.#waitTimer = undefined;
       this.#lookAtWaits();
     };
-    this.#waitTimer = { handle: this.clock.setTimer(look, Math.max(0, due - this.clock.now()), false), due };
+    try {
+      this.clock.clearTimer(this.#waitTimer?.handle);
+      this.#waitTimer = { handle: this.clock.setTimer(look, Math.max(0, due - this.clock.now()), false), due };
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   #lookAtWaits(): void {
-    const now = this.clock.now();
+    const now = this.#readClock();
+    if (Number.isNaN(now)) return;
     this.#exactTimes = EXACT_TIMES;
     for (const wait of this.#waits) if (Number.isNaN(wait.since)) wait.since = now;
     for (const element of this.#elements) if (Number.isNaN(element.ownSince)) element.ownSince = now;

@@ -174,7 +174,7 @@ describe("changing a block's size", () => {
     arena.validate();
   });
 
-  it("keeps a block's tag", () => {
+  it("keeps the tag that the block was allocated with", () => {
     const arena = arenaOf();
     const a = arena.alloc(1000);
     arena.tag(a, true);

@@ -76,8 +76,10 @@ if (hasTools) {
       ffmpeg("-i", `${kind}.mp4`, "-c", "copy", ...filter, `${kind}.${container}`);
     }
   }
-  ffmpeg("-i", "variable.mp4", "-c:v", "libvpx", "-b:v", "200k", "-vsync", "vfr", "variable.webm");
-  ffmpeg("-i", "plain.mp4", "-c:v", "libvpx", "-b:v", "200k", "plain.webm");
+  if (isFullLength) {
+    ffmpeg("-i", "variable.mp4", "-c:v", "libvpx", "-b:v", "200k", "-vsync", "vfr", "variable.webm");
+    ffmpeg("-i", "plain.mp4", "-c:v", "libvpx", "-b:v", "200k", "plain.webm");
+  }
 }
 const KINDS = ["plain", "rotated", "anamorphic", "variable", "full"];
 const FILES = [

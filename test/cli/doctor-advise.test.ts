@@ -241,7 +241,7 @@ describe("a pool is advised", () => {
     expect(pool!.cautions.join()).toContain("ERR_POOL_FULL");
   });
 
-  it("for memory alone", () => {
+  it("for its memory alone, where its time would not be worth it", () => {
     const idle = { resources: { userMs: 1e6, systemMs: 0, minorFaults: 0, majorFaults: 0, maxRss: 500 * MB } };
     const gc = { peakExternal: 400 * MB, majorMsByBuffers: 100 };
     const { pools } = advise(profileOf([siteOf()], { ...idle, gc }));
@@ -249,7 +249,7 @@ describe("a pool is advised", () => {
     expect(advise(profileOf([siteOf()], { ...idle, gc: { ...gc, peakExternal: 60 * MB } })).pools).toEqual([]);
   });
 
-  it("with what to heed", () => {
+  it("with what the program has to heed when it uses one", () => {
     const cautions = (changes: Partial<ObservedSite>, profile: Partial<Profile> = {}): string =>
       advise(profileOf([siteOf(changes)], profile)).pools[0]!.cautions.join("\n");
     expect(cautions({})).toContain('zero: "acquire"');
@@ -493,7 +493,7 @@ describe("what threads saw is added up", () => {
     expect(site).toMatchObject({ inUse: 3, inUseFrom: "thread" });
   });
 
-  it("as unknown without looks", () => {
+  it("as unknown where no thread has looked", () => {
     const none = { live: { looks: [], ms: 0, falls: [], grownBy: 0, unknown: 0 } };
     const [site] = merge([thread([seen({ inUseSamples: 0 })], none)], 65_536)!.sites;
     expect(site).toMatchObject({ inUse: undefined, inUseFrom: undefined });

@@ -100,7 +100,7 @@ describe("the doctor's lines run", () => {
     ["files", { api: "fs.readFile" }],
     ["readFile", { api: "fs.readFile", sizes: far, largest: 8_000_000 }],
     ["readBlocks", { api: "Buffer.allocUnsafeSlow", by: "node:internal/fs/streams" }],
-  ])("%s", async (remedy, site, programs) => {
+  ])("for the remedy %s", async (remedy, site, programs) => {
     const [pool] = advise(profileOf(site, programs)).pools;
     expect(pool?.remedy).toBe(remedy);
     const source = (entry: string): string => pathToFileURL(join(ROOT, "src", entry)).href;

@@ -385,7 +385,7 @@ describe("the report", () => {
     expect(text).toContain('BufferPool.create({ name: "decode", size: 1_000_000, max: 7 });');
   });
 
-  it("says that none would", async () => {
+  it("says that no pool would help a program without large buffers", async () => {
     const { stderr } = await millpond(["doctor", written("console.log(1)")]);
     expect(stderr).toContain("A pool would not help this program.");
     expect(stderr).toContain("It made no buffer of 66 kB or more.");
@@ -404,7 +404,7 @@ describe("its arguments", () => {
     [["--threshold", "100k", "app.js"], { threshold: 102_400 }],
     [["--threshold=2M", "--", "-app.js", "--"], { program: "-app.js", threshold: 2_097_152, args: ["--"] }],
     [["-"], { program: "-" }],
-  ])("%j", (args, expected) => {
+  ])("%j name the program, what it gets and what is told", (args, expected) => {
     expect(parseCommand(["doctor", ...args])).toEqual({ kind: "program", options: { ...options, ...expected } });
   });
 
@@ -418,7 +418,7 @@ describe("its arguments", () => {
     [["--json=", "app.js"], "needs the name of a file"],
     [["--inspect", "app.js"], "NODE_OPTIONS"],
     [[""], "empty"],
-  ])("%j are refused", (args, message) => {
+  ])("%j are refused, and the message says why", (args, message) => {
     expect(() => parseCommand(["doctor", ...args])).toThrow(message);
   });
 });

@@ -214,7 +214,12 @@ describe("a path that is not a regular file", () => {
         symlinkSync("a.y4m", join(folder, "b.y4m"));
       },
     },
-    { name: "a folder is refused", args: ["run", `${PICTURES} ! y4msink .`], code: 1, message: /is a folder/ },
+    {
+      name: "a folder is refused as the name of a file",
+      args: ["run", `${PICTURES} ! y4msink .`],
+      code: 1,
+      message: /is a folder/,
+    },
     {
       name: "a name of 250 letters is written",
       args: ["run", `${PICTURES} ! y4msink ${"n".repeat(250)}`],
@@ -378,14 +383,14 @@ describe("damage that a decoder conceals", () => {
       },
     },
     {
-      name: "is silent under --quiet",
+      name: "is not told under --quiet, and the code is 0",
       args: ["run", pipeline, "--quiet"],
       code: 0,
       arrange: damaged,
       check: ({ stdout, stderr }) => expect(stdout.toString() + stderr).toBe(""),
     },
     {
-      name: "is shown to people",
+      name: "is counted in the summary that people read",
       args: ["run", "in.mp4"],
       code: 0,
       arrange: damaged,
@@ -614,7 +619,7 @@ describe("Matroska that is cut short", () => {
 
 describe("standard output that is full", () => {
   // run-bad-input.test.ts has it in the fast lane, with a smaller file.
-  it.skipIf(!existsSync("/dev/full"))("fails with one message", FULL, async () => {
+  it.skipIf(!existsSync("/dev/full"))("makes the run fail with one message", FULL, async () => {
     const full = openSync("/dev/full", "w");
     await hold({ name: "full", args: ["run", CLIP, "--json"], code: 1, message: /disk is full/, stdout: full });
     closeSync(full);

@@ -90,7 +90,7 @@ function signals(): HostileRun[] {
     }
   }
   made.push({
-    name: "SIGPIPE ends nothing",
+    name: "SIGPIPE does not end a run that writes files",
     args: ["run", SMALL, "--quiet", "--out", "out"],
     code: 0,
     during: (child, folder) => kill(child, "SIGPIPE", folder, moments(0, "out")[1]!),

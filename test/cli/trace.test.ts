@@ -132,7 +132,7 @@ describe('millpond run "<pipeline>" --trace', () => {
     expect(spansOf(read(bad), /^thread main$/, /^pattern/).length).toBeGreaterThan(0);
   });
 
-  it("needs a run", async () => {
+  it("is refused where nothing runs", async () => {
     const { code, stderr } = await millpond(["run", "pattern ! null", "--dry-run", "--trace", file]);
     expect(code).toBe(1);
     expect(stderr).toContain("--dry-run");

@@ -7,6 +7,7 @@ import {
   CFAllocatorDeallocate,
   CFAllocatorGetPreferredSizeForSize,
   CFAllocatorReallocate,
+  CFGetRetainCount,
   CFRelease,
   CFRetain,
   CMMemoryPool,
@@ -250,6 +251,26 @@ describe("a clock that calls back", () => {
     CFAllocatorDeallocate(allocator, CFAllocatorAllocate(allocator, 5));
     expect(texts).toHaveLength(3);
     for (const text of texts) expect(text).toMatch(/^(CFAllocatorAllocate|CMMemoryPool(Flush|Invalidate))\(\) .*clock/);
+  });
+
+  it("gives the last reference back, and the pool stops recycling when the call stack is done", async () => {
+    let isArmed = false;
+    const pool = CMMemoryPoolCreate(null, () => {
+      if (isArmed) {
+        isArmed = false;
+        CFRelease(pool);
+      }
+      return 0;
+    });
+    const allocator = CMMemoryPoolGetAllocator(pool);
+    const block = CFAllocatorAllocate(allocator, 5);
+    isArmed = true;
+    CFAllocatorDeallocate(allocator, block);
+    expect([isArmed, CFGetRetainCount(pool)]).toEqual([false, 0]);
+    await null;
+    expect(pool.pool.stats()).toMatchObject({ idle: 0, count: 0 });
+    CFAllocatorDeallocate(allocator, CFAllocatorAllocate(allocator, 5));
+    expect(pool.pool.stats()).toMatchObject({ idle: 0, count: 0 });
   });
 
   it("CFAllocatorReallocate to 0 of a mapped block is refused in its own name (3.3)", () => {

@@ -53,7 +53,7 @@ async function failure(promise: Promise<unknown>): Promise<string> {
 const NOWAIT = [null, null, AM_GBF_NOWAIT] as const;
 
 describe("constants", () => {
-  it("have DirectShow's values", () => {
+  it("have the values of DirectShow's headers", () => {
     expect([AM_GBF_PREVFRAMESKIPPED, AM_GBF_NOTASYNCPOINT, AM_GBF_NOWAIT, AM_GBF_NODDSURFACELOCK]).toEqual([
       1, 2, 4, 8,
     ]);

@@ -541,7 +541,7 @@ describe("buffers, memories and maps", () => {
     expect(buffer.map(MapFlags.READ)[0]).toBe(true);
   });
 
-  it("is_memory_range_writable checks its range", () => {
+  it("is_memory_range_writable refuses a range that the buffer does not have", () => {
     const buffer = Buffer.new_wrapped(new Uint8Array(1));
     expect([buffer.is_memory_range_writable(0, -1), buffer.is_memory_range_writable(1, -1)]).toEqual([true, true]);
     for (const [index, length] of [
@@ -652,7 +652,7 @@ describe("one error convention", () => {
     expect(thrown(() => wrap([1, 2]).resize(5, 1)).message).toMatch(/offset must be .* but it is 5/);
   });
 
-  it("messages speak GStreamer's calls", async () => {
+  it("messages name the call as GStreamer does", async () => {
     const pool = active(BufferPool.new(), 10, 0, 1);
     const buffer = await get(pool);
     buffer.unref();

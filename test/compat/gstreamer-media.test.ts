@@ -42,7 +42,7 @@ const get = async (pool: BufferPool): Promise<Buffer> => {
 };
 
 describe("the video pool", () => {
-  it("knows its options", () => {
+  it("has the options for video meta and alignment, and none for audio", () => {
     const pool = VideoBufferPool.new();
     expect(pool.get_options()).toEqual([BUFFER_POOL_OPTION_VIDEO_META, BUFFER_POOL_OPTION_VIDEO_ALIGNMENT]);
     expect(pool.has_option(BUFFER_POOL_OPTION_AUDIO_META)).toBe(false);

@@ -102,7 +102,7 @@ describe("states and flow", () => {
     expect(pool.core.free).toBe(1);
   });
 
-  it("max 0 never waits", async () => {
+  it("a pool with max 0 makes a buffer whenever none is free, and never waits", async () => {
     const pool = active(BufferPool.new(), 10, 0, 0);
     const held = [];
     for (let i = 0; i < 50; i++) held.push(await get(pool));

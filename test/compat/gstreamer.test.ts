@@ -29,7 +29,7 @@ const wrap = (bytes: number[], flags = 0): Memory =>
 const bytesOf = (buffer: Buffer): number[] => [...buffer.extract(0, -1)];
 
 describe("constants", () => {
-  it("have the bindings' values", () => {
+  it("have the values of GStreamer's bindings", () => {
     expect([MapFlags.READ, MapFlags.WRITE, MapFlags.REF_MEMORY]).toEqual([1, 2, 4]);
     expect([LockFlags.READ, LockFlags.WRITE, LockFlags.EXCLUSIVE]).toEqual([1, 2, 4]);
     expect([

@@ -30,7 +30,7 @@ function status(fn: () => unknown): number {
 }
 
 describe("codes", () => {
-  it("are the reference's numbers", () => {
+  it("are the numbers of the reference's header", () => {
     expect([B_OK, B_NO_MEMORY | 0, B_BAD_VALUE | 0, EALREADY | 0]).toEqual([
       0,
       0x80000000 | 0,
@@ -80,7 +80,7 @@ describe("rtm_create_pool", () => {
 });
 
 describe("rtm_delete_pool", () => {
-  it("says B_BAD_VALUE for null", () => {
+  it("answers B_BAD_VALUE for a pool that is null", () => {
     expect(status(() => rtm_delete_pool(null))).toBe(B_BAD_VALUE);
   });
 
@@ -96,7 +96,7 @@ describe("rtm_delete_pool", () => {
 });
 
 describe("rtm_alloc and rtm_free", () => {
-  it("size 0 is null", () => {
+  it("a size of 0 gives null, as in the reference", () => {
     expect(rtm_alloc(rtm_create_pool(4096), 0)).toBe(null);
   });
 

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { pools } from "../../src/observe/pools.ts";
 import { type RecordedEvent, type Recorder, record } from "../../src/observe/recorder.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
 import { FakeClock } from "../../src/util/clock.ts";
 import { code } from "../pools/buffer/pools.ts";
@@ -188,6 +189,25 @@ describe("a recorder", () => {
     const { length } = recorder;
     pool.tryAcquire()!.release();
     expect([recorder.length, recorder.isRecording, length > 0]).toEqual([length, false, true]);
+    pool.close();
+  });
+
+  it("records the other pools when one has lost its bytes, and leaves none of them watched", () => {
+    const lost = RealtimePool.create({ name: freshName(), totalSize: 16_384, lock: "off" });
+    const name = freshName();
+    const pool = BufferPool.create({ name, size: 64, max: 1 });
+    structuredClone(lost.buffer, { transfer: [lost.buffer as ArrayBuffer] });
+    const recorder = start();
+    pool.tryAcquire()!.release();
+    const { pools: recorded, events } = recorder.recording();
+    const { id } = recorded.find((about) => about.name === name)!;
+    expect(typesOf(events.filter((event) => event.pool === id))).toEqual(["acquire", "release"]);
+    expect(recorded.find((about) => about.name === lost.name)).toMatchObject({ kind: "RealtimePool", count: 0 });
+    recorder.stop();
+    const { length } = recorder;
+    pool.tryAcquire()!.release();
+    expect(recorder.length).toBe(length);
+    lost.close({ force: true });
     pool.close();
   });
 });

@@ -128,7 +128,7 @@ describe("requests to the devices, as the kernel lays them out", () => {
     expect([view(bytes).getBigUint64(0, true), view(bytes).getUint32(12, true)]).toEqual([8192n, 0o2000002]);
   });
 
-  it.each(["../null", "", ".", "a/b", "/etc"])("%j names no heap", (heap) => {
+  it.each(["../null", "", ".", "a/b", "/etc"])("%j is refused as the name of a heap", (heap) => {
     expect(dma.fromHeap(4096, heap)).toMatchObject({ ok: false, errno: "BAD_HEAP" });
   });
 

@@ -60,7 +60,7 @@ describe("millpond doctor", () => {
     expect(printable(mistaken)).toContain("allocator (MILLPOND_REALTIME=alocator has a word that is not understood)");
   });
 
-  it("its arguments are checked", () => {
+  it("has one option and a help text, and refuses other options by name", () => {
     expect(parseCommand(["doctor"])).toEqual({ kind: "doctor", json: false });
     expect(parseCommand(["doctor", "--json"])).toEqual({ kind: "doctor", json: true });
     expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "doctor" });

@@ -59,7 +59,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("for
     const use = async (): Promise<void> => {
       const pool = ProcessPool.create({ size: 64, count: 1 });
       const slot = pool.tryAcquire()!;
-      const waits = pool.acquire({ timeout: 5000 });
+      const waits = pool.acquire({ timeout: 100_000 });
       await new Promise((resolve) => setTimeout(resolve, 300));
       pool.release(slot);
       pool.release(await waits);

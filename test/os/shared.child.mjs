@@ -60,7 +60,7 @@ try {
 Atomics.store(words, 0, 1);
 native.wakeWaiters(words, 0);
 for (let round = 0; round < 100_000; round++) Atomics.add(words, 1, 1);
-report.waited = native.waitForChange(words, 2, 0, { timeout: 20_000 }).value;
+report.waited = native.waitForChange(words, 2, 0, { timeout: 100_000 }).value;
 bytes[4097] = 77;
 Atomics.store(words, 3, 1);
 report.woken = native.wakeWaiters(words, 3).value;

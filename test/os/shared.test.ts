@@ -326,12 +326,15 @@ describe.skipIf(process.platform !== "linux")("names (Linux)", () => {
     block.retire();
   });
 
-  it.each(["", ".", "..", "a/b", "../x", "a b", "\0", "x".repeat(65)])("%j is no name", (name) => {
-    const block = value(createSharedMemory(65536));
-    expect(publishName(name, block)).toMatchObject({ ok: false, status: "refused", errno: "BAD_NAME" });
-    expect(openName(name)).toMatchObject({ ok: false, errno: "BAD_NAME" });
-    block.retire();
-  });
+  it.each(["", ".", "..", "a/b", "../x", "a b", "\0", "x".repeat(65)])(
+    "%j is refused as the name of a block",
+    (name) => {
+      const block = value(createSharedMemory(65536));
+      expect(publishName(name, block)).toMatchObject({ ok: false, status: "refused", errno: "BAD_NAME" });
+      expect(openName(name)).toMatchObject({ ok: false, errno: "BAD_NAME" });
+      block.retire();
+    },
+  );
 });
 
 describe.skipIf(process.platform !== "linux")("sockets (Linux)", () => {

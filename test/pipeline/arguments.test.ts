@@ -77,7 +77,7 @@ describe("arguments of the pipeline", () => {
     expect(() => Caps.of({ kind: "video" } as never)).toThrow(wrong);
   });
 
-  test.each([undefined, 5, {}, { kind: "video", info: {} }])("%o is no format", (value) => {
+  test.each([undefined, 5, {}, { kind: "video", info: {} }])("%o is refused as a format of a stage", (value) => {
     const format = value as unknown as StreamFormat;
     expect(() => formatText(format)).toThrow(wrong);
     expect(() => sizeOfFormat(format)).toThrow(wrong);

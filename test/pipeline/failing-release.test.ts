@@ -196,7 +196,7 @@ describe("an AppSource that is stopped while its next buffer is mapped", () => {
 });
 
 describe("an AppSink that is asked twice before the first buffer has come", () => {
-  it("answers both, in order", async () => {
+  it("answers both, in the order in which they were asked", async () => {
     const pipeline = new Pipeline();
     const sink = new AppSink();
     pipeline.link(new AppSource([new Uint8Array(8)], { format: byteFormat(8) }), sink);

@@ -80,7 +80,7 @@ describe("a run", () => {
     expect(sink.finishes).toBe(1);
   });
 
-  test("a pipeline runs again", async () => {
+  test("a pipeline that has run can run again", async () => {
     const [source, sink] = [new Numbers("src", 5), new Collector("sink")];
     const pipeline = new Pipeline().link(source, new Queue(), sink);
     await pipeline.run();

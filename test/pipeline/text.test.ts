@@ -204,7 +204,7 @@ describe("a pipeline text", () => {
     );
   });
 
-  test("knows what is near", () => {
+  test("suggests the nearest name, and none where none is near", () => {
     expect(nearest("queu", ["queue", "tee"])).toBe("queue");
     expect(nearest("zzzzzz", ["queue", "tee"])).toBeUndefined();
   });

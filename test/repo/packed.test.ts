@@ -112,7 +112,7 @@ describe("the packed package", () => {
         `import { ProcessPool } from "millpond/native";
          const pool = ProcessPool.create({ size: 64, count: 1 });
          const slot = pool.tryAcquire();
-         const waited = pool.acquire({ timeout: 20000 });
+         const waited = pool.acquire({ timeout: 90_000 });
          setTimeout(() => pool.release(slot), 300);
          const again = await waited;
          pool.release(again);
@@ -128,7 +128,7 @@ describe("the packed package", () => {
     const { stdout } = await run(NODE, [command, "--version"], { cwd: folder, timeout: 100_000 });
     expect(stdout).toMatch(/^(millpond )?\d+\.\d+\.\d+/);
     const clip = join(ROOT, "assets", "clip.mp4");
-    await run(NODE, [command, "run", clip, "--out", "out"], { cwd: folder, timeout: 55_000 });
+    await run(NODE, [command, "run", clip, "--out", "out"], { cwd: folder, timeout: 100_000 });
     expect(readdirSync(join(folder, "out")).length).toBeGreaterThan(0);
   });
 

@@ -160,7 +160,8 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     } catch (error) {
       // return() ended the wait.
       const isReturned = this.#isOver;
-      await this.#close();
+      // What happened first counts.
+      await this.#close().catch(() => {});
       if (isReturned) return DONE;
       throw error;
     }
@@ -202,8 +203,8 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
 
   #handOut(read: Read, count: number): MediaBuffer | undefined {
     const { buffer, mapping, position, length } = read;
-    mapping.unmap();
     try {
+      mapping.unmap();
       if (count < length) this.#atEnd = true;
       if (count === 0) {
         buffer.release();
@@ -271,11 +272,21 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
   async #release(): Promise<void> {
     for (let read = this.#reads.shift(); read !== undefined; read = this.#reads.shift()) {
       await read.result;
-      read.mapping.unmap();
+      // The memory of a pool that was closed by force meanwhile has ended with it; the rest goes back all the same.
+      endQuietly(read.mapping);
       giveBack(read.buffer);
     }
     const file = this.#file;
     this.#file = undefined;
     await file?.close();
+  }
+}
+
+/** Ends an access whose bytes nobody wants any more. */
+function endQuietly(mapping: Mapping): void {
+  try {
+    mapping.unmap();
+  } catch {
+    // The access is over all the same.
   }
 }

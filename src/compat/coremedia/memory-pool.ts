@@ -15,7 +15,7 @@ import { exchangeFor, isMemory, type Mapping, type Memory, releaseFailed, unmapF
 import { PageAllocator } from "../../pools/page/page-allocator.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
-import type { DoorCode, ErrorCode, MillpondError } from "../../util/errors.ts";
+import { type DoorCode, type ErrorCode, isMillpondError, type MillpondError } from "../../util/errors.ts";
 import { isMade } from "../../util/validate.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
@@ -67,8 +67,18 @@ const KIND = {
   maker: "CMMemoryPoolCreate()",
   typeID: TYPE_ID,
   status: kCMMemoryPoolError_InvalidParameter,
-  finalize: ({ pool }: CMMemoryPool): void => pool.invalidate(),
+  finalize: ({ pool }: CMMemoryPool): void => invalidateOrLater(pool),
 } as const;
+
+/** The last reference is gone whatever happens: a pool that is calling its clock ends when the call stack is done. */
+function invalidateOrLater(pool: PagePool): void {
+  try {
+    pool.invalidate();
+  } catch (error) {
+    if (!isMillpondError(error, "ERR_REENTRANT")) throw error;
+    queueMicrotask(() => invalidateOrLater(pool));
+  }
+}
 
 /** A pool, opaque; {@link CMMemoryPoolCreate} makes it. Its last `CFRelease` invalidates it. */
 export class CMMemoryPool extends CFType {

@@ -18,6 +18,7 @@
  *
  * malloc and free are O(1), a tick O(idle blocks), stats() O(1).
  */
+import { endViews } from "../../memory/detach.ts";
 import { type Clock, checkClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import { bound, callback, flag, milliseconds, readOptions, show, wrongType } from "../../util/validate.ts";
@@ -117,7 +118,10 @@ export interface TypedArrayPoolStats {
   readonly peakBytes: number;
   /** Blocks that went because of their age. */
   readonly agedOut: number;
-  /** Blocks that went because `maxIdleBytes` were idle, or because fresh memory was short. */
+  /**
+   * Blocks that went because `maxIdleBytes` were idle, because fresh memory was short, or because their views could not
+   * be ended.
+   */
   readonly evicted: number;
   /** Blocks that were transferred away, as messages or by detaching them. */
   readonly detached: number;
@@ -342,7 +346,14 @@ export function createTypedArrayPool(): TypedArrayPool {
     setState(buffer as ArrayBuffer, tick);
     let block = buffer as ArrayBuffer;
     if (revoke) {
-      block = transfer(block);
+      const moved = endViews(block);
+      if (moved === undefined) {
+        // Its views cannot be ended, so no later array may have the bytes: they are the garbage collector's.
+        forget(indexOf(state!));
+        evicted++;
+        return;
+      }
+      block = moved;
       new Block(block, tick);
     }
     keep(block, indexOf(state!));
@@ -560,13 +571,6 @@ export function createTypedArrayPool(): TypedArrayPool {
     } satisfies Record<keyof TypedArrayTypes, unknown>),
   );
   return pool;
-}
-
-/** Ends every view of a block; its bytes are those of the ArrayBuffer that comes back. */
-function transfer(block: ArrayBuffer): ArrayBuffer {
-  const move = (block as { readonly transfer?: () => ArrayBuffer }).transfer;
-  // Node 20 has no transfer(); structuredClone with a transfer list does the same in a few microseconds.
-  return move === undefined ? structuredClone(block, { transfer: [block] }) : move.call(block);
 }
 
 function countError(call: string, n: unknown, size: number): MillpondError {

@@ -9,8 +9,10 @@
  * Invariants: only memory whose allocator allows it is given (`Region.replaceable`), and only while nobody but this
  * lease refers to it; a buffer that came back is as long as the one that went. Everything is O(1).
  */
-import { isReplaceable } from "../../memory/region.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { isReplaceable, revokeViews } from "../../memory/region.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
+import type { BufferSlot } from "./slot.ts";
 
 /** The valid bytes of a lease, where a reader may take their ArrayBuffer; undefined where they have to be copied. */
 export function bytesToGive(buffer: MediaBuffer): Uint8Array<ArrayBuffer> | undefined {
@@ -19,7 +21,9 @@ export function bytesToGive(buffer: MediaBuffer): Uint8Array<ArrayBuffer> | unde
   if (memory === undefined || slot.memories.length > 1 || slot.refCount > 1 || memory.parent !== null) return undefined;
   if (memory.references > 1 || memory.accessWord !== 0 || !memory.isWritable) return undefined;
   const { region, offset, size } = memory;
-  if (!isReplaceable(region)) return undefined;
+  // A reader detaches what it is given, so what cannot be detached is not given.
+  if (!isReplaceable(region) || !revokeViews(region)) return undefined;
+  cacheView(slot, memory);
   return new Uint8Array(region.bytes.buffer as ArrayBuffer, region.bytes.byteOffset + offset, size);
 }
 
@@ -35,10 +39,15 @@ export function takeBytesBack(buffer: MediaBuffer, given: ArrayBufferLike): bool
   if (given === region.bytes.buffer) return true;
   if (!region.isDetached || !isFixed(given) || given.byteLength !== region.size) return false;
   region.bytes = new Uint8Array(given);
+  cacheView(slot, memory);
+  return true;
+}
+
+/** The region has other bytes: they are what the slot knows as fresh. */
+function cacheView(slot: BufferSlot, memory: Memory): void {
   memory.view = null;
   memory.map("read").unmap();
   if (slot.baseMemory === memory) slot.baseView = memory.view;
-  return true;
 }
 
 function isFixed(buffer: ArrayBufferLike): buffer is ArrayBuffer {

@@ -62,6 +62,8 @@ export const SlotFlags = {
 /** The state of a {@link BufferSlot}; see the module text. */
 type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
 
+const NONE: readonly number[] = [];
+
 /** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
 export class BufferSlot implements HoldingBuffer {
   /** The pool it belongs to, or null for a buffer of its own. */
@@ -86,6 +88,8 @@ export class BufferSlot implements HoldingBuffer {
   dropped: Memory[] | null = null;
   /** Where the valid part of its first memory starts when it is fresh. */
   baseOffset = 0;
+  /** With several memories: where the valid part of each starts when it is fresh, and how long it is; else empty. */
+  baseExtents: readonly number[] = NONE;
   /** Its only memory; null with several, or with an opaque one. */
   baseMemory: Memory | null = null;
   /** The view of that memory when it is fresh. */

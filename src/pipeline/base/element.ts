@@ -115,6 +115,8 @@ export interface Running {
   beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
   /** Ends a wait; does nothing for undefined. */
   endWait(wait: StageWait | undefined): void;
+  /** @internal From now on what a stage does is its own: something that it waited for has ended. */
+  ownFromNow(element: Element): void;
   /**
    * @internal reserves a pool for one pad; returns the pad that has it already, or undefined when it is reserved now
    */

@@ -264,7 +264,7 @@ export class OutputPad extends Pad {
     traffic.acquires++;
     const end = (): void => {
       traffic.acquires--;
-      element.ownSince = running.clock.now();
+      running.ownFromNow(element);
     };
     coming.then(end, end);
     stageWaits(element, "waits for a buffer", coming);

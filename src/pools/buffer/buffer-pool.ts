@@ -117,6 +117,7 @@ import {
   type BufferPoolEvents,
   type BufferPoolStats,
   countsOf,
+  type DiscardReason,
   type Holder,
   holderOf,
   LEAK_SAMPLE,
@@ -386,6 +387,8 @@ export class BufferPool {
     if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
     this.#slots.assertNoHook("acquire from");
     if (this.#state !== "active") throw this.#refusal("acquire from");
+    // The one gate: what is there while somebody waits is on its way to the first in line.
+    if (this.#waiters.first !== null) return undefined;
     const entry = this.#entry;
     this.#entry = entry ?? BufferPool.prototype.tryAcquire;
     try {
@@ -437,10 +440,11 @@ export class BufferPool {
 
   #wait(options: WaitOptions, request: AcquireRequest): Promise<MediaBuffer> {
     this.#waitCount++;
+    // Before the clock and the signal run: what they give back goes to the first in line.
+    this.#closeFastPath();
     const wait = this.#waiters.wait(options, request, (waiter) => this.#timeoutError(this.#clock.now() - waiter.since));
-    // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
-    this.#fastRelease = false;
-    this.#watchedRelease = false;
+    // They may also have ended the wait, or opened the fast paths.
+    this.#updateFastPath();
     this.#serveWaiters();
     this.#finishQueued();
     if (this.#events.has("starved") || isStarvationHeard(this.#registration)) this.#starvation.arm();
@@ -527,6 +531,7 @@ export class BufferPool {
 
   /** Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
   #finishQueued(): void {
+    if (this.#slots.lost.length > 0) this.#tellLost();
     for (let slot = this.#slots.nextQueued(); slot !== null; slot = this.#slots.nextQueued()) {
       const error = this.#finishReturn(slot);
       // Its release() has returned long ago.
@@ -534,15 +539,21 @@ export class BufferPool {
     }
   }
 
+  #tellLost(): void {
+    for (const slot of this.#slots.lost.splice(0)) this.#tellDiscard(slot, "detached");
+  }
+
+  #tellDiscard(slot: number, reason: DiscardReason): void {
+    this.#events.emit("discard", { slot, reason });
+    tellDiscarded(this.#registration, slot, reason);
+  }
+
   /** Ends one lease: its hooks, then the waiters, then the listeners. Returns what its holder must hear. */
   #finishReturn(slot: BufferSlot): unknown {
     const { reason, error } = this.#slots.finish(slot, this.isActive ? undefined : "drained");
     this.#registration.released(slot.index);
-    if (reason !== undefined) {
-      this.#events.emit("discard", { slot: slot.index, reason });
-      tellDiscarded(this.#registration, slot.index, reason);
-    }
     this.#serveWaiters();
+    if (reason !== undefined) this.#tellDiscard(slot.index, reason);
     if (this.#waiters.length === 0) this.#updateFastPath();
     this.#events.emit("release", { slot: slot.index, free: this.#slots.free });
     try {
@@ -807,7 +818,8 @@ export class BufferPool {
     const config = this.#config;
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
     const isWatched = this.#registration.observer !== null;
-    const mayAcquire = plain && this.#state === "active";
+    const isWaited = this.#waiters.first !== null;
+    const mayAcquire = plain && this.#state === "active" && !isWaited;
     this.#fastAcquireAllowed = mayAcquire && !isWatched;
     this.#watchedAcquire = mayAcquire && isWatched;
     this.#fastAcquire = this.#fastAcquireAllowed && !this.#slots.inHook;
@@ -817,10 +829,18 @@ export class BufferPool {
       config.zero !== "release" &&
       !config.revoke &&
       !this.#slots.hasHooks &&
-      this.#waiters.length === 0 &&
+      !isWaited &&
       !this.#events.has("release");
     this.#fastRelease = mayRelease && !isWatched;
     this.#watchedRelease = mayRelease && isWatched;
+  }
+
+  #closeFastPath(): void {
+    this.#fastAcquireAllowed = false;
+    this.#fastAcquire = false;
+    this.#watchedAcquire = false;
+    this.#fastRelease = false;
+    this.#watchedRelease = false;
   }
 
   #assertNotEnded(verb: string): void {

@@ -36,7 +36,7 @@ export interface BufferPoolConfig {
   max: number;
   /** Buffers that activation makes; default 0. */
   min?: number;
-  /** The most bytes that exist at a time; default `Infinity`. */
+  /** The most bytes that exist at a time, those of one buffer at least; default `Infinity`. */
   maxBytes?: number;
   /** Alignment in bytes, a power of two; default 8. */
   align?: number;
@@ -209,8 +209,11 @@ function assertConsistent(config: ActualPoolConfig, name: string): void {
   }
   if (min > max) throw outOfRange(`${name}.min`, `at most ${name}.max, ${max}`, min);
   const perBuffer = wholeNumber(`${name}.size + prefix + padding`, bytesPerBuffer(config));
-  if (min > 0 && min * perBuffer > maxBytes) {
-    const least = `at least ${min * perBuffer}, for ${min} buffers of ${perBuffer} bytes`;
+  // A pool that can never hold one buffer would let every acquire wait without end.
+  const fewest = Math.max(min, max > 0 && config.requestedSize > 0 ? 1 : 0);
+  if (fewest > 0 && fewest * perBuffer > maxBytes) {
+    const buffers = fewest === 1 ? "a buffer" : `${fewest} buffers`;
+    const least = `at least ${fewest * perBuffer}, for ${buffers} of ${perBuffer} bytes`;
     throw outOfRange(`${name}.maxBytes`, least, maxBytes);
   }
 }

@@ -23,10 +23,10 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { BufferSlot, SlotFlags, type SlotPool } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import { type Memory, replaceHandle } from "../../memory/memory.ts";
-import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
+import { type Memory, replaceHandle, saysGone } from "../../memory/memory.ts";
+import { revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
-import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
+import { MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";
@@ -58,6 +58,8 @@ type SlotStats = Omit<
 >;
 
 const KEPT: ReturnResult = /* @__PURE__ */ Object.freeze({ reason: undefined, error: undefined });
+/** Views that were to end with the lease cannot be ended, so nobody else gets the bytes. */
+const UNENDED: ReturnResult = /* @__PURE__ */ Object.freeze({ reason: "memory-unfit", error: undefined });
 
 /** The slots of one pool. The pool's fast paths change the four public fields themselves. */
 export class SlotStore {
@@ -75,6 +77,8 @@ export class SlotStore {
   #hookDepth = 0;
   /** Slots whose lease ended while a hook ran, in order. */
   readonly queued: BufferSlot[] = [];
+  /** Numbers of free slots that were found without their bytes, and are gone; the pool tells of them. */
+  readonly lost: number[] = [];
   readonly #slots: (BufferSlot | undefined)[] = [];
   /** Indices without a slot, the one that became vacant last on top. */
   readonly #vacant: number[] = [];
@@ -183,22 +187,36 @@ export class SlotStore {
 
   /** Takes a slot to lease: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
   take(hint?: unknown): BufferSlot | null {
-    let slot = this.head;
-    if (slot !== null) {
-      this.head = slot.next;
-      slot.next = null;
-    } else {
+    let slot = this.#takeFree();
+    if (slot === null) {
       const { max, maxBytes } = this.#config;
       if (this.#count >= max || this.#bytes + bytesPerBuffer(this.#config) > maxBytes) return null;
       slot = this.#make(hint);
       this.#misses++;
     }
+    if (this.#config.zero === "acquire") zeroSlot(slot);
     slot.refCount = 1;
     this.acquires++;
     this.outstanding++;
     if (this.outstanding > this.highWater) this.highWater = this.outstanding;
-    if (this.#config.zero === "acquire") zeroSlot(slot);
     return slot;
+  }
+
+  /**
+   * The free slot that was returned last, or null. Its bytes are judged before it is anybody's: one that lost them to a
+   * view of an earlier lease goes on the way.
+   */
+  #takeFree(): BufferSlot | null {
+    for (let slot = this.head; slot !== null; slot = this.head) {
+      this.head = slot.next;
+      slot.next = null;
+      if (!isLost(slot)) return slot;
+      this.outstanding++;
+      const lost = slot;
+      this.callHook(() => this.#discard(lost, "detached"));
+      this.lost.push(lost.index);
+    }
+    return null;
   }
 
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
@@ -233,8 +251,7 @@ export class SlotStore {
       slot.resetFields();
       const reason = this.#discardReason(slot);
       if (reason !== undefined) return this.#discardReturned(slot, this.#discardResult(slot, reason, undefined));
-      this.#keep(slot);
-      return KEPT;
+      return this.#keep(slot) ? KEPT : this.#discardReturned(slot, UNENDED);
     }
     slot.refCount = 1;
     slot.slotFlags |= SlotFlags.IN_HOOK | SlotFlags.RETURNING;
@@ -246,8 +263,7 @@ export class SlotStore {
       }
       const result = this.#restore(slot, new MediaBuffer(slot));
       if (result !== KEPT) return this.#discardReturned(slot, result);
-      this.#keep(slot);
-      return KEPT;
+      return this.#keep(slot) ? KEPT : this.#discardReturned(slot, UNENDED);
     } finally {
       this.#leaveHook();
     }
@@ -303,18 +319,19 @@ export class SlotStore {
 
   /**
    * The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free
-   * list.
+   * list. False: not so, because views of its bytes cannot be ended; it is as it was then.
    */
-  #keep(slot: BufferSlot): void {
+  #keep(slot: BufferSlot): boolean {
+    if ((slot.slotFlags & SlotFlags.SHARED) !== 0) replaceHandles(slot);
+    if (!wipeSlot(slot, wipeOf(this.#config))) return false;
     slot.generation++;
     slot.refCount = 0;
     slot.dropped = null;
-    if ((slot.slotFlags & SlotFlags.SHARED) !== 0) replaceHandles(slot);
-    wipeSlot(slot, wipeOf(this.#config));
     cacheViews(slot);
     slot.slotFlags &= ~(SlotFlags.IN_HOOK | SlotFlags.RETURNING);
     this.outstanding--;
     this.#push(slot);
+    return true;
   }
 
   /** Frees every free slot. Each counts as outstanding while its hooks run. */
@@ -439,9 +456,12 @@ export class SlotStore {
     replaceHandles(slot);
     for (const memory of slot.memories) memory.parentBuffer = slot;
     slot.baseOffset = slot.memories[0]!.offset;
+    if (slot.memories.length > 1) slot.baseExtents = slot.memories.flatMap(({ offset, size }) => [offset, size]);
     demandWipe(slot.memories, wipeOf(this.#config));
-    // Nor may a view that it kept.
-    if (this.#config.revoke) revokeSlot(slot);
+    // Nor may a view that it kept, where its memory allows that.
+    if (this.#config.revoke) {
+      for (const memory of slot.memories) if (revokeViews(memory.region)) memory.view = null;
+    }
     poolMetas(slot);
     slot.slotFlags = metaFlags(slot);
     // The allocator that was asked may not be the one that populate() took: the memory knows.
@@ -476,11 +496,18 @@ export class SlotStore {
           "hook must give memory that is the buffer's alone",
       );
     }
-    if (mustRevoke && !slot.memories.every((memory) => memory.parent === null && isRevocable(memory.region))) {
+    if (memories.some((memory) => memory.region.isDetached)) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `the memory of a new buffer of pool "${this.#pool.name}" has lost its bytes; its populate() hook must not transfer them`,
+      );
+    }
+    // The attempt is the question: some buffers cannot be detached, and nothing else tells.
+    if (mustRevoke && !memories.every((memory) => memory.parent === null && revokeViews(memory.region))) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",
         `pool "${this.#pool.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +
-          "(shared, resizable, or part of a larger buffer); use the system allocator, or revoke: false",
+          "(shared, resizable, part of a larger buffer, or not transferable); use the system allocator, or revoke: false",
       );
     }
   }
@@ -535,8 +562,8 @@ export class SlotStore {
       this.#fail(error);
     }
     const failure = emptySlot(slot, buffer);
-    // A holder that lost the bytes has heard of it by release(), and the allocator counts them.
-    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) this.#fail(failure);
+    // A holder that lost the bytes has heard of it by release(), and who closed their pool by force knows.
+    if (failure !== undefined && !saysGone(failure)) this.#fail(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
     this.#lastGeneration[slot.index] = slot.generation;
@@ -552,7 +579,7 @@ export class SlotStore {
  * it.
  */
 function discardReason(slot: BufferSlot, size: number): DiscardReason | undefined {
-  if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
+  if (isLost(slot)) return "detached";
   if (slot.memoryChanged) return "memory-changed";
   if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
   // Another pool's buffer shared these bytes and was taken back by force: its holder may have kept views of them. Or a
@@ -562,10 +589,24 @@ function discardReason(slot: BufferSlot, size: number): DiscardReason | undefine
   return totalSize(slot) === size ? undefined : "memory-unfit";
 }
 
+/** Every memory has the part of its region that it had when the pool made the slot. */
 function undoResize(slot: BufferSlot, size: number): void {
-  const memory = slot.memories[0]!;
-  if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
-  memory.setExtent(slot.baseOffset, size);
+  const { memories, baseExtents } = slot;
+  if (memories.length === 1) {
+    putBack(memories[0]!, slot.baseOffset, size);
+    return;
+  }
+  for (let i = 0; i < memories.length; i++) putBack(memories[i]!, baseExtents[2 * i]!, baseExtents[2 * i + 1]!);
+}
+
+function putBack(memory: Memory, offset: number, size: number): void {
+  if (memory.currentSize !== size || memory.currentOffset !== offset) memory.setExtent(offset, size);
+}
+
+/** True when a slot lost the bytes of one of its memories: a view of them was transferred. */
+function isLost({ memories }: BufferSlot): boolean {
+  for (let i = 0; i < memories.length; i++) if (memories[i]!.region.isDetached) return true;
+  return false;
 }
 
 /**
@@ -615,27 +656,21 @@ function demandWipe(memories: readonly Memory[], wipe: number): void {
 
 /**
  * Wipes the bytes of a slot that is kept, as its own pool wants it (an allocator's demand is for the day when it gets
- * the bytes back); the demand stays. O(size) when it zeroes.
+ * the bytes back); the demand stays. False: views that had to end cannot be ended. O(size) when it zeroes.
  */
-function wipeSlot(slot: BufferSlot, own: number): void {
+function wipeSlot(slot: BufferSlot, own: number): boolean {
+  let left = 0;
   for (const memory of slot.memories) {
     const { region } = memory;
     const { wipe, bytes } = region;
     if ((wipe & own) === 0) continue;
     region.wipe = wipe & own;
     wipeRegion(region);
-    region.wipe = wipe;
+    left |= region.wipe;
+    region.wipe |= wipe;
     if (region.bytes !== bytes) memory.view = null;
   }
-}
-
-/** Detaches every view of a slot's bytes, where the memory allows it. */
-function revokeSlot(slot: BufferSlot): void {
-  for (const memory of slot.memories) {
-    if (!isRevocable(memory.region)) continue;
-    revokeViews(memory.region);
-    memory.view = null;
-  }
+  return left === 0;
 }
 
 /**

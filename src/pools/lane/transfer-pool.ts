@@ -15,7 +15,7 @@ import { beginWait, type PoolRegistration, registerPool, tellStarved } from "../
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, flag, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { checkOptions, flag, outOfRange, text, wholeNumber, wrongType } from "../../util/validate.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import {
   closedError,
@@ -35,7 +35,7 @@ import { endUsers, type PoolEnd, retireUsers } from "./liveness.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
-  /** Bytes of a slot. */
+  /** Bytes of a slot; at most 2^30, and 2^40 in all slots together. */
   size: number;
   /** Slots; at most 2^16. */
   count: number;
@@ -92,6 +92,22 @@ interface Entry {
 const SLOTS = 2 ** 16;
 const GENERATIONS = 2 ** 37;
 
+/** 2^40: a thousand times what SharedPools may have by default, and quickly refused by the system. */
+const MAX_BYTES = 2 ** 40;
+
+function newBytes(name: string, size: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(size);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_ALLOCATION_FAILED",
+      `the slots of transfer pool "${name}" cannot be had: no memory for another ${size} bytes; make fewer or smaller ones`,
+      { size },
+      { cause },
+    );
+  }
+}
+
 function idOf(entry: Entry): number {
   return entry.generation * SLOTS + entry.index;
 }
@@ -132,9 +148,13 @@ export class TransferPool implements LeasePool {
     this.count = wholeNumber("options.count", count, 1, SLOTS);
     this.#clock = checkClock("options.clock", clock);
     this.#pool = 1 + Math.floor(Math.random() * (2 ** 30 - 1));
+    // Both in their bounds can still be more than any machine has, and seconds go by until it says so.
+    if (this.size * this.count > MAX_BYTES) {
+      throw outOfRange("options.size * options.count", `at most ${MAX_BYTES} bytes`, this.size * this.count);
+    }
     this.#entries = Array.from({ length: this.count }, (_, index) => ({
       index,
-      view: new Uint8Array(this.size),
+      view: newBytes(this.name, this.size),
       generation: 0,
       holds: 0,
       away: undefined,
@@ -151,7 +171,7 @@ export class TransferPool implements LeasePool {
     this.#registration.begin();
   }
 
-  /** Makes a pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. O(count). */
+  /** Makes a pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_ALLOCATION_FAILED`. O(count). */
   static create(options: TransferPoolOptions): TransferPool {
     return new TransferPool(options);
   }
@@ -273,11 +293,13 @@ export class TransferPool implements LeasePool {
     this.#state = "retired";
     this.#queue.rejectAll(() => this.#closedError("wait for a slot of"));
     retireUsers(this, () => this.#closedError("connect"));
-    if (holders.length === 0) this.#end("closed");
+    if (this.#free.length === this.count) this.#end("closed");
     return holders;
   }
 
   #end(how: PoolEnd): void {
+    // A clock that is told of the end of a wait may have ended the pool already.
+    if (this.#state === "closed") return;
     this.#state = "closed";
     this.#registration.end();
     endUsers(this, () => this.#closedError("wait for a lease of"), how);
@@ -296,13 +318,14 @@ export class TransferPool implements LeasePool {
       throw inUseError(wordsOf(this.name), "close", holdersOf(holders), remedy);
     }
     this.retire();
-    for (const { slot } of holders) {
+    // Those of now: what ends with the retirement (a clock's timers) may have given some back.
+    for (const { slot } of this.holders()) {
       const entry = this.#entries[slot]!;
       if (entry.view === undefined) entry.view = new Uint8Array(0);
       this.#reset(entry);
       this.#free.push(slot);
     }
-    if (holders.length > 0) this.#end("forced");
+    this.#end("forced");
   }
 
   #lease(index: number): Lease {

@@ -71,7 +71,7 @@ export class PageAllocator extends Allocator {
   registration: PoolRegistration | undefined = undefined;
   /** @internal Set while the pool wants to hear of every return. */
   declare listener: PageListener | null;
-  /** @internal Whether there are waiters: no other call may take fresh pages before them. */
+  /** @internal Whether there are waiters: no other call may take pages before them. */
   declare hasWaiters: boolean;
   /** @internal Allocations that took fresh pages. */
   misses = 0;
@@ -135,7 +135,7 @@ export class PageAllocator extends Allocator {
     const { zero, trace, ageOut, revoke } = this.config;
     const isWatched = (this.registration?.observer ?? null) !== null;
     const plain = this.#state === "recycling" && !trace && !isWatched && !this.age.isSmooth && this.cache.calling === 0;
-    this.#canTakeFast = plain && zero !== "acquire";
+    this.#canTakeFast = plain && zero !== "acquire" && !this.hasWaiters;
     this.#canKeepFast =
       plain && zero !== "release" && !revoke && ageOut > 0 && !this.age.holdsNothing && this.listener === null;
   }
@@ -202,12 +202,13 @@ export class PageAllocator extends Allocator {
     this.#ticks++;
     this.tick();
     const cls = this.cache.classFor(size, params.align);
+    if (this.hasWaiters) throw this.#fullError(cls.bytes);
     let block = this.#state === "recycling" ? this.cache.take(cls) : null;
     if (block !== null) {
       this.age.taken(block);
       if (this.config.zero === "acquire") zeroBytes(block.region.bytes);
     } else {
-      if (!this.hasWaiters) block = this.cache.make(cls);
+      block = this.cache.make(cls);
       if (block === null) throw this.#fullError(cls.bytes);
       this.misses++;
     }
@@ -223,12 +224,12 @@ export class PageAllocator extends Allocator {
     return fullError(this.#words, `a block of ${bytes} bytes`, bounds, pageHolders(this.holders()), remedy, { bytes });
   }
 
-  /** True when an allocation would be served: by an idle block, or within `maxBlocks` and the bounds. */
+  /** True when an allocation would be served: by an idle block, or within `maxBlocks` and the bounds; nobody waits. */
   canServe(size: number, align: number, maxBlocks: number): boolean {
+    if (this.hasWaiters) return false;
     const cls = this.cache.classFor(size, align);
     if (this.#state === "recycling" && cls.top !== null) return true;
-    if (this.hasWaiters || !this.cache.hasRoom(cls.bytes)) return false;
-    return this.cache.count < maxBlocks;
+    return this.cache.hasRoom(cls.bytes) && this.cache.count < maxBlocks;
   }
 
   /** As {@link Allocator.shareMemory}, and remembers the child, which a forced close ends with its root. */

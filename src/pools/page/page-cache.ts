@@ -18,7 +18,7 @@
  */
 
 import { answered, type Memory } from "../../memory/memory.ts";
-import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
+import { opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import type { Site } from "../../util/stack.ts";
@@ -344,7 +344,7 @@ export class PageCache {
     if (!lost && block.memory.region.isDetached) block.memory.region.bytes = block.region.bytes;
     this.enterCall();
     try {
-      block.memory.release();
+      block.memory.releaseOrLater();
     } catch (error) {
       // A source that is a pool itself refuses lost bytes too; the caller who lost them has been told already.
       if (!lost) throwLater(error);
@@ -411,7 +411,7 @@ function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
   const { region: pages, offset } = memory;
   if (!pages.isPlain) {
     if (zero === "acquire" || zero === "release" || config.mustRevoke) {
-      memory.release();
+      memory.releaseOrLater();
       const wish = config.mustRevoke ? "revoke: false" : 'zero: "never" or "fresh"';
       throw new MillpondError(
         "ERR_UNSUPPORTED",
@@ -423,23 +423,24 @@ function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
   const whole = pages.bytes;
   const bytes = whole.length === cls.bytes ? whole : whole.subarray(offset, offset + cls.bytes);
   const region = new Region(bytes);
-  if (config.mustRevoke && !isRevocable(region)) {
-    memory.release();
+  // The attempt is the question: some buffers cannot be detached, and nothing else tells.
+  if (config.mustRevoke && !revokeViews(region)) {
+    memory.releaseOrLater();
     throw new MillpondError(
       "ERR_UNSUPPORTED",
-      `page pool "${name}" cannot revoke views of "${source.name}" (${source.memoryType}): its memory is shared, or a part of a larger buffer; use revoke: false`,
+      `page pool "${name}" cannot revoke views of "${source.name}" (${source.memoryType}): its memory is shared, a part of a larger buffer, or not transferable; use revoke: false`,
     );
   }
+  if (config.mustRevoke) pages.bytes = region.bytes;
   region.wipe = config.wipe;
-  if (zero !== "never" && !source.zeroInitialized) zeroBytes(bytes);
+  if (zero !== "never" && !source.zeroInitialized) zeroBytes(region.bytes);
   return new PageBlock(cls, memory, region);
 }
 
 /** Revokes every view of a block that was handed out, if its memory allows it. O(1). */
 export function revokeBlock(block: PageBlock): void {
   const { region } = block;
-  if (!isRevocable(region)) return;
-  revokeViews(region);
+  if (!revokeViews(region)) return;
   // A revocable region is the whole ArrayBuffer, so the source's view of it is the same, and is detached with the
   // others.
   block.memory.region.bytes = region.bytes;

@@ -25,9 +25,9 @@
  * While it recycles, acquire() waits in line when the bounds are reached. A pool that ends rejects its waiters, first
  * come first.
  *
- * Invariants: no fresh pages are taken past a waiter; a refused call changes nothing; code of others (the source, the
- * clock) that calls back gets `ERR_REENTRANT`, but for the clock that a waiting acquire() reads. allocate() and
- * release() of an idle block are O(1), stats() and holders() O(blocks).
+ * Invariants: no pages are taken past a waiter, fresh or idle; a refused call changes nothing; code of others (the
+ * source, the clock) that calls back gets `ERR_REENTRANT`, but for the clock that a waiting acquire() reads. allocate()
+ * and release() of an idle block are O(1), stats() and holders() O(blocks).
  */
 
 import type { Allocator } from "../../memory/allocator.ts";
@@ -82,6 +82,10 @@ export class PagePool {
   readonly #events: Emitter<PagePoolEvents> = new Emitter(["available"]);
   #hasRefused = false;
   #isServing = false;
+  /** The first in line takes its pages. */
+  #isTaking = false;
+  /** Waiters will be served when the present call stack is done. */
+  #isServingLater = false;
   readonly #isTraced: boolean;
 
   /**
@@ -146,10 +150,10 @@ export class PagePool {
   }
 
   /**
-   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are idle; "available"
-   * tells when to try again. With a `threshold` (Core Video's allocation threshold) fresh pages are taken only while
-   * fewer blocks than that exist; idle ones are leased in any case. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`,
-   * `ERR_POOL_DEAD`, and what the source throws.
+   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are idle, or when others
+   * wait; "available" tells when to try again. With a `threshold` (Core Video's allocation threshold) fresh pages are
+   * taken only while fewer blocks than that exist; idle ones are leased in any case. Throws `ERR_INVALID_ARG_*`,
+   * `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
    */
   tryAllocate(size: number, request: AllocationParams & { threshold?: number } = {}): Memory | undefined {
     const params = resolveParams(request, "request", ["threshold"]);
@@ -169,7 +173,7 @@ export class PagePool {
 
   /**
    * Allocates, and waits in line while the bounds do not allow it: first come, first served, no call overtakes (also
-   * not `allocator.allocate`, which fails meanwhile unless a block of its size is idle).
+   * not `allocator.allocate`, which fails meanwhile).
    *
    * Rejects with `ERR_STARVED` (timeout; `details.holders` says who holds the pages), `signal.reason`, `ERR_POOL_DEAD`,
    * `ERR_POOL_FULL` when no release could ever make it fit, `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, and what the
@@ -230,11 +234,9 @@ export class PagePool {
   #updateFastPath(): void {
     const waiting = this.#waiters.length > 0;
     const allocator = this.#allocator;
-    allocator.hasWaiters = waiting && !this.#isServing;
+    allocator.hasWaiters = waiting && !this.#isTaking;
     const wanted = waiting || (this.#hasRefused && this.#events.has("available"));
-    const listener = wanted ? this.#listener : null;
-    if (allocator.listener === listener) return;
-    allocator.listener = listener;
+    allocator.listener = wanted ? this.#listener : null;
     allocator.updateFastPath();
   }
 
@@ -244,20 +246,19 @@ export class PagePool {
     if (this.#isServing) return;
     if (this.#allocator.cache.calling > 0) {
       // A wait was ended from inside the source, in the middle of an allocation: those behind it are served after that.
-      queueMicrotask(() => this.#serveWaiters());
+      this.#isServingLater = true;
+      queueMicrotask(() => {
+        this.#isServingLater = false;
+        this.#serveWaiters();
+      });
       return;
     }
     this.#isServing = true;
-    const allocator = this.#allocator;
     try {
-      for (;;) {
-        const { first } = this.#waiters;
-        allocator.hasWaiters = false;
-        if (first === null) break;
-        const { size, params, site } = first.tag;
+      for (let { first } = this.#waiters; first !== null; first = this.#waiters.first) {
         try {
-          if (!allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity)) break;
-          const memory = allocator.allocateAt(site, size, params);
+          const memory = this.#takeFor(first.tag);
+          if (memory === undefined) break;
           // The source may have ended the very wait that it was asked for.
           if (first.queued) this.#waiters.next(memory);
           else memory.release();
@@ -270,6 +271,20 @@ export class PagePool {
     }
     this.#announce();
     this.#updateFastPath();
+  }
+
+  /** The pages of the first in line, or undefined. The gate is open for this one alone. */
+  #takeFor({ size, params, site }: Wanted): Memory | undefined {
+    const allocator = this.#allocator;
+    this.#isTaking = true;
+    allocator.hasWaiters = false;
+    try {
+      if (!allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity)) return undefined;
+      return allocator.allocateAt(site, size, params);
+    } finally {
+      this.#isTaking = false;
+      this.#updateFastPath();
+    }
   }
 
   #announce(): void {
@@ -418,7 +433,7 @@ export class PagePool {
   validate(): void {
     this.#allocator.cache.validate();
     const { first } = this.#waiters;
-    if (first === null) return;
+    if (first === null || this.#isServingLater) return;
     const { size, params } = first.tag;
     this.#allocator.hasWaiters = false;
     const servable = this.#allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity);

@@ -4,9 +4,9 @@
  */
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
-import type { Memory } from "../../memory/memory.ts";
+import { type Memory, releaseFailed } from "../../memory/memory.ts";
 import { canPin, lockPages, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
-import { isRevocable, revokeViews } from "../../memory/region.ts";
+import { revokeViews } from "../../memory/region.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import { poolText } from "./errors.ts";
 import type { ResolvedRealtimeOptions } from "./options.ts";
@@ -60,7 +60,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
     arena.label = ` of ${poolText(name)}`;
     return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
   } catch (error) {
-    memory.release();
+    releaseFailed(memory);
     throw error;
   }
 }
@@ -89,9 +89,10 @@ function pin(source: Allocator, memory: Memory): StepResult {
 /**
  * Gives an area's bytes back to the source. With `stale` views about (a pool that was closed under live blocks), they
  * go back only where they cannot be reached through those: the garbage collector frees what the system allocator gave,
- * and plain memory of others can be revoked; anything else stays out for good. Answers whether the source has them.
+ * and plain memory of others can be revoked; of anything else the source
+ * decides, as of every lease that was ended by force.
  */
-export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
+export function closeArea({ memory, lock }: Area, stale: boolean): void {
   const { allocator, region } = memory;
   try {
     if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
@@ -99,13 +100,12 @@ export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
     // The bytes go back all the same; who made the allocator hears of it.
     throwLater(error);
   }
-  if (stale && isRevocable(region)) revokeViews(region);
-  else if (stale && !allocator.viewsOutliveFree) return false;
-  memory.release();
-  return true;
+  if (stale && !revokeViews(region)) memory.endByForce();
+  memory.releaseOrLater();
 }
 
 /** The area that a pool's pointer lies in, or undefined. */
 export function areaOf(areas: readonly Area[], pointer: number): Area | undefined {
-  return areas.findLast(({ base, arena }) => pointer >= base && pointer < base + arena.bytes.length);
+  // By the size that it was made with: of one that lost its bytes the arena says so.
+  return areas.findLast(({ base, memory }) => pointer >= base && pointer < base + memory.region.size);
 }

@@ -157,7 +157,7 @@ export class SlabBlocks {
       if (mapping === undefined) continue;
       if (forced) mapping.source.endByForce();
       attempt(failures, () => mapping.unmap());
-      attempt(failures, () => mapping.source.release());
+      attempt(failures, () => mapping.source.releaseOrLater());
     }
     return failures;
   }

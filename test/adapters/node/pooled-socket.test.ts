@@ -274,7 +274,7 @@ describe("connectSocket, reading", () => {
     }
   });
 
-  it.skipIf(process.platform === "win32")("connects to a path", async () => {
+  it.skipIf(process.platform === "win32")("connects to a Unix socket by its path", async () => {
     const folder = mkdtempSync(join(tmpdir(), "millpond-net-"));
     const path = join(folder, "socket");
     await serve((peer) => peer.end("hello"), path);

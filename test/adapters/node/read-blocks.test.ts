@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readBlocks } from "../../../src/adapters/node/read-blocks.ts";
-import { BufferPool } from "../../../src/index.ts";
+import { BufferPool, RealtimePool } from "../../../src/index.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { mkfifo, openDescriptors } from "../../helpers/descriptors.ts";
 import { watchedSignal } from "../../helpers/watched-signal.ts";
@@ -347,6 +347,26 @@ describe("readBlocks", () => {
       "options.signal",
     ]);
     expect(pool.stats().acquires).toBe(0);
+  });
+
+  it("closes its file when the pool and the memory under it are closed by force while it reads", async () => {
+    const before = openDescriptors();
+    for (const order of ["pool", "arena", "pool arena", "arena pool"]) {
+      for (const end of ["next", "return"] as const) {
+        const arena = RealtimePool.create({ totalSize: 64 * SIZE, lock: "off" });
+        const pool = BufferPool.create({ size: SIZE, max: 4, allocator: arena.allocator });
+        const blocks = readBlocks(file("whole"), pool, { ahead: 2 });
+        const first = await blocks.next();
+        expect(first.done).toBe(false);
+        const going = codeOf(blocks[end]!());
+        for (const name of order.split(" ")) (name === "pool" ? pool : arena).close({ force: true });
+        const heard = [await going, await codeOf(blocks.return!())];
+        expect(heard.every((code) => code === "ok" || code === "ERR_POOL_DEAD")).toBe(true);
+        expect(openDescriptors()).toEqual(before);
+        arena.close({ force: true });
+        pool.close({ force: true });
+      }
+    }
   });
 
   it("leaves no listener at the signal", async () => {

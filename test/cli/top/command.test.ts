@@ -231,11 +231,11 @@ describe("millpond top", () => {
     [["top", "--web", "--port", "65536"], /--port is a whole number from 0 to 65535/],
     [["topp"], /did you mean "top"\?/],
     [["top", "4294967297"], /takes the number/],
-  ])("refuses %j", (args, message) => {
+  ])("refuses %j before it looks at any process", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);
   });
 
-  it("reads its options", () => {
+  it("reads the process, the form and the interval from its options", () => {
     const defaults = { pid: undefined, json: false, interval: undefined, web: false, port: 0 };
     expect(parseCommand(["top"])).toEqual({ kind: "top", options: defaults });
     expect(parseCommand(["top", "12", "--json", "--interval", "0.25"])).toEqual({

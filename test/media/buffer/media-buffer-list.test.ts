@@ -86,7 +86,7 @@ describe("a listener of a buffer's release", () => {
 });
 
 describe("a copy that fails", () => {
-  it("leaves no memory behind", () => {
+  it("gives back the memory of the buffers that it had copied", () => {
     let made = 0;
     class Fourth extends Allocator {
       constructor() {

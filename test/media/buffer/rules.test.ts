@@ -226,7 +226,7 @@ describe("bad input to every method is a typed error, and nothing changes", () =
     ["allocate", numbers, (_b, bad) => MediaBuffer.allocate(bad)],
     ["wrap", others, (_b, bad) => MediaBuffer.wrap(bad)],
   ];
-  it.each(methods)("%s refuses it", (_name, values, call) => {
+  it.each(methods)("a wrong %s is refused, and the buffer is as it was", (_name, values, call) => {
     const buffer = source();
     const look = (): unknown => [
       bytes(buffer),

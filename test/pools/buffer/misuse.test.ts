@@ -195,7 +195,7 @@ describe("bad input is refused, and nothing changes", () => {
     expect(pool.outstanding).toBe(0);
   });
 
-  it("constructor options are checked", () => {
+  it("the constructor and on() refuse values of a wrong type and out of range", () => {
     expect(code(() => new BufferPool({ name: 3 as never }))).toBe("ERR_INVALID_ARG_TYPE");
     expect(code(() => new BufferPool({ starvedAfter: -1 }))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => openPool().on("release", "x" as never))).toBe("ERR_INVALID_ARG_TYPE");

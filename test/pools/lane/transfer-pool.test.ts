@@ -2,6 +2,7 @@
 import { type MessagePort, Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
+import { FakeClock, type TimerHandle } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
 
@@ -213,4 +214,53 @@ it("the other side asks twice with one number and goes: no slot is given to it a
   pool.release(lease);
   expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
   pool.close();
+});
+
+describe("a pool that is closed by force while its clock gives leases back", () => {
+  it("has every slot free once", async () => {
+    let whenCleared: (() => void) | undefined;
+    class Calling extends FakeClock {
+      override clearTimer(handle: TimerHandle): void {
+        super.clearTimer(handle);
+        const call = whenCleared;
+        whenCleared = undefined;
+        call?.();
+      }
+    }
+    for (const all of [false, true]) {
+      const pool = TransferPool.create({ size: 64, count: 2, clock: new Calling() });
+      const leases = [pool.tryAcquire()!, pool.tryAcquire()!];
+      const waits = codeOf(pool.acquire({ timeout: 1000 }));
+      await null;
+      whenCleared = () => {
+        for (const lease of all ? leases : leases.slice(1)) pool.release(lease);
+      };
+      pool.close({ force: true });
+      expect(await waits).toBe("ERR_POOL_DEAD");
+      expect(pool.stats()).toEqual({ count: 2, free: 2, held: 0, away: 0 });
+      pool.validate();
+      pool.close();
+    }
+  });
+});
+
+describe("more bytes than a machine has", () => {
+  it("are refused before any of them is asked for", () => {
+    expect(code(() => TransferPool.create({ size: 2 ** 30, count: 65_536 }))).toBe("ERR_OUT_OF_RANGE");
+  });
+
+  it("are ERR_ALLOCATION_FAILED where the engine says so", () => {
+    const { Uint8Array: system } = globalThis;
+    globalThis.Uint8Array = class extends system {
+      constructor(length: number) {
+        if (length === 4321) throw new RangeError("Array buffer allocation failed");
+        super(length);
+      }
+    } as typeof system;
+    try {
+      expect(code(() => TransferPool.create({ size: 4321, count: 2 }))).toBe("ERR_ALLOCATION_FAILED");
+    } finally {
+      globalThis.Uint8Array = system;
+    }
+  });
 });

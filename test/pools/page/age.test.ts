@@ -338,7 +338,7 @@ describe("the smooth curve", () => {
     expect(pool.stats().idle).toBe(1);
   });
 
-  it("the oldest go first", () => {
+  it("the pages that were idle longest go first", () => {
     const { pool, clock } = aged({ curve: "smooth", source: new SystemAllocator() });
     const blocks = Array.from({ length: 10 }, () => pool.allocator.allocate(PAGE));
     const regions = blocks.map((block) => block.region);

@@ -209,7 +209,7 @@ describe("bad arguments are refused, and nothing has changed", () => {
     ["pageSize", 5000, "ERR_INVALID_ARG_VALUE"],
     ["pageSize", 256, "ERR_OUT_OF_RANGE"],
     ["name", 7, "ERR_INVALID_ARG_TYPE"],
-  ])("option %s: %s", (key, value, expected) => {
+  ])("the option %s with %s is refused", (key, value, expected) => {
     expect(code(() => PagePool.create({ [key]: value } as PagePoolOptions))).toBe(expected);
   });
 

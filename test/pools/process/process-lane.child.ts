@@ -40,7 +40,7 @@ else if (job === "refused") {
     process.exit(0);
   } else if (job === "produce") {
     for (let n = 0; n < 20; n++) {
-      const lease = await pool.acquire({ timeout: 10_000 });
+      const lease = await pool.acquire({ timeout: 100_000 });
       pool.bytes(lease).fill(n);
       await lane.send(lease, { n });
     }

@@ -464,7 +464,7 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
       const server = createServer((socket) => {
         socket.on("error", () => {});
         socket.write(frame("hello"));
-        void descriptors.value.accept({ timeout: 5000 }).then((accepted) => {
+        void descriptors.value.accept({ timeout: 100_000 }).then((accepted) => {
           if (!accepted.ok) return;
           sendDescriptor(accepted.value, pool.descriptor, new TextEncoder().encode("ticket"));
           closeDescriptor(accepted.value);

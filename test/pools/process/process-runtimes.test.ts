@@ -19,7 +19,7 @@ describe.runIf(nativeOps().availability.ok)("a pool between two processes", () =
       console.log(`skipped: ${reason}`);
       continue;
     }
-    test(name, async () => {
+    test(`${name}: both take, wait and clear, and every slot comes back`, async () => {
       const env = { ...process.env, CHILD_FLAGS: command.slice(1).join(" ") };
       expect(answerOf(await run([...command, CHILD, folder], { env }))).toEqual({
         waits: "futex",

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../buffer/pools.ts";
 
 function setUp() {
@@ -201,5 +202,16 @@ describe("a misused RealtimePool", () => {
     ]) {
       expect(code(use)).toBe("ERR_DETACHED");
     }
+  });
+
+  it("a release() of a Memory whose pool lost its bytes is told so, and nothing surfaces later", async () => {
+    const { pool, memory } = setUp();
+    structuredClone(pool.buffer, { transfer: [pool.buffer as ArrayBuffer] });
+    let told = "nothing";
+    const late = await lateErrors(() => {
+      told = code(() => memory.release());
+    });
+    expect([told, late, memory.refCount, pool.allocator.stats().liveMemories]).toEqual(["ERR_DETACHED", [], 0, 0]);
+    pool.close({ force: true });
   });
 });

@@ -72,7 +72,7 @@ describe("MILLPOND_REALTIME", () => {
     expect(realtimePreference()).toBe(2);
   });
 
-  it("has words for reports", () => {
+  it("is told in reports in words of its own", () => {
     expect([0, 1, 6, 0xffff, 8].map(realtimeWords)).toEqual(["none", "allocator", "audio, video", "any", "none"]);
   });
 });

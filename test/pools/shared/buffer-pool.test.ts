@@ -279,7 +279,7 @@ describe("the hold of a buffer", () => {
     pool.close();
   });
 
-  it("is not sent away", () => {
+  it("cannot be sent to another thread; a further hold can", () => {
     const pool = open(1, 1);
     const other = looker(pool);
     const buffer = pool.tryAcquire()!;

@@ -271,7 +271,7 @@ describe("the forms that block", () => {
     expect([ring.tryPush(65), far.tryPop()]).toEqual([false, 1]);
   });
 
-  it("so does a promise", async () => {
+  it("a promise that nobody wakes looks again after half a second", async () => {
     const clock = new FakeClock();
     const ring = SpscRing.create(64, { clock });
     const far = SpscRing.attach(ring.memory);

@@ -61,7 +61,7 @@ describe("blocks come from any allocator", () => {
     ["wasm", () => new WasmBlocks()],
     ["a page pool", () => PagePool.create().allocator],
     ["a device's", () => new Device()],
-  ] as const)("%s memory", (_name, make) => {
+  ] as const)("elements in %s memory keep their values, and every block goes back at the end", (_name, make) => {
     const source = make();
     const pool = SlabPool.create({ struct: struct({ value: "f64" }), blockSize: 64, source });
     const pointers = Array.from({ length: 7 }, () => pool.alloc());

@@ -203,7 +203,7 @@ describe("frames of a program", () => {
     );
   });
 
-  it("are what ffmpeg writes", async (context) => {
+  it("have byte for byte the frames that ffmpeg writes", async (context) => {
     try {
       execFileSync("ffmpeg", ["-version"], { stdio: "ignore" });
     } catch {

@@ -161,9 +161,11 @@ async function fill(
  * decoder's thread may write them, also when the pool is closed by force meanwhile.
  */
 export async function copyInto(frame: SourceFrame, buffer: MediaBuffer): Promise<boolean> {
+  // Throws where the bytes are not one run, which map() would join by a copy that is no slot.
+  const { bytes } = buffer;
   const mapping = buffer.map("write");
   try {
-    return await frame.copyTo(mapping.bytes);
+    return await frame.copyTo(bytes);
   } finally {
     mapping.unmap();
   }

@@ -216,6 +216,15 @@ describe("raw video of a file", () => {
     await handle.close();
   });
 
+  it("says how much there is of a frame that nobody copies", async () => {
+    writeFileSync(file("cut"), y4mOf(picturesOf(3, SIZE)).subarray(0, HEADER.length + 2 * (SIZE + 6) + 6 + 200_000));
+    const video = await openRawFile(file("cut"), {});
+    for (let i = 0; i < 3; i++) (await video.next())!.close();
+    expect(await video.next()).toBeUndefined();
+    expect(video.shortfall).toBe(`the stream ends inside frame 3: 200000 of its ${SIZE} bytes arrived`);
+    await video.close();
+  });
+
   it("is read to the end that is found when the file grows meanwhile, and ends early when it shrinks", async () => {
     const all = y4mOf(picturesOf(6, SIZE));
     writeFileSync(file("grows"), all.subarray(0, HEADER.length + 2 * (SIZE + 6)));
@@ -369,6 +378,25 @@ describe("raw video of a file", () => {
     const filling = reading.fill(new Uint8Array(6 * SIZE), 0, 6 * SIZE);
     await reading.close();
     expect(openDescriptors()).toEqual(before);
+    const handle = await open(file("six.y4m"));
+    let finish: (() => void) | undefined;
+    const slow = handleWith(handle, async () => {
+      await new Promise<void>((resolve) => (finish = resolve));
+      return { bytesRead: 0 };
+    });
+    const waiting = new FileReader(slow);
+    const found = waiting.atEnd();
+    while (finish === undefined) await turn();
+    let isClosed = false;
+    const closing = waiting.close().then(() => (isClosed = true));
+    for (let i = 0; i < 20; i++) await turn();
+    expect(isClosed).toBe(false);
+    finish();
+    await closing;
+    // It was closed, and not at its end.
+    expect([await found, waiting.ended]).toEqual([true, false]);
+    await handle.close();
+
     // The read that was under way ended; no other began.
     expect([6 * SIZE, 65_536 - HEADER.length]).toContain(await filling);
     expect(reading.ended).toBe(false);

@@ -269,10 +269,13 @@ function verdict({ pooled, fresh, floor }: Comparison): string {
     const difference = result.majorGcs - floor.majorGcs;
     return difference === 0 ? "none" : `${difference > 0 ? "+" : ""}${number(difference)}`;
   };
+  const reading =
+    floor.majorGcs === 0
+      ? "it has no major GCs. The others"
+      : `its major GCs (${number(floor.majorGcs)}) come from reading the input. Beyond those`;
   return (
     `${speed}, ${memory}. Overall the run goes ${(pooled.framesPerSecond / fresh.framesPerSecond).toFixed(2)} x as fast: decoding and ` +
-    `measuring take most of the time. The floor shows what the work costs at least; its major GCs (${number(floor.majorGcs)}) ` +
-    `come from reading the input. Beyond those: pool ${added(pooled)}, fresh ${added(fresh)}.`
+    `measuring take most of the time. The floor shows what the work costs at least; ${reading}: pool ${added(pooled)}, fresh ${added(fresh)}.`
   );
 }
 

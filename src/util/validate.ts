@@ -287,14 +287,19 @@ export function bytesOf(name: string, value: Uint8Array): Uint8Array {
   try {
     value.subarray(0, 0);
   } catch (cause) {
-    throw new MillpondError(
-      "ERR_DETACHED",
-      `${name} has no bytes any more: its ArrayBuffer was transferred or shrunk`,
-      { name },
-      { cause },
-    );
+    throw detachedError(name, cause);
   }
   return value;
+}
+
+/** The refusal of a view whose bytes are gone. */
+export function detachedError(name: string, cause?: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_DETACHED",
+    `${name} has no bytes any more: its ArrayBuffer was transferred or shrunk`,
+    { name },
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 /** Checks a signal, by shape, because it may come from another realm or from a polyfill; absent: undefined. */

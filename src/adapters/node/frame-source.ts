@@ -26,7 +26,7 @@ export interface SourceFrame {
   /**
    * Writes the frame into `bytes`, plain or shared, which hold `layout.size` bytes or more.
    * False when the stream ends inside the frame: what was written is not a frame then, and the source says why in
-   * {@link FrameSource.shortfall}.
+   * {@link FrameSource.shortfall}. Until it answers, `bytes` may be written by the system or by a decoder's thread.
    */
   copyTo(bytes: Uint8Array): Promise<boolean>;
   /** Gives the decoder its own memory back; a second call does nothing. */
@@ -138,7 +138,7 @@ async function fill(
             `and the pool's buffers have ${buffer.size}; configure the pool for the largest frame`,
         );
       }
-      isWhole = await frame.copyTo(buffer.bytes);
+      isWhole = await copyInto(frame, buffer);
       if (isWhole) {
         buffer.pts = frame.pts;
         buffer.duration = frame.duration;
@@ -153,6 +153,19 @@ async function fill(
     return filled;
   } finally {
     if (buffer?.isLive === true) buffer.release();
+  }
+}
+
+/**
+ * @internal {@link SourceFrame.copyTo} of a buffer's bytes. They are mapped until the copy has ended: the system or a
+ * decoder's thread may write them, also when the pool is closed by force meanwhile.
+ */
+export async function copyInto(frame: SourceFrame, buffer: MediaBuffer): Promise<boolean> {
+  const mapping = buffer.map("write");
+  try {
+    return await frame.copyTo(mapping.bytes);
+  } finally {
+    mapping.unmap();
   }
 }
 

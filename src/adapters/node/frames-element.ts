@@ -31,8 +31,8 @@ import { openVideoFile } from "../mediabunny/video-file.ts";
 import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";
-import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
-import { assertInputReadable, isPipe, isY4mFile, openInput } from "./input-stream.ts";
+import { copyInto, type FrameLayout, type FrameSource, type Presentation, type SourceFrame } from "./frame-source.ts";
+import { assertInputReadable, isPipe, isRegularFile, isY4mFile, openInput, openRawFile } from "./input-stream.ts";
 
 /** Frames, and how many of them a second where somebody knows. */
 export interface OpenFrames {
@@ -153,7 +153,7 @@ export class FramesElement extends Source {
     const frame = this.#frame!;
     this.#frame = undefined;
     try {
-      if (!(await frame.copyTo(buffer.bytes))) {
+      if (!(await copyInto(frame, buffer))) {
         this.#reachedEnd = true;
         this.#assertSome();
         return false;
@@ -292,6 +292,10 @@ function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoO
 }
 
 async function openRaw(input: string | Readable, options: RawVideoOptions, signal: AbortSignal): Promise<OpenFrames> {
+  if (typeof input === "string" && isRegularFile(input)) {
+    const video = await openRawFile(input, options);
+    return { frames: video, frameRate: video.frameRate, from: input };
+  }
   const stream = typeof input === "string" ? openInput(input) : input;
   assertInputReadable(stream);
   // The first byte may never come; ending the stream is what ends that wait.

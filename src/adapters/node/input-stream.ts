@@ -7,6 +7,10 @@ import { open } from "node:fs/promises";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { MillpondError } from "../../util/errors.ts";
+import { type ByteReader, ChunkReader } from "../raw-video/chunk-reader.ts";
+import { FileReader } from "../raw-video/file-reader.ts";
+import { planRawVideo, type RawVideoOptions } from "../raw-video/layout.ts";
+import { type RawVideo, startRawVideo } from "../raw-video/source.ts";
 import { isY4m, Y4M_MAGIC } from "../raw-video/y4m.ts";
 
 // What the shell's <(command) gives. Opening it again could miss that its writer has gone; the descriptor itself
@@ -22,6 +26,15 @@ export function isPipe(path: string): boolean {
     return statSync(path).isFIFO();
   } catch {
     // The caller opens it next, and hears then what is wrong with it.
+    return false;
+  }
+}
+
+/** True for a file whose bytes are there already: a read of it waits for nobody. */
+export function isRegularFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
     return false;
   }
 }
@@ -46,6 +59,20 @@ export function openInput(path: string): Readable {
   const own = OWN_DESCRIPTOR.exec(path)?.[1];
   const fd = own === undefined ? openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) : Number(own);
   return new Socket({ fd, readable: true, writable: false });
+}
+
+/**
+ * The bytes of a path in order: of a regular file read straight into the memory that they are for, of anything else
+ * (a device, a pipe) in the chunks of {@link openInput}, whose waits can be ended. Fails with the file system's error.
+ */
+export function readInput(path: string): ByteReader {
+  return isRegularFile(path) ? new FileReader(path) : new ChunkReader(openInput(path));
+}
+
+/** Starts to read raw video from a path; see {@link startRawVideo} and {@link planRawVideo}, which it rejects with. */
+export async function openRawFile(path: string, options: RawVideoOptions): Promise<RawVideo> {
+  const plan = planRawVideo(options);
+  return await startRawVideo(readInput(path), plan);
 }
 
 /** True for a file that begins as Y4M does, whatever it is called. Rejects with the file system's error. */

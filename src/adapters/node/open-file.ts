@@ -13,7 +13,7 @@ import { badValue, show, wrongType } from "../../util/validate.ts";
 export type FileInput = string | URL | FileHandle;
 
 /** As many bytes as one system call reads at most; Linux stops 4 KiB short of 2 GiB. */
-const MAX_READ = 2 ** 30;
+export const MAX_READ: number = 2 ** 30;
 
 /** Checks a path, a URL or a FileHandle. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
 export function checkFile(name: string, file: FileInput): FileInput {
@@ -65,6 +65,12 @@ export class OpenFile {
       done += bytesRead;
     }
     return done;
+  }
+
+  /** Reads at `position` into the parts, one behind the other, in one call; returns how many bytes there were. */
+  async readParts(parts: readonly Uint8Array[], position: number): Promise<number> {
+    const { bytesRead } = await this.#handle.readv(parts, position);
+    return bytesRead;
   }
 
   /** Closes what {@link openFile} opened, and no handle of the caller's. */

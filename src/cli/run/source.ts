@@ -4,8 +4,8 @@ import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny/video-file.ts";
 import type { FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
-import { assertInputReadable, isPipe, isY4mFile, openInput } from "../../adapters/node/input-stream.ts";
-import { openRawVideo } from "../../adapters/raw-video/raw-video.ts";
+import { assertInputReadable, isPipe, isY4mFile, openInput, openRawFile } from "../../adapters/node/input-stream.ts";
+import { openRawVideo, type RawVideo, type RawVideoOptions } from "../../adapters/raw-video/raw-video.ts";
 import { onAbort } from "../../util/abortable.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
@@ -53,7 +53,7 @@ export async function openSource(options: RunOptions, signal: AbortSignal): Prom
   try {
     if (options.input === "-") return await openStdin(options, signal);
     if (isPipe(options.input)) return await openPipe(options, signal);
-    if (options.format !== undefined || (await isY4mFile(options.input))) return await openRawFile(options);
+    if (options.format !== undefined || (await isY4mFile(options.input))) return await openRawPath(options);
     return await openFile(options);
   } catch (error) {
     signal.throwIfAborted();
@@ -115,26 +115,28 @@ async function openPaced(options: RunOptions, stream: Readable, signal: AbortSig
   const stopListening = onAbort(signal, () => stream.destroy());
   try {
     const isFile = stream === process.stdin && fstatSync(0).isFile();
-    return { ...(await openRaw(options, stream)), isPaced: !isFile };
+    return { ...(await openRaw(options, (raw) => openRawVideo(stream, raw))), isPaced: !isFile };
   } finally {
     stopListening();
   }
 }
 
-async function openRawFile(options: RunOptions): Promise<OpenSource> {
-  const first = await openRaw(options, openInput(options.input));
+async function openRawPath(options: RunOptions): Promise<OpenSource> {
+  const open = (): Promise<OpenSource> => openRaw(options, (raw) => openRawFile(options.input, raw));
+  const first = await open();
   if (options.passes === 1) return first;
-  const again = async (): Promise<FrameSource> => (await openRaw(options, openInput(options.input))).frames;
+  const again = async (): Promise<FrameSource> => (await open()).frames;
   return { facts: first.facts, frames: new Replay(again, options.passes, first.frames), isPaced: false };
 }
 
-async function openRaw(options: RunOptions, stream: Readable): Promise<OpenSource> {
+async function openRaw(options: RunOptions, open: (raw: RawVideoOptions) => Promise<RawVideo>): Promise<OpenSource> {
   const { input, format, size, fps } = options;
-  const video =
+  const video = await open(
     format === undefined || size === undefined
-      ? await openRawVideo(stream, fps === undefined ? {} : { frameRate: fps })
+      ? { ...(fps !== undefined && { frameRate: fps }) }
       : // Raw video has no clock of its own; 25 is what ffmpeg assumes too.
-        await openRawVideo(stream, { format, ...size, frameRate: fps ?? { num: 25, den: 1 } });
+        { format, ...size, frameRate: fps ?? { num: 25, den: 1 } },
+  );
   const { layout, presentation } = video;
   const facts: SourceFacts = {
     input,

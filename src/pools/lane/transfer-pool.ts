@@ -35,7 +35,7 @@ import { endUsers, type PoolEnd, retireUsers } from "./liveness.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
-  /** Bytes of a slot; at most 2^30, and 2^40 in all slots together. */
+  /** Bytes of a slot; at most 2^30, and 2^38 in all slots together. */
   size: number;
   /** Slots; at most 2^16. */
   count: number;
@@ -92,8 +92,8 @@ interface Entry {
 const SLOTS = 2 ** 16;
 const GENERATIONS = 2 ** 37;
 
-/** 2^40: a thousand times what SharedPools may have by default, and quickly refused by the system. */
-const MAX_BYTES = 2 ** 40;
+/** 2^38, 256 GiB: more than a page or a thread can use, and what the system gives or refuses within a second. */
+const MAX_BYTES = 2 ** 38;
 
 function newBytes(name: string, size: number): Uint8Array<ArrayBuffer> {
   try {

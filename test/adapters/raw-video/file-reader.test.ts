@@ -6,13 +6,19 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FileSource } from "../../../src/adapters/node/file-elements.ts";
 import { type FrameSource, pooledFrames } from "../../../src/adapters/node/frame-source.ts";
+import { DecodeElement, RawVideoElement } from "../../../src/adapters/node/frames-element.ts";
 import { openRawFile, readInput } from "../../../src/adapters/node/input-stream.ts";
 import { type ByteReader, ChunkReader } from "../../../src/adapters/raw-video/chunk-reader.ts";
 import { FileReader } from "../../../src/adapters/raw-video/file-reader.ts";
 import { planRawVideo, type RawVideoOptions } from "../../../src/adapters/raw-video/layout.ts";
 import { type RawVideo, startRawVideo } from "../../../src/adapters/raw-video/source.ts";
 import { allocators } from "../../../src/allocators/registry.ts";
+import type { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
+import { Sink } from "../../../src/pipeline/base/sink.ts";
+import { Caps } from "../../../src/pipeline/caps.ts";
+import { Pipeline } from "../../../src/pipeline/pipeline.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { mkfifo, openDescriptors } from "../../helpers/descriptors.ts";
@@ -36,7 +42,7 @@ function file(name: string): string {
 }
 
 /** No frame begins as another does. */
-const NOISE = Buffer.from(Uint8Array.from({ length: SIZE + 600 }, (_, i) => (i * 31 + (i >> 8) * 7) & 255));
+const NOISE = Buffer.from(Uint8Array.from({ length: 2 * SIZE }, (_, i) => (i * 31 + (i >> 8) * 7) & 255));
 
 function picturesOf(count: number, size: number): Buffer[] {
   return Array.from({ length: count }, (_, frame) => NOISE.subarray(frame * 101, frame * 101 + size));
@@ -423,6 +429,39 @@ describe("raw video of a file", () => {
     await expect(openRawFile(folder, {})).rejects.toMatchObject({ code: "EISDIR" });
     expect(await codeOf(openRawFile(file("six.y4m"), { format: "I420" }))).toBe("ERR_INVALID_ARG_VALUE");
     expect(openDescriptors()).toEqual(before);
+  });
+});
+
+describe("a stage that reads raw video of a file", () => {
+  it("leaves no descriptor and no lease wherever its run is aborted, also at the start", async () => {
+    const before = openDescriptors();
+    const pictures = picturesOf(6, 1.5 * SIZE);
+    writeFileSync(file("color.y4m"), y4mOf(pictures, HEADER.replace("Cmono", "C420jpeg")));
+    const sources = [
+      (sink: Sink) => new Pipeline().link(new RawVideoElement(file("color.y4m")), sink),
+      (sink: Sink) => new Pipeline().link(new FileSource(file("color.y4m")), new DecodeElement(), sink),
+    ];
+    for (const make of sources) {
+      for (let step = 0; step <= 7; step++) {
+        const stop = new AbortController();
+        const pools = new Set<BufferPool>();
+        const sink = new (class extends Sink {
+          count = 0;
+          override render(buffer: MediaBuffer): void {
+            if (buffer.pool !== null) pools.add(buffer.pool);
+            expect(Buffer.compare(buffer.bytes, pictures[this.count]!)).toBe(0);
+            if (++this.count === step) stop.abort("stop");
+          }
+        })("look", Caps.any);
+        const run = make(sink).run({ signal: stop.signal });
+        if (step === 0) stop.abort("stop");
+        if (step === 7) await run;
+        else await expect(run).rejects.toBeDefined();
+        expect([sink.count, pools.size]).toEqual([Math.min(step, 6), step === 0 ? 0 : 1]);
+        for (const pool of pools) expect(pool.outstanding).toBe(0);
+        expect(openDescriptors()).toEqual(before);
+      }
+    }
   });
 });
 

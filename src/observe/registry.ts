@@ -98,10 +98,14 @@ export class PoolRegistration implements PoolIdentity {
     if (this.#isReady && !this.#ended) this.probe.watch();
   }
 
-  /** The pool has what {@link registerPool} gave it, and can be told, and heard of. Called last in its constructor. */
+  /**
+   * The pool is whole: from now on it is listed, told of, asked and watched. Called last in its constructor, or in that
+   * of the subclass by which it is asked.
+   */
   begin(): void {
     this.#isReady = true;
-    if (this.observer !== null) this.probe.watch();
+    live.set(this.id, new WeakRef(this));
+    for (const hear of newcomers) hear(this);
     if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(this), event: "create" } satisfies PoolMessage);
   }
 
@@ -109,6 +113,7 @@ export class PoolRegistration implements PoolIdentity {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (!this.#isReady) return;
     live.delete(this.id);
     this.observer?.onEnd(this);
     for (const hear of leavers) hear(this);
@@ -220,16 +225,16 @@ let last = 0;
 const SWEEP = 256;
 let sweepAt = SWEEP;
 
-/** Registers a pool that is made. The pool keeps what it gets, and calls its `begin()`. */
+/**
+ * The registration of a pool that is being made. The pool keeps it, and calls its `begin()`; one that fails before that
+ * was never there.
+ */
 export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): PoolRegistration {
   if (live.size >= sweepAt) {
     for (const [id, reference] of live) if (reference.deref() === undefined) live.delete(id);
     sweepAt = live.size + SWEEP;
   }
-  const pool = new PoolRegistration(++last, kind, name, probe);
-  live.set(pool.id, new WeakRef(pool));
-  for (const hear of newcomers) hear(pool);
-  return pool;
+  return new PoolRegistration(++last, kind, name, probe);
 }
 
 /** Calls `hear` with every pool that registers from now on; returns what ends that. */

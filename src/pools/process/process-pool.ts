@@ -134,6 +134,7 @@ export class ProcessPool extends SharedPool {
       disown(this.core);
       this.reclaimEnded();
     }
+    this.beginRegistration();
   }
 
   /** The block's descriptor, to hand to a child: `stdio: [0, 1, 2, pool.descriptor]`. -1 where there is none. */

@@ -209,6 +209,11 @@ export class SharedPool implements LeasePool {
       shared: made.pool,
     });
     this.#queue.registration = this.#registration;
+    if (kind === "SharedPool") this.beginRegistration();
+  }
+
+  /** @internal The pool is whole. A subclass with a kind of its own calls it last in its constructor. */
+  beginRegistration(): void {
     this.#registration.begin();
   }
 

@@ -2,6 +2,7 @@
  * A pool between processes: how they join, how they wait, what becomes of those that are killed, and what is refused.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import {
   closeSync,
@@ -19,6 +20,7 @@ import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { ProcessPool } from "../../../src/native.ts";
+import { pools as listPools, type PoolMessage, record } from "../../../src/observe.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
@@ -534,6 +536,47 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     expect(code(() => ProcessPool.attach(null as never))).toBe("ERR_INVALID_ARG_TYPE");
     expect(code(() => ProcessPool.attach(-1))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => ProcessPool.attach({} as never))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+});
+
+describe.runIf(nativeOps().availability.ok)("a process pool that is made while a recorder runs", () => {
+  it("is heard of when it is whole, with its own leases and not the others'", () => {
+    const heard: string[] = [];
+    const onPool = (message: unknown): void => {
+      const { name, event, kind } = message as PoolMessage;
+      const listed = listPools().find((pool) => pool.name === name);
+      heard.push(`${kind} ${event} ${listed?.members().length}`);
+    };
+    subscribe("millpond:pool", onPool);
+    const recorder = record();
+    try {
+      const maker = make({ name: "recorded", size: 64, count: 4, members: 3 });
+      const theirs = maker.tryAcquire()!;
+      const other = ProcessPool.attach(maker.block!);
+      pools.push(other);
+      const own = other.tryAcquire()!;
+      other.release(own);
+      maker.release(theirs);
+      expect(heard).toEqual(["ProcessPool create 1", "ProcessPool create 1"]);
+      const { pools: recorded, events } = recorder.recording();
+      const of = (n: number): string[] =>
+        events.filter(({ pool }) => pool === recorded[n]!.id).map(({ type, subject }) => `${type} ${subject}`);
+      expect(recorded.map(({ name, count }) => [name, count])).toEqual([
+        ["recorded", 4],
+        ["recorded", 4],
+      ]);
+      expect(of(0)).toEqual(["acquire", "release"].map((type) => `${type} ${theirs.slot}`));
+      expect(of(1)).toEqual(["acquire", "release"].map((type) => `${type} ${own.slot}`));
+    } finally {
+      recorder.stop();
+      unsubscribe("millpond:pool", onPool);
+    }
+  });
+
+  it("is not listed where it cannot be made", () => {
+    const before = listPools().length;
+    expect(() => ProcessPool.attach(1_000_000)).toThrow();
+    expect(listPools()).toHaveLength(before);
   });
 });
 

@@ -111,6 +111,8 @@ export class RealmHub {
   readonly #hello: BroadcastChannel;
   readonly #remotes: Map<number, Remote> = new Map();
   readonly #forgetChildren: () => void;
+  /** What is open now at all servers of this process, which share the bounds. */
+  readonly open: { streams: number; traces: number } = { streams: 0, traces: 0 };
   /** What looking takes of this thread, however many look; and traces, however many are made. */
   readonly #looking: Share;
   readonly #tracing: Share;
@@ -228,7 +230,7 @@ export class RealmHub {
     try {
       while (isWanted()) {
         const answer = await this.#nextParts(remote, trace, copy);
-        if (answer === undefined) return undefined;
+        if (answer === undefined || answer.isLost === true) return undefined;
         copy = answer.copy;
         for (const part of answer.parts) await this.#tracing.run(() => reader.add(part));
         if (answer.isLast) return reader.recording;
@@ -236,7 +238,7 @@ export class RealmHub {
       return undefined;
     } finally {
       remote.traces.delete(trace);
-      if (!this.#isClosed) remote.channel.postMessage({ type: "traceOver", trace } satisfies Question);
+      this.#ask(remote, { type: "traceOver", trace });
     }
   }
 
@@ -250,8 +252,15 @@ export class RealmHub {
         clearTimeout(timer);
         resolve(answer);
       });
-      remote.channel.postMessage({ type: "recording", trace, copy } satisfies Question);
+      if (!this.#ask(remote, { type: "recording", trace, copy })) remote.traces.get(trace)?.(undefined);
     });
+  }
+
+  /** False: the thread has ended, or nobody asks any more. Its channel is closed, and would throw. */
+  #ask(remote: Remote, question: Question): boolean {
+    if (this.#remotes.get(remote.thread) !== remote) return false;
+    remote.channel.postMessage(question);
+    return true;
   }
 
   /** Ends it. Workers stay as they are. */

@@ -26,7 +26,7 @@ export interface Gate {
   readonly isToken: ((token: string) => boolean) | undefined;
 }
 
-/** Bounds of what one viewer may cost. */
+/** Bounds of what viewers may cost, of all servers of a process together. */
 export interface Limits {
   /** Open streams. */
   readonly streams: number;
@@ -116,8 +116,7 @@ export function answerRequests(
   readPage: () => Page,
   limits: Limits = LIMITS,
 ): RequestListener {
-  let streams = 0;
-  let traces = 0;
+  const { open } = hub;
   return answerWith(gate, readPage, async (request, response, path, query) => {
     if (path === "/snapshot") {
       await hub.view(({ snapshot }) => {
@@ -127,18 +126,18 @@ export function answerRequests(
     } else if (path === "/stream") {
       const interval = numberOf(query, "interval", MIN_INTERVAL, MAX_INTERVAL) ?? DEFAULT_INTERVAL;
       const hasEvents = (numberOf(query, "events", 0, 1) ?? 1) === 1;
-      if (streams >= limits.streams) throw new Refusal(503, `there are ${streams} viewers already`);
+      if (open.streams >= limits.streams) throw new Refusal(503, `there are ${open.streams} viewers already`);
       const isEventSource = String(request.headers.accept ?? "").includes("text/event-stream");
       const options = { interval, hasEvents, isEventSource, stalled: limits.stalled };
-      const stream = new Stream(hub, response, options, () => streams--);
-      streams++;
+      const stream = new Stream(hub, response, options, () => open.streams--);
+      open.streams++;
       stream.start();
     } else {
       const seconds = numberOf(query, "seconds", 1, MAX_SECONDS);
-      if (traces >= limits.traces) throw new Refusal(503, `there are ${traces} traces under way already`);
+      if (open.traces >= limits.traces) throw new Refusal(503, `there are ${open.traces} traces under way already`);
       if (response.destroyed) return;
-      traces++;
-      response.on("close", () => traces--);
+      open.traces++;
+      response.on("close", () => open.traces--);
       const end = hub.isRecording ? undefined : await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
       try {
         await sendTrace(hub, end === undefined ? seconds : undefined, response, limits.stalled);

@@ -53,6 +53,8 @@ export interface RecordingAnswer {
   /** Its next parts, as `recordingParts` makes them; none: it is at work on them. */
   readonly parts: readonly string[];
   readonly isLast: boolean;
+  /** It was given up for newer ones: what came of it is not all. */
+  readonly isLost?: boolean;
 }
 
 /** An update takes a twentieth of a thread at most, whoever looks: so many times as long as one takes is the pause. */
@@ -127,7 +129,7 @@ export function answerMainThread(): () => void {
         break;
       }
       case "recording":
-        if ((question.copy ?? copy) === copy) await tellParts(answers, question.trace);
+        if ((question.copy ?? copy) === copy) await tellParts(answers, question);
         break;
       case "traceOver":
         traces.delete(question.trace);
@@ -144,9 +146,17 @@ export function answerMainThread(): () => void {
   const tell = (answer: Answer | RecordingAnswer): void => channel.postMessage(answer);
 
   /** One slice of what the recording takes. */
-  async function tellParts({ inspector, tracing, recordingParts }: Answers, trace: number): Promise<void> {
+  async function tellParts(
+    { inspector, tracing, recordingParts }: Answers,
+    { trace, copy: asked }: Question & { readonly type: "recording" },
+  ): Promise<void> {
     let steps = traces.get(trace);
     if (steps === undefined) {
+      // It had begun, and was given up: from its beginning again, two of them would push each other out without an end.
+      if (asked !== undefined) {
+        tell({ trace, copy, parts: [], isLast: true, isLost: true });
+        return;
+      }
       const recorded = inspector.recordingSteps();
       if (recorded === undefined) {
         tell({ trace, copy, parts: [], isLast: true });
@@ -154,9 +164,12 @@ export function answerMainThread(): () => void {
       }
       steps = recordingParts(recorded);
       traces.set(trace, steps);
-      // Of a main thread that asks no more, and did not say so.
+      // Of a main thread that asks no more, and did not say so: the one that was asked for least recently.
       const [oldest] = traces.keys();
       if (traces.size > MAX_TRACES) traces.delete(oldest!);
+    } else {
+      traces.delete(trace);
+      traces.set(trace, steps);
     }
     const parts: string[] = [];
     const { done } = await tracing.slice(bundled(steps, parts));

@@ -24,6 +24,8 @@
  * slot.
  *
  * The word of a hold that was not taken over is that of the transfer which brought it:
+ * - Only who holds the lease writes it, and after it has looked that it does: a hold ends by its own thread alone, so
+ *   the slot is no other lease's meanwhile. What is posted in between may have ended it.
  * - It is written before the bit is set. Who sees the bit sees this word or a later one.
  * - Nobody writes a later one: one who wants to send the lease there meets the bit, or the announcement of the first
  *   step, and is refused; another lease of that slot there is none, because this one is held.
@@ -278,6 +280,7 @@ export function cancelTransfer(core: Core): void {
 
 /**
  * The second step: one hold of this thread becomes the receiver's. GONE: the receiver died; this thread still has it.
+ * NOT_HELD, and no word but the announcement has changed: it was given back since the first step.
  * `sender`: what the receiver's sender word is to say, {@link senderWord} of this thread where a lane carries the
  * message, and {@link BY_RING} where a ring does.
  */
@@ -288,13 +291,20 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   const bit = 1 << to;
   if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
   let outcome: number = DONE;
-  // Before the bit. A plain store, which the compare-exchange after it keeps in front. Rings find their own there.
-  const word = core.sendersAt + index * core.senderStride + to;
-  if (i32[word] !== sender) i32[word] = sender;
   // The usual case: this thread alone holds it, and once.
   const own = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | me;
-  let moved = core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
-  for (let n = 0; !moved; n++) {
+  let isHeld = core.localLease[index] === id && i32[at] === own;
+  // A getter in what was posted may have given it back, and the slot may be another lease's by now. A bit of this
+  // thread alone says nothing: the lease may be on its way here.
+  if (!isHeld)
+    isHeld = isLocalHolder(core, index, id) && !isPinned(core, index) && holds(core, Atomics.load(i32, at), id);
+  if (!isHeld) outcome = TransferResult.NOT_HELD;
+  // By the holder, and before the bit. A plain store, which the compare-exchange after it keeps in front. Rings find
+  // their own there.
+  const word = core.sendersAt + index * core.senderStride + to;
+  if (isHeld && i32[word] !== sender) i32[word] = sender;
+  let moved = isHeld && core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
+  for (let n = 0; isHeld && !moved; n++) {
     const state = Atomics.load(i32, at);
     if (n === RETRIES || !holds(core, state, id)) {
       outcome = TransferResult.NOT_HELD;

@@ -14,8 +14,8 @@ interface Served {
   readonly listener: Listener;
 }
 
-async function serve(limits?: Limits, options?: ListenerOptions): Promise<Served> {
-  const hub = new RealmHub(await makeInspector());
+async function serve(limits?: Limits, options?: ListenerOptions, sameHub?: RealmHub): Promise<Served> {
+  const hub = sameHub ?? new RealmHub(await makeInspector());
   const gate = { hosts: SOCKET_HOSTS, isToken: undefined };
   const page = { html: "<p>page</p>", scripts: ["sha256-abc"] };
   const listener = new Listener(async () => answerRequests(hub, gate, () => page, limits), options);
@@ -83,6 +83,23 @@ describe("what one viewer may cost", () => {
     first.socket.destroy();
     await first.answer;
     await expect.poll(async () => (await ask(where, "/trace?seconds=1")).status).toBe(200);
+  });
+
+  it("is bounded for all servers of a process together", async () => {
+    const limits = { streams: 1, traces: 1, stalled: 30_000 };
+    const { where: first, hub } = await serve(limits);
+    const { where: second } = await serve(limits, undefined, hub);
+    const stream = sendRaw(first, GET("/stream?interval=50"));
+    await once(stream.socket, "data");
+    const refused = sendRaw(second, GET("/stream"));
+    expect(String((await once(refused.socket, "data"))[0])).toContain(" 503 ");
+    stream.socket.destroy();
+    await expect.poll(() => hub.isRecording).toBe(false);
+    const trace = sendRaw(first, GET("/trace?seconds=60"));
+    await expect.poll(() => hub.isRecording).toBe(true);
+    const alsoRefused = sendRaw(second, GET("/trace?seconds=1"));
+    expect(String((await once(alsoRefused.socket, "data"))[0])).toContain(" 503 ");
+    trace.socket.destroy();
   });
 
   it("is a trace that is read: one that is not is cut off, and its place is free again", async () => {

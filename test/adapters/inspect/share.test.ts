@@ -143,3 +143,35 @@ it("a recording comes from one copy of the package in a worker, though several h
   expect([1, 2]).toContain(first![1]);
   expect(copies[1]).toEqual(first);
 });
+
+it("a recording is left out whose worker ends before its next part, or says that it is lost", async () => {
+  const clock = new FakeClock();
+  const hub = new RealmHub(await makeInspector(), clock);
+  onTestFinished(() => hub.close());
+  const threads = [4001, 4002];
+  for (const thread of threads) {
+    post(HELLO, { type: "started", thread });
+    const channel = new BroadcastChannel(channelOf(thread));
+    onTestFinished(() => channel.close());
+    let asked = 0;
+    channel.onmessage = (event: unknown) => {
+      const { data: question } = event as { readonly data: Question };
+      if (question.type === "poll") {
+        channel.postMessage({ snapshot: "{}", events: [], dropped: 0, next: 0, pause: 0 });
+      } else if (question.type === "recording") {
+        const { trace } = question;
+        if (++asked > 1 && thread === 4001) post(HELLO, { type: "ended", thread });
+        else if (asked > 1) channel.postMessage({ trace, copy: 1, parts: [], isLast: true, isLost: true });
+        else {
+          const about = { thread: "worker", pools: [], dropped: 0, droppedSpans: 0, from: 0, to: 1 };
+          channel.postMessage({ trace, copy: 1, parts: [JSON.stringify({ about })], isLast: false });
+        }
+      }
+    };
+  }
+  await until(
+    clock,
+    hub.view(() => {}),
+  );
+  expect(await until(clock, hub.recordings())).toEqual([]);
+});

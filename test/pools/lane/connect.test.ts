@@ -1,7 +1,7 @@
 /** A connection that is given up: what the other thread has by then stays its own. */
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Lane } from "../../../src/pools/lane/lane.ts";
+import type { Lane, LanePort } from "../../../src/pools/lane/lane.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/testing.ts";
@@ -140,6 +140,29 @@ describe("a lane on which somebody waits", () => {
     expect(lane.isOpen).toBe(false);
     expect(["end", "ERR_POOL_DEAD"]).toContain(await said);
   });
+});
+
+it("a close() that waits for a thread which hears nothing ends when another member closes the pool by force", async () => {
+  const clock = new FakeClock();
+  const pool = SharedPool.create({ size: 8, count: 2, members: 3, clock });
+  const lane = await pool.connect(
+    {
+      postMessage: ({ port }: { port: LanePort }) => port.postMessage({ kind: "millpond.ready", holds: false }),
+    } as never,
+    { clock },
+  );
+  let isOver = false;
+  const closing = lane.close().then(() => {
+    isOver = true;
+  });
+  clock.advance(250);
+  await undefined;
+  expect(isOver).toBe(false);
+  SharedPool.attach(pool.handle).close({ force: true });
+  clock.advance(250);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(isOver).toBe(true);
+  await closing;
 });
 
 describe("a getter in the data of a lease that is being sent", () => {

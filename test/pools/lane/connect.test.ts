@@ -82,6 +82,45 @@ describe("a worker that is terminated, with workers of its own", () => {
   });
 });
 
+describe("a worker that is terminated while it connects over a port", () => {
+  it("takes what it has reserved with it; nobody joins from it, and one who has joined stays", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 5 });
+    const { port1, port2 } = new MessageChannel();
+    const worker = new Worker(new URL("./port-connector.worker.ts", import.meta.url), {
+      workerData: port1,
+      transferList: [port1 as never],
+      execArgv: [],
+    });
+    workers.push(worker);
+    const said = new Promise<[SharedPool["handle"], SharedPool["handle"]]>((resolve) =>
+      worker.once("message", resolve),
+    );
+    await pool.connect(worker);
+    const [joins, late] = await said;
+    const joined = SharedPool.attach(joins);
+    // The third is that of the attempt over the port, which is made in the same turn as it is said.
+    while (pool.stats().members.length < 5) await new Promise((resolve) => setImmediate(resolve));
+    expect(code(() => pool.reserve())).toBe("ERR_POOL_FULL");
+    await worker.terminate();
+    port2.close();
+    expect(pool.stats().members).toHaveLength(2);
+    expect(code(() => SharedPool.attach(late))).toBe("ERR_POOL_DEAD");
+    joined.tryAcquire()!.release();
+    pool.validate();
+  });
+
+  it("leaves what a member reserved that has left, and what the next one in its place has", () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 4 });
+    const first = SharedPool.attach(pool.handle);
+    const kept = first.reserve();
+    first.leave();
+    const second = SharedPool.attach(pool.handle);
+    expect(second.member).toBe(first.member);
+    pool.reclaim(second.member);
+    SharedPool.attach(kept).tryAcquire()!.release();
+  });
+});
+
 describe("a wait that only the end of the pool can end", () => {
   it("of a send, and of an attempt to connect, when another member closes the pool by force", async () => {
     const pool = SharedPool.create({ size: 8, count: 4 });

@@ -138,6 +138,8 @@ export class Lane<Data = unknown> {
   #isDone = false;
   #theyAreDone = false;
   #failure: MillpondError | undefined;
+  /** The pool ended with its last lease: sends fail, and who receives has had all. */
+  #poolError: MillpondError | undefined;
   #closed: (() => void) | undefined;
   #ending: Promise<void> | undefined;
   readonly #leavePool: () => void;
@@ -225,8 +227,9 @@ export class Lane<Data = unknown> {
   }
 
   /**
-   * Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is
-   * gone, `ERR_POOL_DEAD` when either side closed the pool, and as {@link tryReceive}.
+   * Waits for a lease; undefined when the other side has closed and all was taken, and when the pool was retired and
+   * its last lease is back. Throws `ERR_INACTIVE` when the other side is gone, `ERR_POOL_DEAD` when either one closed
+   * the pool, and as {@link tryReceive}.
    */
   async receive(): Promise<Delivery<Data> | undefined> {
     for (;;) {
@@ -309,12 +312,16 @@ export class Lane<Data = unknown> {
   /** The pool is over: no lease of it is good, so there is nothing to wait for and nothing to give back. */
   #poolEnded(error: MillpondError, end: PoolEnd): void {
     if (this.#state === "ended") return;
-    if (!this.#theyClosed) this.#failure = error;
-    this.#inbox.length = 0;
-    this.#late.length = 0;
+    if (end === "retired") this.#poolError = error;
+    else if (!this.#theyClosed) this.#failure = error;
+    // What is still told of after a retirement is data that could not be read; its lease is back.
+    if (end !== "retired") {
+      this.#inbox.length = 0;
+      this.#late.length = 0;
+    }
     try {
       // Where no lease was out, nothing is lost over there: its iteration ends in good order.
-      if (end === "closed") {
+      if (end === "closed" || end === "retired") {
         this.#port.postMessage([MessageType.CLOSE]);
         this.#port.postMessage([MessageType.CLOSED]);
       } else if (end === "forced") this.#port.postMessage([MessageType.POOL_CLOSED]);
@@ -550,6 +557,7 @@ export class Lane<Data = unknown> {
   #closedError(): MillpondError {
     return (
       this.#failure ??
+      this.#poolError ??
       new MillpondError(
         "ERR_INACTIVE",
         `the lane is closed; the lease of pool "${this.pool.name}" is still yours, release it`,

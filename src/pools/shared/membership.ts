@@ -969,6 +969,20 @@ export function retirePool(core: Core): number {
   return held;
 }
 
+/**
+ * Whether a pool that is over ended with its last lease, after {@link retirePool}: then nobody holds a slot. A close by
+ * force leaves the holders' bits. False where another pool is in this memory by now. O(count).
+ */
+export function hasRetired(core: Core): boolean {
+  const { i32, pool } = core;
+  if (!visit(i32, pool)) return false;
+  let isWhole = (Atomics.load(i32, Header.WAITING) & RETIRING) !== 0;
+  for (let index = 0; isWhole && index < core.count; index++)
+    isWhole = (Atomics.load(i32, stateAt(core, index)) & core.holderMask) === 0;
+  endVisit(i32);
+  return isWhole;
+}
+
 /** Whether leases are good: the pool is live or retires, and is still the one in this memory. */
 export function isAlive(core: Core): boolean {
   const { i32 } = core;

@@ -117,6 +117,7 @@ import {
   claimMembership,
   closePool,
   endMember,
+  hasRetired,
   isAlive,
   isOpen,
   isReservation,
@@ -490,8 +491,9 @@ export class SharedPool implements LeasePool {
       if (!isOpen(this.core)) retireUsers(this, () => acquireRefusal(this, "connect to")!);
       return;
     }
-    if (!isAlive(this.core)) this.giveUp();
-    endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
+    const end = isAlive(this.core) ? "left" : hasRetired(this.core) ? "retired" : "forced";
+    if (end !== "left") this.giveUp();
+    endUsers(this, () => error, end);
   }
 
   /**
@@ -509,7 +511,7 @@ export class SharedPool implements LeasePool {
     if (isAlive(this.core)) return this.holders();
     if (this.#budget !== undefined) uncount(this.#budget);
     this.#registration.end();
-    endUsers(this, () => refusal(this, "wait for a lease of")!, "closed");
+    endUsers(this, () => refusal(this, "wait for a lease of")!, "retired");
     return [];
   }
 

@@ -285,7 +285,7 @@ export class ProcessPool extends SharedPool {
   }
 
   #claim(): Claim | null {
-    return claimRow(this.#table, this.core.i32, this.#layout, this.#self, MemberState.RESERVED);
+    return claimRow(this.#table, this.core.i32, this.#layout, this.#self, MemberState.RESERVED, this.core);
   }
 }
 

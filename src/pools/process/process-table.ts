@@ -82,20 +82,21 @@ export function readTable(memory: SharedArrayBuffer, layout: SharedLayout): Proc
   return { rows: rowsOf(memory, layout), namespace: header[2]! };
 }
 
-/** Takes a free row, and its membership; null when there is none. */
+/** Takes a free row, and its membership, for `maker` where that reserves it; null when there is none. */
 export function claimRow(
   table: ProcessTable,
   i32: Int32Array,
   layout: SharedLayout,
   own: ProcessIdentity,
   state: number,
+  maker: Membership | null = null,
 ): Claim | null {
   for (let member = 0; member < layout.members; member++) {
     const seen = rowOf(table, member);
     if ((seen & PID_MASK) !== 0n) continue;
     const word = wordOf(table, own, seen);
     if (swapRow(table, member, seen, word) !== seen) continue;
-    const membership = claimMembership(i32, layout, state, member, member + 1);
+    const membership = claimMembership(i32, layout, state, member, member + 1, maker);
     if (membership !== null) return { word, membership };
     // A thread that attached by a handle without a reservation has this place, or the last member is being reclaimed.
     dropRow(table, member, word);

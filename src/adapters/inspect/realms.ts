@@ -128,6 +128,8 @@ export class RealmHub {
   /** The newest trace's number; another copy of this package may ask the same workers. */
   #traces: number = Math.floor(Math.random() * 2 ** 40);
   #isClosed = false;
+  /** What begins or ends the recording stands in the line. */
+  #isSettling = false;
   /** What waits for threads looks again. */
   readonly #checks: Set<() => void> = new Set();
   /** The first wait, for threads that started before. */
@@ -157,22 +159,27 @@ export class RealmHub {
 
   /** Whether events are recorded now. */
   get isRecording(): boolean {
-    return this.#lookers > 0;
+    return this.#stopOwn !== undefined;
   }
 
-  /** Somebody looks: all realms record. Returns what ends that. */
+  /**
+   * Somebody looks: all realms record, at once or when looking may take time again. Returns what ends that, likewise:
+   * both are a part of what looking takes, or one that comes and goes would take as much as it likes.
+   */
   look(): () => void {
-    if (this.#lookers === 0) {
-      this.#stopOwn = this.#own.look();
-      this.#ownNext = 0;
-      for (const remote of this.#remotes.values()) remote.next = 0;
-    }
     this.#lookers++;
+    try {
+      this.#settleSoon();
+    } catch (error) {
+      this.#lookers--;
+      throw error;
+    }
     let isOver = false;
     return () => {
       if (isOver) return;
       isOver = true;
-      if (--this.#lookers === 0) this.#stopLooking();
+      this.#lookers--;
+      this.#settleSoon();
     };
   }
 
@@ -265,17 +272,48 @@ export class RealmHub {
 
   /** Ends it. Workers stay as they are. */
   close(): void {
-    if (this.#lookers > 0) this.#stopLooking();
-    this.#lookers = 0;
     this.#isClosed = true;
+    this.#settle();
     this.#hello.close();
     this.#forgetChildren();
     for (const thread of [...this.#remotes.keys()]) this.#forgetOne(thread);
     this.#check();
   }
 
-  #stopLooking(): void {
-    this.#stopOwn?.();
+  /** Now if looking may take time now, else in the line, once for all who come and go until then. */
+  #settleSoon(): void {
+    if (this.#isSettled || this.#isSettling) return;
+    if (this.#looking.pause === 0) {
+      const began = this.#clock.now();
+      this.#settle();
+      this.#looking.charge(this.#clock.now() - began);
+      return;
+    }
+    this.#isSettling = true;
+    this.#looking
+      .run(() => {
+        this.#isSettling = false;
+        this.#settle();
+      })
+      .catch(() => {
+        // The next one that looks tries again.
+      });
+  }
+
+  get #isSettled(): boolean {
+    return this.isRecording === (this.#lookers > 0 && !this.#isClosed);
+  }
+
+  /** Realms record when somebody looks, and not when nobody does. */
+  #settle(): void {
+    if (this.#isSettled) return;
+    if (this.#stopOwn === undefined) {
+      this.#stopOwn = this.#own.look();
+      this.#ownNext = 0;
+      for (const remote of this.#remotes.values()) remote.next = 0;
+      return;
+    }
+    this.#stopOwn();
     this.#stopOwn = undefined;
     this.#events = [];
     for (const { channel } of this.#remotes.values()) channel.postMessage({ type: "stop" } satisfies Question);

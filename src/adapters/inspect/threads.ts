@@ -108,6 +108,8 @@ export function answerMainThread(): () => void {
   let stop: (() => void) | undefined;
   let loading: Promise<Answers> | undefined;
   let isClosed = false;
+  /** Whether somebody looks; the recorder follows. */
+  let isWatched = false;
   const copy = Math.random();
   /** Parts of recordings that are on their way, by the trace's number. */
   const traces = new Map<number, Steps<void, string | undefined>>();
@@ -119,8 +121,10 @@ export function answerMainThread(): () => void {
     const { inspector, looking } = answers;
     switch (question.type) {
       case "poll": {
-        if (question.record) stop ??= inspector.look();
+        isWatched ||= question.record;
         const answer = await looking.run(() => {
+          // What begins and ends the recording is a part of what looking takes.
+          if (isWatched && !isClosed) stop ??= inspector.look();
           const { events, dropped, next } = inspector.eventsFrom(question.from);
           const snapshot = JSON.stringify(inspector.snapshot());
           return { snapshot, events: events.map((event) => JSON.stringify(event)), dropped, next };
@@ -135,8 +139,12 @@ export function answerMainThread(): () => void {
         traces.delete(question.trace);
         break;
       case "stop":
-        stop?.();
-        stop = undefined;
+        isWatched = false;
+        await looking.run(() => {
+          if (isWatched) return;
+          stop?.();
+          stop = undefined;
+        });
         break;
       default:
         // Another version's.

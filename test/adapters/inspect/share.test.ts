@@ -107,6 +107,38 @@ it("however many look, the realms are read once for all of them, and take a twen
   expect(clock.now()).toBe(4 * 18 * 20 + 18);
 });
 
+it("a viewer that comes and goes begins and ends the recording as rarely as looking may take time", async () => {
+  const clock = new FakeClock();
+  const own = await makeInspector();
+  const look = own.look.bind(own);
+  let ends = 0;
+  const looks = vi.spyOn(own, "look").mockImplementation(() => {
+    clock.advance(20);
+    const end = look();
+    return () => {
+      clock.advance(20);
+      ends++;
+      end();
+    };
+  });
+  const hub = new RealmHub(own, clock);
+  onTestFinished(() => hub.close());
+  for (let i = 0; i < 100; i++) {
+    const end = hub.look();
+    await turn();
+    end();
+    clock.advance(5);
+    await turn();
+  }
+  // 500 ms: one beginning, of which 380 ms of rest come, and at most one end of the same price.
+  expect([looks.mock.calls.length, ends <= 1]).toEqual([1, true]);
+  for (let i = 0; i < 10; i++) {
+    clock.advance(400);
+    await turn();
+  }
+  expect([hub.isRecording, own.isRecording, looks.mock.calls.length, ends]).toEqual([false, false, 1, 1]);
+});
+
 it("a recording comes from one copy of the package in a worker, though several hear the question", async () => {
   const thread = 4000;
   const clock = new FakeClock();

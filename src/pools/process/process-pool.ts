@@ -48,6 +48,7 @@ import {
   dropLeftRows,
   dropRow,
   dropRowIfLeft,
+  noteThread,
   occupantOf,
   othersOf,
   type ProcessTable,
@@ -181,6 +182,8 @@ export class ProcessPool extends SharedPool {
       claim = this.#claim();
     }
     if (claim === null) throw poolFullError(this.name, this.#layout.members);
+    // Which thread of the process it is for, is not known.
+    noteThread(this.#table, claim.membership.member, claim.word, undefined);
     this.#claims.push(claim);
     return { ...this.handle, membership: claim.membership };
   }

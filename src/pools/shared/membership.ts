@@ -682,7 +682,7 @@ export function reclaimFromOutside(core: Core, thread: Membership): void {
 }
 
 /** The first half of {@link reclaimThread}. Each place is looked at once, whatever is written there meanwhile. */
-function evictThread(core: Core, thread: Membership): void {
+export function evictThread(core: Core, thread: Membership): void {
   const ended = [thread];
   const seen = new Set([thread.member]);
   for (let next = ended.pop(); next !== undefined; next = ended.pop()) {

@@ -225,11 +225,23 @@ function* bundled(steps: Steps<void, string | undefined>, parts: string[]): Step
 /** By thread: the thread that made it. Those that this thread knows of, and that have not ended. */
 export const children: Map<number, number> = new Map();
 const listeners: Set<(hello: Hello) => void> = new Set();
+let watchers = 0;
 
-/** Notes from now on which workers this thread makes, and when they have ended, however that comes. */
-export function watchChildren(): void {
+/**
+ * Notes from now on which workers this thread makes, and when they have ended, however that comes. Returns what ends
+ * that, when all have ended it.
+ */
+export function watchChildren(): () => void {
+  watchers++;
+  // Once, also where the program removed it.
   process.removeListener("worker", onWorker);
   process.on("worker", onWorker);
+  let isOver = false;
+  return () => {
+    if (isOver) return;
+    isOver = true;
+    if (--watchers === 0) process.removeListener("worker", onWorker);
+  };
 }
 
 function onWorker(worker: Worker): void {
@@ -245,11 +257,11 @@ function onWorker(worker: Worker): void {
 
 /** Tells of them; returns what ends that. */
 export function hearChildren(tell: (hello: Hello) => void): () => void {
-  watchChildren();
+  const unwatch = watchChildren();
   listeners.add(tell);
   return () => {
     listeners.delete(tell);
-    if (listeners.size === 0) process.removeListener("worker", onWorker);
+    unwatch();
   };
 }
 

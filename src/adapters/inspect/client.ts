@@ -49,8 +49,8 @@ interface WatchOptions {
 }
 
 /**
- * Updates, without events, until the process ends; it rejects with {@link ReadError} when there is no first one in time,
- * and when one is odd.
+ * Updates, without events, until the process ends; it rejects with {@link ReadError} when there is no first one in
+ * time, and when one is odd.
  */
 export async function* watchProcess({
   path,
@@ -88,7 +88,9 @@ function orOdd<T>(value: T | undefined): T {
   return value;
 }
 
-/** Whether that is what an HTTP client says of an answer that is none: somebody lives there and speaks something else. */
+/**
+ * Whether that is what an HTTP client says of an answer that is none: somebody lives there and speaks something else.
+ */
 export function isNoAnswer({ code }: NodeJS.ErrnoException): boolean {
   return code?.startsWith("HPE_") === true;
 }

@@ -27,8 +27,10 @@
  * Life-cycle: instruments are made at the first {@link instrument} of a meter; pools are asked when the SDK collects,
  * and heard when a wait is over. Nothing watches a pool, so that its fast paths stay open.
  *
- * Invariants: a series is the sum of the pools that have its attributes. It goes on when they have ended, with zeros
- * for what goes up and down, so that no counter falls; the newest 2000 such series are kept. A counter that a kind of
+ * Invariants: a series is the sum of the pools that have its attributes. It goes on when they have ended or are chosen
+ * no more, with zeros for what goes up and down, so that no counter falls; the newest 2000 such series of pools that
+ * have ended are kept. What a pool that lives has counted is in no sum but its own, and counts once when it is chosen
+ * again. A counter that a kind of
  * pool does not have is not reported. A shared pool of which this thread has several views counts once. Complexity: a
  * collection is O(slots), a wait O(1).
  */
@@ -137,7 +139,7 @@ class PoolMetrics {
   readonly #waits: Histogram;
   readonly #all: Observable[];
   readonly #choices: Set<Choice> = new Set();
-  /** By the pool's number. */
+  /** By the pool's number: those that live, chosen or once chosen. */
   readonly #seen: Map<number, Seen> = new Map();
   /** What pools had counted that have ended, by series. */
   readonly #past: Map<string, Series> = new Map();
@@ -229,9 +231,7 @@ class PoolMetrics {
       addTo(past.counters, counters);
       return;
     }
-    const none = { ...levels };
-    for (const key of Object.keys(none) as (keyof Levels)[]) if (none[key] !== null) none[key] = 0;
-    this.#past.set(series, { attributes, levels: none, counters: { ...counters } });
+    this.#past.set(series, { attributes, levels: emptied(levels), counters: { ...counters } });
     if (this.#past.size > MAX_SERIES) this.#past.delete(this.#past.keys().next().value!);
   }
 
@@ -239,22 +239,25 @@ class PoolMetrics {
     const all = new Map<string, Series>();
     const live = new Set<number>();
     const shared = new Set<number>();
+    // Those that live and are chosen no more.
+    const left: Seen[] = [];
     for (const pool of registrations()) {
-      if (!this.#isChosen(pool)) continue;
       live.add(pool.id);
+      if (!this.#isChosen(pool)) {
+        const seen = this.#seen.get(pool.id);
+        if (seen !== undefined) left.push(seen);
+        continue;
+      }
       const view = pool.probe.shared;
       if (view !== undefined && shared.has(view)) continue;
       const asked = this.#ask(pool);
       if (asked === undefined) continue;
       if (view !== undefined) shared.add(view);
       const { attributes, series, levels, counters } = asked;
-      const before = all.get(series);
-      if (before === undefined) all.set(series, { attributes, levels: { ...levels }, counters: { ...counters } });
-      else {
-        addTo(before.levels, levels);
-        addTo(before.counters, counters);
-      }
+      addSeries(all, series, { attributes, levels, counters });
     }
+    for (const { series, attributes, levels, counters } of left)
+      addSeries(all, series, { attributes, levels: emptied(levels), counters });
     // Those that the program forgot and that were collected.
     for (const [id, seen] of this.#seen) if (!live.has(id)) this.#remember(id, seen);
     for (const [series, { attributes, levels, counters }] of this.#past) {
@@ -289,6 +292,22 @@ class PoolMetrics {
 }
 
 const COUNTERS = ["acquires", "starved", "discarded", "leaked"] as const satisfies (keyof Counters)[];
+
+function addSeries(all: Map<string, Series>, key: string, { attributes, levels, counters }: Series): void {
+  const before = all.get(key);
+  if (before === undefined) all.set(key, { attributes, levels: { ...levels }, counters: { ...counters } });
+  else {
+    addTo(before.levels, levels);
+    addTo(before.counters, counters);
+  }
+}
+
+/** Of nothing that is there any more. */
+function emptied(levels: Levels): Levels {
+  const none = { ...levels };
+  for (const key of Object.keys(none) as (keyof Levels)[]) if (none[key] !== null) none[key] = 0;
+  return none;
+}
 
 /** What one does not count, the other says alone. */
 function addTo<K extends string>(sum: Record<K, number | null>, more: Readonly<Record<K, number | null>>): void {

@@ -27,6 +27,9 @@ const RETRY_MS = 250;
 /** Between the two snapshots of a table that is printed once: rates need two. */
 const ONCE_MS = 500;
 
+/** What is said of a process that tells nothing. */
+const SILENT = "does not answer: its main thread is blocked or stopped";
+
 /** A process that serves. */
 interface Found extends FoundSocket {
   /** What it calls itself; undefined: it did not answer. */
@@ -103,7 +106,7 @@ async function whyNone(pid: number | undefined): Promise<string> {
 
 async function nameOf(socket: FoundSocket): Promise<Found> {
   const snapshot = await readSnapshot(socket.path, NAME_MS).catch(() => undefined);
-  return { ...socket, title: snapshot === undefined ? undefined : String(snapshot.title) };
+  return { ...socket, title: snapshot?.title };
 }
 
 function describe({ pid, title }: Found): string {
@@ -174,7 +177,7 @@ async function live(target: Found, interval: number, signal: AbortSignal): Promi
   const draw = (): void => {
     const silent = performance.now() - heardAt;
     const [columns, rows] = screen.size;
-    screen.draw(model.render(columns, rows, look, silent > Math.max(2000, 3 * interval) ? silent : undefined));
+    screen.draw(model.render(columns, rows, look, silent > patience(interval) ? silent : undefined));
   };
   const screen = new Screen(
     process.stdin,
@@ -186,14 +189,16 @@ async function live(target: Found, interval: number, signal: AbortSignal): Promi
     draw,
   );
   const ended = AbortSignal.any([signal, quit.signal]);
+  // Before the first answer too: q ends a wait for a process that is blocked.
+  screen.open();
+  draw();
   const redraw = setInterval(draw, REDRAW_MS);
   let title = `process ${target.pid}`;
   try {
     for await (const { snapshot } of watch(target, interval, ended)) {
       heardAt = performance.now();
-      title = `process ${target.pid} (${clip(shown(String(snapshot.title)), 60)})`;
+      title = titleOf(target, snapshot);
       model.accept(snapshot);
-      screen.open();
       draw();
     }
   } catch (error) {
@@ -231,26 +236,67 @@ async function finish({ pid }: Found, title: string, signal: AbortSignal, isQuit
   return ExitCode.OK;
 }
 
+function titleOf({ pid }: Found, { title }: ProcessSnapshot): string {
+  return `process ${pid} (${clip(shown(title), 60)})`;
+}
+
+/** After how many milliseconds without an update a process is called silent. */
+function patience(interval: number): number {
+  return Math.max(2000, 3 * interval);
+}
+
 /** A table for a pipe or a file: once, or again and again. */
 async function plain(target: Found, interval: number | undefined, signal: AbortSignal): Promise<ExitCode> {
   const model = new TopModel();
-  const look: Look = { ...lookOf(), unicode: lookOf().unicode };
+  const look = lookOf();
   const columns = Math.max(40, process.stdout.columns || Number(process.env.COLUMNS) || 120);
+  const table = (): string => `${model.table(columns, look).join("\n")}\n`;
   let title = `process ${target.pid}`;
   let count = 0;
+  // A table that is printed once says what there is, also of a process that told once and is blocked since.
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const ended = AbortSignal.any([signal, late.signal]);
   try {
-    for await (const { snapshot } of watch(target, interval ?? ONCE_MS, signal)) {
-      title = `process ${target.pid} (${clip(shown(String(snapshot.title)), 60)})`;
+    for await (const { snapshot } of tellingSilence(target, interval, watch(target, interval ?? ONCE_MS, ended))) {
+      title = titleOf(target, snapshot);
       model.accept(snapshot);
-      if (interval === undefined && ++count < 2) continue;
-      await print(`${model.table(columns, look).join("\n")}\n${interval === undefined ? "" : "\n"}`);
-      if (interval === undefined) return ExitCode.OK;
+      count++;
+      if (interval !== undefined) await print(`${table()}\n`);
+      else if (count === 2) break;
+      else timer = setTimeout(() => late.abort(), ANSWER_MS);
+    }
+    if (interval === undefined && (count === 2 || late.signal.aborted)) {
+      await print(table());
+      if (count === 2) return ExitCode.OK;
+      throw explainRead(new ReadError("silent", "it told once"), target);
     }
   } catch (error) {
     if (error instanceof Failure) throw error;
     if (!signal.aborted) throw explainRead(error, target);
+  } finally {
+    clearTimeout(timer);
   }
   return await finish(target, title, signal);
+}
+
+/** The same updates; where they come again and again, a silence between two is told once, on standard error. */
+async function* tellingSilence(
+  { pid }: Found,
+  interval: number | undefined,
+  updates: AsyncIterable<InspectorUpdate>,
+): AsyncGenerator<InspectorUpdate> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    for await (const update of updates) {
+      clearTimeout(timer);
+      yield update;
+      if (interval !== undefined)
+        timer = setTimeout(() => complain(`process ${pid} ${SILENT}; it is waited for`), patience(interval));
+    }
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** One snapshot, or one a line. */
@@ -260,7 +306,7 @@ async function json(target: Found, interval: number | undefined, signal: AbortSi
       await print(`${jsonOf(await readSnapshot(target.path, ANSWER_MS))}\n`);
       return ExitCode.OK;
     }
-    for await (const { snapshot } of watch(target, interval, signal)) {
+    for await (const { snapshot } of tellingSilence(target, interval, watch(target, interval, signal))) {
       await print(`${jsonOf(snapshot)}\n`);
     }
   } catch (error) {
@@ -313,7 +359,7 @@ function explainRead(error: unknown, { pid }: Found): Failure {
   const text = {
     gone: isRunning(pid) ? `process ${pid} serves its inspector no more` : `process ${pid} has ended`,
     busy: `process ${pid} has as many viewers as it serves; end one of them`,
-    silent: `process ${pid} does not answer: its main thread is blocked or stopped`,
+    silent: `process ${pid} ${SILENT}`,
     odd: `process ${pid} does not answer as an inspector of this version does`,
   }[kind];
   return new Failure(text, ExitCode.FAILED, { cause: error });

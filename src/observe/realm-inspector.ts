@@ -77,13 +77,21 @@ interface SlowRead {
   readonly until: number;
 }
 
+/** A lease of a pool that does not know its age: which, and since when. */
+interface Timed {
+  readonly lease: number;
+  readonly began: number;
+}
+
 /** See the module text. */
 export class RealmInspector {
   readonly #facts: RealmFacts;
   readonly #gc = { count: 0, major: 0, ms: 0 };
   readonly #starved: Map<number, StarvedReport> = new Map();
   /** Since when, and which lease, by slot, of pools that do not know it themselves. */
-  readonly #timed: Map<number, Map<number, { readonly lease: number; readonly began: number }>> = new Map();
+  readonly #timed: Map<number, Map<number, Timed>> = new Map();
+  /** The same of all pools, by what the ring has: made in a snapshot in which such a pool is seen first. */
+  #ring: Map<number, Map<number, Timed>> | undefined;
   /** What pools said that take long to read. */
   readonly #slow: WeakMap<PoolRegistration, SlowRead> = new WeakMap();
   #gcWatch: GcWatch | undefined;
@@ -131,6 +139,7 @@ export class RealmInspector {
         // An allocator or a clock of the program's own threw, or the pool is in the middle of its end.
       }
     }
+    this.#ring = undefined;
     const { thread = 0, runtime = "JavaScript", heap } = this.#facts;
     return {
       version: 1,
@@ -199,12 +208,27 @@ export class RealmInspector {
     if (this.#timed.size > 0) {
       recorder.leasesFrom(this.#timedTo, (pool, slot, lease, began) => {
         const leases = this.#timed.get(pool);
-        if (leases === undefined) return;
-        if (began === ENDED) leases.delete(slot);
-        else if (leases.size < MAX_TIMED || leases.has(slot)) leases.set(slot, { lease, began });
+        if (leases !== undefined) setTime(leases, slot, lease, began);
       });
     }
     this.#timedTo = recorder.sequence;
+  }
+
+  /** What the ring has of a pool. All of it is read once for all pools that are seen first in one snapshot. */
+  #timesInRing(recorder: Recorder, pool: number): Map<number, Timed> {
+    if (this.#ring === undefined) {
+      const ring = new Map<number, Map<number, Timed>>();
+      this.#ring = ring;
+      recorder.leasesFrom(0, (id, slot, lease, began) => {
+        let leases = ring.get(id);
+        if (leases === undefined) {
+          leases = new Map();
+          ring.set(id, leases);
+        }
+        setTime(leases, slot, lease, began);
+      });
+    }
+    return this.#ring.get(pool) ?? new Map();
   }
 
   /** A pool of a million slots takes 50 ms to be counted: it is read again when that is 2 % of the time. */
@@ -249,13 +273,10 @@ export class RealmInspector {
 
   #withAges(pool: PoolRegistration, holders: PoolHolder[], members: readonly PoolMember[]): PoolHolder[] {
     if (this.#recorder === undefined) return holders;
-    const known = this.#timed.get(pool.id);
+    let known = this.#timed.get(pool.id);
     if (known === undefined) {
-      // The first of its kind: all that was recorded is read once more.
-      this.#timed.set(pool.id, new Map());
-      this.#timedTo = 0;
-      this.#readTimes();
-      return this.#withAges(pool, holders, members);
+      known = this.#timesInRing(this.#recorder, pool.id);
+      this.#timed.set(pool.id, known);
     }
     const own = members.find(({ self }) => self)?.member;
     const now = performance.now();
@@ -269,6 +290,11 @@ export class RealmInspector {
     });
     return aged.sort((a, b) => (b.age ?? -1) - (a.age ?? -1));
   }
+}
+
+function setTime(leases: Map<number, Timed>, slot: number, lease: number, began: number): void {
+  if (began === ENDED) leases.delete(slot);
+  else if (leases.size < MAX_TIMED || leases.has(slot)) leases.set(slot, { lease, began });
 }
 
 function finite(value: number): number | null {

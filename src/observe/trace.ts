@@ -131,6 +131,19 @@ function objects<T extends object>(list: readonly T[]): T[] {
   return list.filter((one) => typeof one === "object" && one !== null);
 }
 
+/** Pools that can be read. */
+function readable(pools: readonly RecordedPool[]): RecordedPool[] {
+  return objects(pools).filter(({ id, kind, name, shared }) => {
+    const isNumbered = typeof id === "number" && (shared === undefined || typeof shared === "number");
+    return isNumbered && typeof kind === "string" && typeof name === "string";
+  });
+}
+
+/** A text that is one; a value of another kind may not even have one. */
+function textOf(value: unknown): string {
+  return typeof value === "string" ? cut(value) : "";
+}
+
 /** A number that JSON has. */
 function countOf(value: unknown): number {
   return typeof value === "number" && Number.isFinite(value) ? Math.max(0, value) : 0;
@@ -300,13 +313,13 @@ function* addThread(writer: TraceWriter, index: number, all: readonly Recording[
   const tracks = new Map<number, { name: string; spans: Span[] }>();
   for (const [i, { type, time, duration, track, name, text }] of objects(recording.spans).entries()) {
     if (i % ITEMS_A_STEP === 0) yield;
-    if (!isTime(time) || !isTime(duration) || duration < 0) continue;
-    const label = cut(String(name));
+    if (!isTime(time) || !isTime(duration) || duration < 0 || !Number.isFinite(track)) continue;
+    const label = textOf(name);
     const spans = tracks.get(track) ?? { name: label, spans: [] };
     tracks.set(track, spans);
     const cat = type === "gc" ? "gc" : type === "wait" ? "wait" : "stage";
     const [begin, end] = [writer.ticks(time), writer.ticks(time + duration)];
-    spans.spans.push({ begin, end, name: cut(String(text)), cat, args: {}, source: index });
+    spans.spans.push({ begin, end, name: textOf(text), cat, args: {}, source: index });
   }
   if (tracks.size === 0) return;
   const pid = writer.process(`thread ${threadLabel(recording, index, all)}`, index);
@@ -346,10 +359,10 @@ function* groupPools(list: readonly Recording[]): Steps<PoolGroup[]> {
       if (of === undefined) events.set(event.pool, [event]);
       else of.push(event);
     }
-    for (const pool of objects(recording.pools)) {
+    for (const pool of readable(recording.pools)) {
       const { id, kind, name, shared } = pool;
       const key = shared === undefined ? `${source}.${id}` : `shared.${shared}`;
-      const group = groups.get(key) ?? { kind, name: cut(String(name)), views: [] };
+      const group = groups.get(key) ?? { kind, name: cut(name), views: [] };
       groups.set(key, group);
       const label = threadLabel(recording, source, list);
       const isOneOfSeveral = list.length > 1;
@@ -434,7 +447,7 @@ class PoolTracer {
       if (!this.#endWait(key, time, { served: value === 1 })) this.#lostWaits++;
     } else if (type === "resize") this.#count = subject;
     else if (type === "discard") {
-      this.moments.push({ name: `discarded: ${cut(String(text ?? ""))}`, ticks, args: { slot: subject } });
+      this.moments.push({ name: `discarded: ${textOf(text)}`, ticks, args: { slot: subject } });
     } else if (type === "starved") {
       this.moments.push({ name: "starved", ticks, args: { waited_ms: value, waiting: subject } });
     } else {
@@ -450,7 +463,7 @@ class PoolTracer {
   /** What was before the first event follows from what is at the end. */
   #finish(): void {
     const last = this.#group.views.reduce((a, b) => (b.recording.to >= a.recording.to ? b : a));
-    const { last: end } = last.pool;
+    const end = last.pool.last ?? undefined;
     const leased = Math.max(0, countOf(end?.leased) - this.#holds.size) + this.#lostLeases;
     const waiting = Math.max(0, countOf(end?.waiting) - this.#openWaits.size) + this.#lostWaits;
     this.#sample(last.recording.to);
@@ -482,11 +495,11 @@ class PoolTracer {
     if (left === 0) this.#holds.delete(subject);
     else this.#holds.set(subject, left);
     const args: Arguments = { slot: subject, lease: value };
-    if (text !== undefined) args.tag = cut(String(text));
-    if (site !== undefined) args.site = cut(String(site));
+    if (typeof text === "string") args.tag = cut(text);
+    if (typeof site === "string") args.site = cut(site);
     if (isOpen) args.open = true;
     const plain = this.#group.views.length > 1 ? view.label : "lease";
-    const span = this.#span(open, time, text === undefined || text === "" ? plain : cut(String(text)), "lease", args);
+    const span = this.#span(open, time, textOf(text) || plain, "lease", args);
     const spans = this.leases.get(subject);
     if (spans === undefined) this.leases.set(subject, [span]);
     else spans.push(span);

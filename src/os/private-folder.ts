@@ -1,14 +1,17 @@
 /** Folders that only this user may enter, for names and sockets that processes find each other by. */
 import { chmodSync, lstatSync, mkdirSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { process } from "./process.ts";
 import { made, notDone, type Outcome } from "./result.ts";
 
-/** Where this user's folder is: in the runtime folder, or in the temporary one. Nothing is made. */
+/**
+ * Where this user's folder is, whatever folder the program works in: in the runtime folder, or in the temporary one. A
+ * runtime folder that is not absolute is ignored, as its specification says. Nothing is made.
+ */
 export function userFolder(runtime: string = process.env.XDG_RUNTIME_DIR ?? ""): string {
   const user = process.geteuid?.() ?? 0;
-  return runtime !== "" ? join(runtime, "millpond") : join(tmpdir(), `millpond-${user}`);
+  return isAbsolute(runtime) ? join(runtime, "millpond") : resolve(tmpdir(), `millpond-${user}`);
 }
 
 /**

@@ -74,6 +74,36 @@ export function hasEnded(pid: number, start: number): boolean {
   return (stat.state === "Z" || stat.state === "X") && stat.threads <= 1;
 }
 
+/** One thread of a process, told apart from all that had or will have its number. */
+export interface ThreadIdentity {
+  /** Its number. */
+  readonly tid: number;
+  /** When it started, as {@link ProcessIdentity}'s. */
+  readonly start: number;
+}
+
+/**
+ * This thread; undefined where it is the process's first, whose end does not show, and where /proc does not say.
+ */
+export function ownThread(): ThreadIdentity | undefined {
+  try {
+    const tid = Number(/^\d+\/task\/(\d+)$/.exec(readlinkSync("/proc/thread-self"))?.[1]);
+    if (!(tid > 0) || tid === process.pid) return undefined;
+    const stat = readStat(`self/task/${tid}`);
+    return typeof stat === "string" ? undefined : { tid, start: stat.start };
+  } catch {
+    return undefined;
+  }
+}
+
+/** True when that thread of a process that runs has ended. False when it runs, and when it cannot be known. 40 us. */
+export function hasThreadEnded(pid: number, tid: number, start: number): boolean {
+  const stat = readStat(`${pid}/task/${tid}`);
+  // A /proc that hides the process, or is gone, says nothing of its threads.
+  if (stat === "none") return typeof readStat(String(pid)) !== "string";
+  return typeof stat !== "string" && (stat.start !== start || stat.state === "Z" || stat.state === "X");
+}
+
 /** Reads the text of a /proc/PID/stat; undefined when it is none. */
 export function parseStat(text: string): ProcessStat | undefined {
   // The program's name stands in brackets and may contain anything, brackets and spaces too.

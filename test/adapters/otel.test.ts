@@ -260,6 +260,35 @@ describe("metrics of a pool", () => {
     for (const pool of [one, other, third]) pool.close();
   });
 
+  it("count a pool once that is chosen, left out and chosen again, also when it ends meanwhile", async () => {
+    const name = freshName();
+    const [one, other] = [1, 2].map(() => BufferPool.create({ name, size: 64, max: 2 })) as [BufferPool, BufferPool];
+    const infos = pools().filter((info) => info.name === name);
+    const { meter, read } = await scrape(name);
+    const lease = (pool: BufferPool, times: number): void => {
+      for (let i = 0; i < times; i++) pool.tryAcquire()!.release();
+    };
+    const found = async (): Promise<unknown> => {
+      const series = await read();
+      return [series[`acquires_total ${KIND}`], series[`limit ${KIND}`]];
+    };
+    measure(meter, { pools: [infos[1]!] });
+    lease(one, 10);
+    for (let round = 0; round < 3; round++) {
+      const stop = measure(meter, { pools: [infos[0]!] });
+      expect(await found()).toEqual([10 + round, 4]);
+      stop();
+      // The counter does not fall, and nothing of the pool is there.
+      expect(await found()).toEqual([10 + round, 2]);
+      lease(one, 1);
+    }
+    expect(one.stats().acquires).toBe(13);
+    one.close();
+    expect(await found()).toEqual([12, 2]);
+    other.close();
+    expect(await found()).toEqual([12, 0]);
+  });
+
   it("are of the others when one pool cannot be asked", async () => {
     const name = freshName();
     const pool = BufferPool.create({ name, size: 64, max: 1 });

@@ -101,6 +101,46 @@ describe.skipIf(chromium === undefined)("mountInspector()", () => {
     expect(counts).toEqual({ before: 1, while_: [2, 2, true], after: [0, 1, false], further: 0 });
   });
 
+  it("leaves nothing behind of a source that throws, or gives no way to end its subscription", async () => {
+    const { page } = await application();
+    const outcome = await page.evaluate(`(async () => {
+      const live = new Set();
+      const track = (name) => {
+        const Observer = globalThis[name];
+        globalThis[name] = class extends Observer {
+          observe(...given) { live.add(this); super.observe(...given); }
+          disconnect() { live.delete(this); super.disconnect(); }
+        };
+      };
+      track("ResizeObserver");
+      track("IntersectionObserver");
+      const [set, clear] = [setInterval, clearInterval];
+      globalThis.setInterval = (...given) => { const id = set(...given); live.add(id); return id; };
+      globalThis.clearInterval = (id) => { live.delete(id); clear(id); };
+      const main = document.querySelector("main");
+      const fail = () => { throw new Error("mine"); };
+      const outcome = [];
+      for (const subscribe of [fail, () => 5, () => undefined, async () => () => {}, () => fail, () => () => {}]) {
+        const said = [];
+        let mounted;
+        const attempt = (what) => { try { what(); said.push("ok"); } catch (error) { said.push(error.code ?? error.message); } };
+        attempt(() => { mounted = inspect.mountInspector(main, { source: { subscribe, trace() {} } }); });
+        const before = live.size > 0;
+        if (mounted !== undefined) { attempt(() => mounted.unmount()); attempt(() => mounted.unmount()); }
+        outcome.push([said.join(" "), before, live.size, main.childElementCount]);
+      }
+      return outcome;
+    })()`);
+    expect(outcome).toEqual([
+      ["mine", false, 0, 1],
+      ["ERR_INVALID_ARG_TYPE", false, 0, 1],
+      ["ERR_INVALID_ARG_TYPE", false, 0, 1],
+      ["ERR_INVALID_ARG_TYPE", false, 0, 1],
+      ["ok mine ok", true, 0, 1],
+      ["ok ok ok", true, 0, 1],
+    ]);
+  });
+
   it("takes another source, and shows what it tells", async () => {
     const { page } = await application();
     const seen = await page.evaluate(`(async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { pools } from "../../src/observe/pools.ts";
 import { AT_LEAST, MAX_POOLS, RealmInspector } from "../../src/observe/realm-inspector.ts";
+import { Recorder } from "../../src/observe/recorder.ts";
 import { registerPool } from "../../src/observe/registry.ts";
 import { MAX_HOLDERS, MAX_NAME, type PoolSnapshot } from "../../src/observe/snapshot.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
@@ -127,6 +128,29 @@ describe("a realm's inspector", () => {
     other.leave();
     shared.close();
     slab.close();
+  });
+
+  it("reads what was recorded once for all pools without times that it sees first", () => {
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
+    lookAt(inspector);
+    inspector.snapshot();
+    const slabs = Array.from({ length: 50 }, (_, i) => SlabPool.create({ name: `unaged ${i}`, elementSize: 16 }));
+    const elements = slabs.map((slab) => slab.alloc());
+    slabs[0]!.free(slabs[0]!.alloc());
+    const reads = vi.spyOn(Recorder.prototype, "leasesFrom");
+    onTestFinished(() => reads.mockRestore());
+    const seen = inspector.snapshot().pools.filter(({ name }) => name.startsWith("unaged"));
+    expect(seen.map(({ holders }) => holders.map(({ age, note }) => [age !== null, note]))).toEqual(
+      slabs.map(() => [[true, undefined]]),
+    );
+    expect(reads.mock.calls.length).toBeLessThanOrEqual(2);
+    // From then on by what is new.
+    slabs[1]!.free(elements[1]!);
+    const later = slabs[2]!.alloc();
+    const ages = (name: string): (number | null)[] => viewOf(inspector, name).holders.map(({ age }) => age);
+    expect([ages("unaged 1"), ages("unaged 2").filter((age) => age !== null).length]).toEqual([[], 2]);
+    slabs[2]!.free(later);
+    for (const slab of slabs) slab.close({ force: true });
   });
 
   it("keeps the last report of starvation with those who had the leases then", async () => {

@@ -231,6 +231,49 @@ describe("a trace", () => {
     expect(bad([{ ...recorded([]), to: 1e300 }])).toBe("ERR_INVALID_ARG_VALUE");
   });
 
+  it("leaves out what another thread posted in the place of a number or a text, whatever it is", () => {
+    const good = {
+      ...recorded([event("acquire", 1001, 0)]),
+      pools: [{ id: 1, kind: "BufferPool", name: "frames", count: 4, last: { count: 4, leased: 1, waiting: 0 } }],
+      spans: [{ type: "work", time: 1000, duration: 1, track: 1, name: "scale", text: "transform" }],
+    };
+    const strange: readonly unknown[] = [
+      null,
+      0,
+      -1,
+      1e308,
+      "x",
+      5n,
+      [],
+      {},
+      { toString: 1, valueOf: 1 },
+      new Map(),
+      Number.NaN,
+      true,
+    ];
+    let count = 0;
+    const spoil = (parent: Record<string, unknown>): void => {
+      for (const [key, value] of Object.entries(parent)) {
+        for (const other of strange) {
+          parent[key] = other;
+          const recording = structuredClone(good) as unknown as Recording;
+          count++;
+          const result = code(() => JSON.stringify([traceOf([recording]), traceOf([recording, recorded([])])]));
+          expect([key, other, result]).toEqual([
+            key,
+            other,
+            expect.stringMatching(/^(ok|ERR_INVALID_ARG_(TYPE|VALUE))$/),
+          ]);
+        }
+        parent[key] = value;
+        if (typeof value === "object" && value !== null) spoil(value as Record<string, unknown>);
+      }
+    };
+    spoil(good as unknown as Record<string, unknown>);
+    expect(count).toBeGreaterThan(200);
+    expect(spansOf(read(traceOf([good as unknown as Recording])), "lease")).toHaveLength(1);
+  });
+
   it("cuts texts, so that its size is bounded", () => {
     const text = "x".repeat(1e6);
     const list = [event("acquire", 1000, 0, 1, { text, site: text }), event("discard", 1001, 0, 0, { text })];

@@ -1,6 +1,7 @@
-/** Reads from a process that serves its inspector on a socket. What comes is checked on its first level. */
+/** Reads from a process that serves its inspector on a socket. What comes is checked whole. */
 import { type IncomingMessage, request } from "node:http";
 import type { InspectorUpdate, ProcessSnapshot } from "../../observe/snapshot.ts";
+import { snapshotIn, updateIn } from "./check.ts";
 
 /** Bytes of one update: 2,000 pools with their holders have 4 MB. */
 const MAX_UPDATE = 64 * 2 ** 20;
@@ -27,7 +28,7 @@ export async function readSnapshot(path: string, timeout: number): Promise<Proce
       text += chunk as string;
       if (text.length > MAX_UPDATE) throw new ReadError("odd", "its answer is too long");
     }
-    return checked(parse<ProcessSnapshot>(text));
+    return orOdd(snapshotIn(text));
   } catch (error) {
     throw error instanceof ReadError ? error : new ReadError("gone", String(error));
   } finally {
@@ -41,13 +42,16 @@ interface WatchOptions {
   readonly path: string;
   /** Milliseconds between updates. */
   readonly interval: number;
-  /** Milliseconds that the first answer may take. */
+  /** Milliseconds that the answer may take to begin, and then its first update. */
   readonly timeout: number;
   /** Ends it. */
   readonly signal: AbortSignal;
 }
 
-/** Updates, without events, until the process ends; it rejects with {@link ReadError} when it does not begin. */
+/**
+ * Updates, without events, until the process ends; it rejects with {@link ReadError} when there is no first one in
+ * time, and when one is odd.
+ */
 export async function* watchProcess({
   path,
   interval,
@@ -55,6 +59,8 @@ export async function* watchProcess({
   signal,
 }: WatchOptions): AsyncGenerator<InspectorUpdate> {
   const response = await open(path, `/stream?interval=${interval}&events=0`, timeout, signal);
+  // What blocks a process may come after the beginning of its answer.
+  const timer = setTimeout(() => response.destroy(new ReadError("silent", "it tells nothing")), timeout);
   let text = "";
   try {
     for await (const chunk of response.setEncoding("utf8")) {
@@ -63,31 +69,30 @@ export async function* watchProcess({
       for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n")) {
         const line = text.slice(0, end);
         text = text.slice(end + 1);
-        const update = parse<InspectorUpdate | null>(line);
-        checked(update?.snapshot);
-        yield update!;
+        const update = orOdd(updateIn(line));
+        clearTimeout(timer);
+        yield update;
       }
     }
   } catch (error) {
     // Reset by a process that ended.
     if (error instanceof ReadError) throw error;
   } finally {
+    clearTimeout(timer);
     response.destroy();
   }
 }
 
-/** That it is a snapshot of this version, as far as its first level tells. */
-function checked(snapshot: ProcessSnapshot | null | undefined): ProcessSnapshot {
-  if (snapshot?.version === 1 && Array.isArray(snapshot.realms)) return snapshot;
-  throw new ReadError("odd", "it is no snapshot of this version");
+function orOdd<T>(value: T | undefined): T {
+  if (value === undefined) throw new ReadError("odd", "it is no snapshot of this version");
+  return value;
 }
 
-function parse<T>(text: string): T {
-  try {
-    return JSON.parse(text) as T;
-  } catch {
-    throw new ReadError("odd", "it does not answer in JSON");
-  }
+/**
+ * Whether that is what an HTTP client says of an answer that is none: somebody lives there and speaks something else.
+ */
+export function isNoAnswer({ code }: NodeJS.ErrnoException): boolean {
+  return code?.startsWith("HPE_") === true;
 }
 
 function open(path: string, target: string, timeout: number, signal?: AbortSignal): Promise<IncomingMessage> {
@@ -111,11 +116,7 @@ function open(path: string, target: string, timeout: number, signal?: AbortSigna
     });
     asked.on("error", (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
-      reject(
-        error instanceof ReadError
-          ? error
-          : new ReadError(error.code === "HPE_INVALID_CONSTANT" ? "odd" : "gone", error.message),
-      );
+      reject(error instanceof ReadError ? error : new ReadError(isNoAnswer(error) ? "odd" : "gone", error.message));
     });
     asked.end();
   });

@@ -120,7 +120,10 @@ const deadlines: WeakMap<object, NodeJS.Timeout> = new WeakMap();
 
 /** The Host headers that mean a loopback server of this port. */
 export function loopbackHosts(port: number): Gate["hosts"] {
-  return [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`];
+  const names = ["127.0.0.1", "localhost", "[::1]"];
+  const hosts = names.map((name) => `${name}:${port}`);
+  // Clients leave out the port that http has by itself.
+  return port === 80 ? [...names, ...hosts] : hosts;
 }
 
 /** What clients of a socket send as Host. */

@@ -3,6 +3,7 @@
  * which cannot open sockets. The same checks apply as in the process itself, and the page is this package's own.
  */
 import { type RequestListener, request as requestTo } from "node:http";
+import { isNoAnswer } from "./client.ts";
 import { Listener, loopbackHosts } from "./listener.ts";
 import { readPage } from "./page-file.ts";
 import { answerWith, type Gate } from "./requests.ts";
@@ -80,7 +81,7 @@ function forward(socketPath: string, gate: Gate): RequestListener {
       socket.destroy();
       refuse(ODD);
     });
-    asked.on("error", () => refuse("the process has ended"));
+    asked.on("error", (error) => refuse(isNoAnswer(error) ? ODD : "the process has ended, or serves no more"));
     response.on("close", () => asked.destroy());
     asked.end();
   });

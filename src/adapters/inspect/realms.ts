@@ -111,6 +111,8 @@ export class RealmHub {
   readonly #hello: BroadcastChannel;
   readonly #remotes: Map<number, Remote> = new Map();
   readonly #forgetChildren: () => void;
+  /** What is open now at all servers of this process, which share the bounds. */
+  readonly open: { streams: number; traces: number } = { streams: 0, traces: 0 };
   /** What looking takes of this thread, however many look; and traces, however many are made. */
   readonly #looking: Share;
   readonly #tracing: Share;
@@ -126,6 +128,8 @@ export class RealmHub {
   /** The newest trace's number; another copy of this package may ask the same workers. */
   #traces: number = Math.floor(Math.random() * 2 ** 40);
   #isClosed = false;
+  /** What begins or ends the recording stands in the line. */
+  #isSettling = false;
   /** What waits for threads looks again. */
   readonly #checks: Set<() => void> = new Set();
   /** The first wait, for threads that started before. */
@@ -155,22 +159,27 @@ export class RealmHub {
 
   /** Whether events are recorded now. */
   get isRecording(): boolean {
-    return this.#lookers > 0;
+    return this.#stopOwn !== undefined;
   }
 
-  /** Somebody looks: all realms record. Returns what ends that. */
+  /**
+   * Somebody looks: all realms record, at once or when looking may take time again. Returns what ends that, likewise:
+   * both are a part of what looking takes, or one that comes and goes would take as much as it likes.
+   */
   look(): () => void {
-    if (this.#lookers === 0) {
-      this.#stopOwn = this.#own.look();
-      this.#ownNext = 0;
-      for (const remote of this.#remotes.values()) remote.next = 0;
-    }
     this.#lookers++;
+    try {
+      this.#settleSoon();
+    } catch (error) {
+      this.#lookers--;
+      throw error;
+    }
     let isOver = false;
     return () => {
       if (isOver) return;
       isOver = true;
-      if (--this.#lookers === 0) this.#stopLooking();
+      this.#lookers--;
+      this.#settleSoon();
     };
   }
 
@@ -228,7 +237,7 @@ export class RealmHub {
     try {
       while (isWanted()) {
         const answer = await this.#nextParts(remote, trace, copy);
-        if (answer === undefined) return undefined;
+        if (answer === undefined || answer.isLost === true) return undefined;
         copy = answer.copy;
         for (const part of answer.parts) await this.#tracing.run(() => reader.add(part));
         if (answer.isLast) return reader.recording;
@@ -236,7 +245,7 @@ export class RealmHub {
       return undefined;
     } finally {
       remote.traces.delete(trace);
-      if (!this.#isClosed) remote.channel.postMessage({ type: "traceOver", trace } satisfies Question);
+      this.#ask(remote, { type: "traceOver", trace });
     }
   }
 
@@ -250,23 +259,61 @@ export class RealmHub {
         clearTimeout(timer);
         resolve(answer);
       });
-      remote.channel.postMessage({ type: "recording", trace, copy } satisfies Question);
+      if (!this.#ask(remote, { type: "recording", trace, copy })) remote.traces.get(trace)?.(undefined);
     });
+  }
+
+  /** False: the thread has ended, or nobody asks any more. Its channel is closed, and would throw. */
+  #ask(remote: Remote, question: Question): boolean {
+    if (this.#remotes.get(remote.thread) !== remote) return false;
+    remote.channel.postMessage(question);
+    return true;
   }
 
   /** Ends it. Workers stay as they are. */
   close(): void {
-    if (this.#lookers > 0) this.#stopLooking();
-    this.#lookers = 0;
     this.#isClosed = true;
+    this.#settle();
     this.#hello.close();
     this.#forgetChildren();
     for (const thread of [...this.#remotes.keys()]) this.#forgetOne(thread);
     this.#check();
   }
 
-  #stopLooking(): void {
-    this.#stopOwn?.();
+  /** Now if looking may take time now, else in the line, once for all who come and go until then. */
+  #settleSoon(): void {
+    if (this.#isSettled || this.#isSettling) return;
+    if (this.#looking.pause === 0) {
+      const began = this.#clock.now();
+      this.#settle();
+      this.#looking.charge(this.#clock.now() - began);
+      return;
+    }
+    this.#isSettling = true;
+    this.#looking
+      .run(() => {
+        this.#isSettling = false;
+        this.#settle();
+      })
+      .catch(() => {
+        // The next one that looks tries again.
+      });
+  }
+
+  get #isSettled(): boolean {
+    return this.isRecording === (this.#lookers > 0 && !this.#isClosed);
+  }
+
+  /** Realms record when somebody looks, and not when nobody does. */
+  #settle(): void {
+    if (this.#isSettled) return;
+    if (this.#stopOwn === undefined) {
+      this.#stopOwn = this.#own.look();
+      this.#ownNext = 0;
+      for (const remote of this.#remotes.values()) remote.next = 0;
+      return;
+    }
+    this.#stopOwn();
     this.#stopOwn = undefined;
     this.#events = [];
     for (const { channel } of this.#remotes.values()) channel.postMessage({ type: "stop" } satisfies Question);

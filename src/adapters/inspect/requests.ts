@@ -26,13 +26,13 @@ export interface Gate {
   readonly isToken: ((token: string) => boolean) | undefined;
 }
 
-/** Bounds of what one viewer may cost. */
+/** Bounds of what viewers may cost, of all servers of a process together. */
 export interface Limits {
   /** Open streams. */
   readonly streams: number;
   /** Traces that are made at a time: each has up to 14 MB. */
   readonly traces: number;
-  /** Milliseconds without a byte read after which a stream is cut off; and until any other answer must be read. */
+  /** Milliseconds without a byte read, once or twice as long, after which an answer is cut off. */
   readonly stalled: number;
 }
 
@@ -81,12 +81,18 @@ type Answerer = (
 ) => void | Promise<void>;
 
 /** Checks requests, answers the page, and has `answer` do the rest. */
-export function answerWith(gate: Gate, readPage: () => Page, answer: Answerer): RequestListener {
+export function answerWith(
+  gate: Gate,
+  readPage: () => Page,
+  answer: Answerer,
+  stalled: number = LIMITS.stalled,
+): RequestListener {
   return (request, response) => {
     // Written to a viewer that has gone: the program must not hear of it.
     response.on("error", () => {});
     request.on("error", () => {});
     harden(response);
+    cutOff(response, stalled);
     void (async () => {
       try {
         const { path, values } = admit(request, gate);
@@ -116,37 +122,38 @@ export function answerRequests(
   readPage: () => Page,
   limits: Limits = LIMITS,
 ): RequestListener {
-  let streams = 0;
-  let traces = 0;
-  return answerWith(gate, readPage, async (request, response, path, query) => {
+  const { open } = hub;
+  const answer: Answerer = async (request, response, path, query) => {
     if (path === "/snapshot") {
-      await hub.view(({ snapshot }) => {
-        cutOff(response, limits.stalled);
-        send(response, "application/json; charset=utf-8", snapshot);
-      });
+      await hub.view(({ snapshot }) => send(response, "application/json; charset=utf-8", snapshot));
     } else if (path === "/stream") {
       const interval = numberOf(query, "interval", MIN_INTERVAL, MAX_INTERVAL) ?? DEFAULT_INTERVAL;
       const hasEvents = (numberOf(query, "events", 0, 1) ?? 1) === 1;
-      if (streams >= limits.streams) throw new Refusal(503, `there are ${streams} viewers already`);
+      if (open.streams >= limits.streams) throw new Refusal(503, `there are ${open.streams} viewers already`);
       const isEventSource = String(request.headers.accept ?? "").includes("text/event-stream");
-      const options = { interval, hasEvents, isEventSource, stalled: limits.stalled };
-      const stream = new Stream(hub, response, options, () => streams--);
-      streams++;
+      const options = { interval, hasEvents, isEventSource };
+      const stream = new Stream(hub, response, options, () => open.streams--);
+      open.streams++;
       stream.start();
     } else {
       const seconds = numberOf(query, "seconds", 1, MAX_SECONDS);
-      if (traces >= limits.traces) throw new Refusal(503, `there are ${traces} traces under way already`);
+      if (open.traces >= limits.traces) throw new Refusal(503, `there are ${open.traces} traces under way already`);
       if (response.destroyed) return;
-      traces++;
-      response.on("close", () => traces--);
-      const end = hub.isRecording ? undefined : await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
+      open.traces++;
+      response.on("close", () => open.traces--);
+      const isKept = hub.isRecording;
+      const end = hub.look();
+      // Before anything is waited for: however the viewer goes, the look goes with it.
+      response.on("close", end);
       try {
-        await sendTrace(hub, end === undefined ? seconds : undefined, response, limits.stalled);
+        if (!isKept) await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
+        await sendTrace(hub, isKept ? seconds : undefined, response);
       } finally {
-        end?.();
+        end();
       }
     }
-  });
+  };
+  return answerWith(gate, readPage, answer, limits.stalled);
 }
 
 /** Refuses a request that no viewer of ours sends; else its path and query. Every way out takes the same checks. */
@@ -228,7 +235,6 @@ interface StreamOptions {
   readonly interval: number;
   readonly hasEvents: boolean;
   readonly isEventSource: boolean;
-  readonly stalled: number;
 }
 
 /** Updates for one viewer until it goes. One update at most is on its way; what it could not take is left out. */
@@ -239,7 +245,6 @@ class Stream {
   readonly #endLook: () => void;
   readonly #onEnd: () => void;
   #next: number;
-  #stalledSince: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
@@ -276,15 +281,9 @@ class Stream {
   }
 
   async #update(): Promise<void> {
-    const { hasEvents, isEventSource, stalled } = this.#options;
+    const { hasEvents, isEventSource } = this.#options;
     const response = this.#response;
-    if (response.writableNeedDrain) {
-      const now = performance.now();
-      this.#stalledSince ??= now;
-      if (now - this.#stalledSince >= stalled) response.destroy();
-      return;
-    }
-    this.#stalledSince = undefined;
+    if (response.writableNeedDrain) return;
     await this.#hub.view((view) => {
       if (this.#isOver) return;
       response.write(view.update(hasEvents ? this.#next : undefined, isEventSource));
@@ -301,43 +300,34 @@ class Stream {
   }
 }
 
-/**
- * Records for some seconds, for a viewer that asks for a trace before it looks, and until what it returns is called.
- */
-async function recordFor(hub: RealmHub, seconds: number, response: ServerResponse): Promise<() => void> {
-  const end = hub.look();
-  try {
-    // Once in between, so that workers begin now too.
-    await hub.view(() => {});
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, 1000 * seconds);
-      timer.unref();
-      response.on("close", () => {
-        clearTimeout(timer);
-        resolve();
-      });
+/** Lets some seconds be recorded, for a viewer that asks for a trace before it looks. */
+async function recordFor(hub: RealmHub, seconds: number, response: ServerResponse): Promise<void> {
+  // Once in between, so that workers begin now too.
+  await hub.view(() => {});
+  if (response.destroyed) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    timer.unref();
+    response.on("close", () => {
+      clearTimeout(timer);
+      resolve();
     });
-  } catch (error) {
-    end();
-    throw error;
-  }
-  return end;
+  });
 }
 
-/** An answer that is not read by then is given up, with its connection. */
+/**
+ * An answer of which nothing is read for so many milliseconds is given up, with its connection. Node's timer of a
+ * socket begins again whenever the system took some of what was written.
+ */
 function cutOff(response: ServerResponse, milliseconds: number): void {
-  const timer = setTimeout(() => response.destroy(), milliseconds);
-  timer.unref();
-  response.on("close", () => clearTimeout(timer));
+  response.setTimeout(milliseconds, () => {
+    // Nothing waits to be read: a stream with a long interval, or a trace that is made.
+    if (response.writableLength > 0) response.destroy();
+  });
 }
 
-/** Made and sent piece by piece, at the speed of a viewer that reads some of it every so many milliseconds. */
-async function sendTrace(
-  hub: RealmHub,
-  seconds: number | undefined,
-  response: ServerResponse,
-  stalled: number,
-): Promise<void> {
+/** Made and sent piece by piece, at the speed of a viewer that reads some of it. */
+async function sendTrace(hub: RealmHub, seconds: number | undefined, response: ServerResponse): Promise<void> {
   const isWanted = (): boolean => !response.destroyed;
   const recordings = await hub.recordings(isWanted);
   const steps = traceFileSteps(recordings, { title: ownTitle(), pid: process.pid }, seconds);
@@ -349,21 +339,17 @@ async function sendTrace(
       response.setHeader("Content-Type", "application/json; charset=utf-8");
     }
     if (done) {
-      cutOff(response, stalled);
       response.end();
       return;
     }
-    if (value !== undefined && !response.write(value)) await drained(response, stalled);
+    if (value !== undefined && !response.write(value)) await drained(response);
   }
 }
 
 /** What was written has been read, or the viewer is gone, or was cut off because it reads nothing. */
-function drained(response: ServerResponse, stalled: number): Promise<void> {
+function drained(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => response.destroy(), stalled);
-    timer.unref();
     const finish = (): void => {
-      clearTimeout(timer);
       response.off("drain", finish);
       response.off("close", finish);
       resolve();

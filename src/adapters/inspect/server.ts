@@ -32,11 +32,14 @@ export interface InspectorOptions {
 
 /** What the main thread knows of all realms; made when somebody looks. */
 let hub: Promise<RealmHub> | undefined;
-/** Ends a worker's answers. */
-let stopAnswers: (() => void) | undefined;
+/** Ends a worker's answers, or the main thread's notes of its workers. */
+let endPart: (() => void) | undefined;
+/** Servers that listen, or are about to. */
 let users = 0;
 /** The server that is found by itself: there is one a process. */
 let found: Promise<InspectorServer> | undefined;
+/** The same, once it listens. */
+let foundServer: InspectorServer | undefined;
 
 /**
  * Serves the inspector of this process: over a socket that only this user can open, or on a port of 127.0.0.1 with a
@@ -54,22 +57,37 @@ export async function serveInspector(options: InspectorOptions = {}): Promise<In
     throw badValue("options.path", "left out beside options.port: the inspector is served by one of them", path);
   }
   if (path !== undefined) checkSocketPath("options.path", resolve(path));
-  // Before anything is waited for: the program may make workers meanwhile.
-  takePart();
-  if (!isMainThread) return new InspectorServer(undefined, undefined, undefined);
-  if (port !== undefined) return await servePort(port);
+  if (!isMainThread) return await served(() => new InspectorServer(undefined, undefined, undefined));
+  if (port !== undefined) return await served(() => servePort(port));
   if (process.platform === "win32") {
     throw new MillpondError(
       "ERR_UNSUPPORTED",
       "the inspector's socket is not served on Windows; use serveInspector({ port: 0 }) and its url",
     );
   }
-  if (path !== undefined) return await servePath(resolve(path));
-  found ??= serveFound().catch((error: unknown) => {
-    found = undefined;
-    throw error;
-  });
+  if (path !== undefined) return await served(() => servePath(resolve(path)));
+  found ??= served(serveFound).then(
+    (server) => {
+      foundServer = server;
+      return server;
+    },
+    (error: unknown) => {
+      found = undefined;
+      throw error;
+    },
+  );
   return await found;
+}
+
+/** This thread takes part from before anything is waited for, since the program may make workers meanwhile. */
+async function served(serve: () => InspectorServer | Promise<InspectorServer>): Promise<InspectorServer> {
+  takePart();
+  try {
+    return await serve();
+  } catch (error) {
+    leavePart();
+    throw error;
+  }
 }
 
 async function servePort(port: number): Promise<InspectorServer> {
@@ -203,13 +221,14 @@ function refusedError(what: string, cause: unknown): MillpondError {
 
 /** This thread takes part from now on: the main thread as the one that asks, a worker as one that answers. */
 function takePart(): void {
-  if (isMainThread) watchChildren();
-  else stopAnswers ??= answerMainThread();
+  users++;
+  endPart ??= isMainThread ? watchChildren() : answerMainThread();
 }
 
-function leave(): void {
-  stopAnswers?.();
-  stopAnswers = undefined;
+function leavePart(): void {
+  if (--users > 0) return;
+  endPart?.();
+  endPart = undefined;
   void hub?.then((one) => one.close());
   hub = undefined;
 }
@@ -232,7 +251,6 @@ export class InspectorServer {
     this.path = path;
     this.url = url;
     this.#remove = remove;
-    users++;
   }
 
   /** Ends open streams, listens no more, and removes the socket. A second call waits for the first. */
@@ -242,11 +260,14 @@ export class InspectorServer {
   }
 
   async #close(): Promise<void> {
+    // In one turn: who asks for the inspector from now on gets another one, at the same path.
     this.#remove?.();
-    // Not what is being made after it, or beside it on a port.
-    if ((await found?.catch(() => undefined)) === this) found = undefined;
+    if (foundServer === this) {
+      found = undefined;
+      foundServer = undefined;
+    }
     await this.#listener?.close();
-    if (--users === 0) leave();
+    leavePart();
   }
 }
 

@@ -53,6 +53,8 @@ export interface RecordingAnswer {
   /** Its next parts, as `recordingParts` makes them; none: it is at work on them. */
   readonly parts: readonly string[];
   readonly isLast: boolean;
+  /** It was given up for newer ones: what came of it is not all. */
+  readonly isLost?: boolean;
 }
 
 /** An update takes a twentieth of a thread at most, whoever looks: so many times as long as one takes is the pause. */
@@ -106,6 +108,8 @@ export function answerMainThread(): () => void {
   let stop: (() => void) | undefined;
   let loading: Promise<Answers> | undefined;
   let isClosed = false;
+  /** Whether somebody looks; the recorder follows. */
+  let isWatched = false;
   const copy = Math.random();
   /** Parts of recordings that are on their way, by the trace's number. */
   const traces = new Map<number, Steps<void, string | undefined>>();
@@ -117,8 +121,10 @@ export function answerMainThread(): () => void {
     const { inspector, looking } = answers;
     switch (question.type) {
       case "poll": {
-        if (question.record) stop ??= inspector.look();
+        isWatched ||= question.record;
         const answer = await looking.run(() => {
+          // What begins and ends the recording is a part of what looking takes.
+          if (isWatched && !isClosed) stop ??= inspector.look();
           const { events, dropped, next } = inspector.eventsFrom(question.from);
           const snapshot = JSON.stringify(inspector.snapshot());
           return { snapshot, events: events.map((event) => JSON.stringify(event)), dropped, next };
@@ -127,14 +133,18 @@ export function answerMainThread(): () => void {
         break;
       }
       case "recording":
-        if ((question.copy ?? copy) === copy) await tellParts(answers, question.trace);
+        if ((question.copy ?? copy) === copy) await tellParts(answers, question);
         break;
       case "traceOver":
         traces.delete(question.trace);
         break;
       case "stop":
-        stop?.();
-        stop = undefined;
+        isWatched = false;
+        await looking.run(() => {
+          if (isWatched) return;
+          stop?.();
+          stop = undefined;
+        });
         break;
       default:
         // Another version's.
@@ -144,9 +154,17 @@ export function answerMainThread(): () => void {
   const tell = (answer: Answer | RecordingAnswer): void => channel.postMessage(answer);
 
   /** One slice of what the recording takes. */
-  async function tellParts({ inspector, tracing, recordingParts }: Answers, trace: number): Promise<void> {
+  async function tellParts(
+    { inspector, tracing, recordingParts }: Answers,
+    { trace, copy: asked }: Question & { readonly type: "recording" },
+  ): Promise<void> {
     let steps = traces.get(trace);
     if (steps === undefined) {
+      // It had begun, and was given up: from its beginning again, two of them would push each other out without an end.
+      if (asked !== undefined) {
+        tell({ trace, copy, parts: [], isLast: true, isLost: true });
+        return;
+      }
       const recorded = inspector.recordingSteps();
       if (recorded === undefined) {
         tell({ trace, copy, parts: [], isLast: true });
@@ -154,9 +172,12 @@ export function answerMainThread(): () => void {
       }
       steps = recordingParts(recorded);
       traces.set(trace, steps);
-      // Of a main thread that asks no more, and did not say so.
+      // Of a main thread that asks no more, and did not say so: the one that was asked for least recently.
       const [oldest] = traces.keys();
       if (traces.size > MAX_TRACES) traces.delete(oldest!);
+    } else {
+      traces.delete(trace);
+      traces.set(trace, steps);
     }
     const parts: string[] = [];
     const { done } = await tracing.slice(bundled(steps, parts));
@@ -204,11 +225,23 @@ function* bundled(steps: Steps<void, string | undefined>, parts: string[]): Step
 /** By thread: the thread that made it. Those that this thread knows of, and that have not ended. */
 export const children: Map<number, number> = new Map();
 const listeners: Set<(hello: Hello) => void> = new Set();
+let watchers = 0;
 
-/** Notes from now on which workers this thread makes, and when they have ended, however that comes. */
-export function watchChildren(): void {
+/**
+ * Notes from now on which workers this thread makes, and when they have ended, however that comes. Returns what ends
+ * that, when all have ended it.
+ */
+export function watchChildren(): () => void {
+  watchers++;
+  // Once, also where the program removed it.
   process.removeListener("worker", onWorker);
   process.on("worker", onWorker);
+  let isOver = false;
+  return () => {
+    if (isOver) return;
+    isOver = true;
+    if (--watchers === 0) process.removeListener("worker", onWorker);
+  };
 }
 
 function onWorker(worker: Worker): void {
@@ -224,11 +257,11 @@ function onWorker(worker: Worker): void {
 
 /** Tells of them; returns what ends that. */
 export function hearChildren(tell: (hello: Hello) => void): () => void {
-  watchChildren();
+  const unwatch = watchChildren();
   listeners.add(tell);
   return () => {
     listeners.delete(tell);
-    if (listeners.size === 0) process.removeListener("worker", onWorker);
+    unwatch();
   };
 }
 

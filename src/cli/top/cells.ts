@@ -14,9 +14,14 @@ const MARK = /[\p{Mn}\p{Me}]/u;
 const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
-/** Text of a program, fit to be shown on one line. */
+/** Characters of a program's text that are looked at: more than any line has. */
+const MAX_SHOWN = 4096;
+
+/** Text of a program, fit to be shown on one line. O(1): however long it is, no more of it is read than a line has. */
 export function shown(text: string): string {
-  return text.replaceAll(UNSHOWABLE, "\ufffd").replaceAll(/[\p{Mn}\p{Me}]{2,}/gu, "\ufffd");
+  return (text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`)
+    .replaceAll(UNSHOWABLE, "\ufffd")
+    .replaceAll(/[\p{Mn}\p{Me}]{2,}/gu, "\ufffd");
 }
 
 function cellsOf(character: string): number {

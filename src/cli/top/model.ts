@@ -165,7 +165,10 @@ export class TopModel {
   render(columns: number, rows: number, look: Look, silent?: number): string[] {
     this.#height = rows;
     const writer = new LineWriter(columns, look);
-    if (this.#snapshot === undefined) return [writer.line([" waiting for the first answer", look.paint.dim])];
+    if (this.#snapshot === undefined) {
+      const since = silent === undefined ? "" : ` for ${duration(silent)}`;
+      return [writer.line([`waiting for the first answer${since}  q quit`, look.paint.dim])];
+    }
     // On a low screen the pools are what matters.
     const head = this.#head(writer, look, silent).slice(0, rows < LOW ? 1 : undefined);
     const foot = this.#foot(writer, look);
@@ -619,10 +622,13 @@ function holderName({ tag, site, thread, members }: ShownHolder): string {
   return members === undefined ? "" : threadName(thread);
 }
 
+/** Characters of a site that are looked at: as many as a process sends. */
+const MAX_SITE = 2000;
+
 /** `at makeThumb (file:///app/src/thumbs.ts:31:28)`, several lines: the first as `makeThumb (thumbs.ts:31:28)`. */
 function siteOf(site: string | undefined): string {
-  const [first = ""] = (site ?? "").split("\n", 1);
-  return shown(first.replace(/^\s*at /, "").replace(/(?:\w+:\/\/)?[^\s()]*[\\/](?=[^\\/()]+\)?$)/, ""));
+  const [first = ""] = (site ?? "").slice(0, MAX_SITE).split("\n", 1);
+  return shown(first.replace(/^\s*at /, "").replace(/(?<![^\s()])[^\s()]*[\\/](?=[^\\/()]+\)?$)/, ""));
 }
 
 /** 0 is the main thread. */

@@ -26,10 +26,11 @@
  * has nothing to add but the wait.
  *
  * Invariants: what is sent arrives in order; at most `window` leases are under way in each direction; a lease that has
- * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. An end stays
- * until both have said CLOSED: so whoever is owed an answer (UNREAD asks which lease it was that could not be read)
- * gets it, in whatever order the two close, unless the other thread or its part in the pool ends. Nothing waits after
- * the end.
+ * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. A message
+ * that was posted counts as sent, whatever became of its lease: the other side gives the credit for it, and only that
+ * side. An end stays until both have said CLOSED: so whoever is owed an answer (UNREAD asks which lease it was that
+ * could not be read) gets it, in whatever order the two close, unless the other thread or its part in the pool ends.
+ * Nothing waits after the end.
  *
  * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */
@@ -100,6 +101,9 @@ export const MessageType = {
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
 
+/** In place of a lease: the message went, and then the lease was found to be over. */
+const NO_LEASE = -1;
+
 /** How a lane is made. */
 export interface LaneOptions {
   /** The most leases that were sent and not yet taken by the other side, in each direction; default 8. */
@@ -134,6 +138,8 @@ export class Lane<Data = unknown> {
   #isDone = false;
   #theyAreDone = false;
   #failure: MillpondError | undefined;
+  /** The pool ended with its last lease: sends fail, and who receives has had all. */
+  #poolError: MillpondError | undefined;
   #closed: (() => void) | undefined;
   #ending: Promise<void> | undefined;
   readonly #leavePool: () => void;
@@ -182,7 +188,8 @@ export class Lane<Data = unknown> {
    * Sends a lease, with data that can be cloned, and gives it up: any use of it after this is `ERR_USE_AFTER_RELEASE`.
    * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease
    * that is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be
-   * cloned, and what getters in it throw; nothing changes then.
+   * cloned, and what getters in it throw; nothing changes then. Where a getter in the data gives the lease back, the
+   * message has gone by then, and counts against the window until the other side has passed over it.
    */
   trySend(lease: LeaseData, data?: Data): boolean {
     this.#checkOpen();
@@ -220,8 +227,9 @@ export class Lane<Data = unknown> {
   }
 
   /**
-   * Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is
-   * gone, `ERR_POOL_DEAD` when either side closed the pool, and as {@link tryReceive}.
+   * Waits for a lease; undefined when the other side has closed and all was taken, and when the pool was retired and
+   * its last lease is back. Throws `ERR_INACTIVE` when the other side is gone, `ERR_POOL_DEAD` when either one closed
+   * the pool, and as {@link tryReceive}.
    */
   async receive(): Promise<Delivery<Data> | undefined> {
     for (;;) {
@@ -244,7 +252,8 @@ export class Lane<Data = unknown> {
     if (lookForEnd === undefined || this.#stopLooking !== undefined || this.#state === "ended") return;
     this.#stopLooking = lookNowAndThen(this.#clock, () => {
       lookForEnd();
-      if (this.#readers.length === 0 && this.#senders.length === 0) this.#stopLook();
+      const waits = this.#readers.length > 0 || this.#senders.length > 0 || this.#state === "closing";
+      if (!waits) this.#stopLook();
     });
   }
 
@@ -284,6 +293,7 @@ export class Lane<Data = unknown> {
     this.#wakeReaders();
     // Who was asked has answered, or will.
     if (!this.#theyClosed) this.#port.postMessage([MessageType.CLOSE]);
+    this.#look();
     await heard;
   }
 
@@ -302,12 +312,16 @@ export class Lane<Data = unknown> {
   /** The pool is over: no lease of it is good, so there is nothing to wait for and nothing to give back. */
   #poolEnded(error: MillpondError, end: PoolEnd): void {
     if (this.#state === "ended") return;
-    if (!this.#theyClosed) this.#failure = error;
-    this.#inbox.length = 0;
-    this.#late.length = 0;
+    if (end === "retired") this.#poolError = error;
+    else if (!this.#theyClosed) this.#failure = error;
+    // What is still told of after a retirement is data that could not be read; its lease is back.
+    if (end !== "retired") {
+      this.#inbox.length = 0;
+      this.#late.length = 0;
+    }
     try {
       // Where no lease was out, nothing is lost over there: its iteration ends in good order.
-      if (end === "closed") {
+      if (end === "closed" || end === "retired") {
         this.#port.postMessage([MessageType.CLOSE]);
         this.#port.postMessage([MessageType.CLOSED]);
       } else if (end === "forced") this.#port.postMessage([MessageType.POOL_CLOSED]);
@@ -348,20 +362,29 @@ export class Lane<Data = unknown> {
 
   #post(lease: LeaseData, data: Data | undefined): void {
     const before = this.#isPosting;
+    let number: number | undefined;
     // Taken before anything is posted: getters in the data may send, too.
     this.#credit--;
     try {
-      this.#carrier.send(lease, (payload, transfer) => this.#postLease(payload, data, transfer));
+      this.#carrier.send(lease, (payload, transfer) => {
+        number = this.#postLease(payload, data, transfer);
+      });
     } catch (error) {
-      this.#credit++;
-      this.#serveSenders();
+      if (number === undefined) {
+        this.#credit++;
+        this.#serveSenders();
+      } else {
+        // The message is under way, and the other side gives the credit for it. It brings no lease.
+        this.#sent[number % this.#window] = NO_LEASE;
+      }
       throw error;
     } finally {
       this.#isPosting = before;
     }
   }
 
-  #postLease(payload: unknown, data: Data | undefined, transfer: readonly ArrayBuffer[] | undefined): void {
+  /** The number of the message. */
+  #postLease(payload: unknown, data: Data | undefined, transfer: readonly ArrayBuffer[] | undefined): number {
     this.#isPosting = true;
     try {
       this.#port.postMessage(
@@ -372,7 +395,9 @@ export class Lane<Data = unknown> {
       throw cloneError(error);
     }
     // It is under way until it was taken, and no more than the window are.
-    this.#sent[this.#sentCount++ % this.#window] = Array.isArray(payload) ? payload[0] : payload;
+    const number = this.#sentCount++;
+    this.#sent[number % this.#window] = Array.isArray(payload) ? payload[0] : payload;
+    return number;
   }
 
   #onMessage(message: unknown): void {
@@ -419,7 +444,7 @@ export class Lane<Data = unknown> {
           (number as number) >= Math.max(0, this.#sentCount - this.#window);
         if (!isUnderWay) break;
         const id = this.#sent[(number as number) % this.#window]!;
-        this.#carrier.unread(id);
+        if (id !== NO_LEASE) this.#carrier.unread(id);
         this.#port.postMessage([MessageType.UNREAD_WAS, id]);
         break;
       }
@@ -532,6 +557,7 @@ export class Lane<Data = unknown> {
   #closedError(): MillpondError {
     return (
       this.#failure ??
+      this.#poolError ??
       new MillpondError(
         "ERR_INACTIVE",
         `the lane is closed; the lease of pool "${this.pool.name}" is still yours, release it`,

@@ -141,8 +141,11 @@ export function onLivenessLost(name: string, ended: () => void): void {
 
 /* What hangs on a pool besides its leases: lanes, and connections that are being made. They end with the pool. */
 
-/** How a pool ends in a thread: closed with no lease out, closed by force, or left by this thread alone. */
-export type PoolEnd = "closed" | "forced" | "left";
+/**
+ * How a pool ends in a thread: closed with no lease out, retired and ended with its last lease, closed by force, or
+ * left by this thread alone.
+ */
+export type PoolEnd = "closed" | "retired" | "forced" | "left";
 
 /** Something that ends with its pool. */
 interface PoolUser {

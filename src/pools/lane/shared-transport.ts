@@ -24,9 +24,9 @@ import {
   adopt,
   cancelReservation,
   cancelTransfer,
-  childrenOf,
   commitTransfer,
   dropLost,
+  hasDependents,
   hasLeft,
   isAlive,
   type Membership,
@@ -168,7 +168,7 @@ export function connectorWatch({ core }: SharedEnd, from: Membership): EndWatch 
       else reclaimThread(core, from);
     },
     isSettled: () =>
-      !isAlive(core) || (hasLeft(statusOf(core, from.member), from.status) && childrenOf(core, from).length === 0),
+      !isAlive(core) || (hasLeft(statusOf(core, from.member), from.status) && !hasDependents(core, from)),
   };
 }
 
@@ -195,8 +195,8 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     // This thread has left the pool, and the others have not.
     if (isEvicted(core)) reclaimFromOutside(core, membership);
     else {
-      lost();
-      for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+      reclaimed = true;
+      reclaimThread(core, membership);
       // What it sent to a lane that was never made.
       if (!isConnected) connection.giveBackAll();
     }
@@ -210,7 +210,7 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   };
   const isSettled = (): boolean =>
     !isAlive(core) ||
-    (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
+    (hasLeft(statusOf(core, membership.member), membership.status) && !hasDependents(core, membership));
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
   return await connect<Data>(checked, offer, {
     pool,

@@ -288,12 +288,16 @@ export class TransferPool implements LeasePool {
    * who holds one.
    */
   retire(): readonly TransferHolder[] {
+    return this.#retire("retired");
+  }
+
+  #retire(end: PoolEnd): readonly TransferHolder[] {
     const holders = this.holders();
     if (this.#state !== "open") return holders;
     this.#state = "retired";
     this.#queue.rejectAll(() => this.#closedError("wait for a slot of"));
     retireUsers(this, () => this.#closedError("connect"));
-    if (this.#free.length === this.count) this.#end("closed");
+    if (this.#free.length === this.count) this.#end(end);
     return holders;
   }
 
@@ -317,7 +321,7 @@ export class TransferPool implements LeasePool {
       const remedy = "Wait for them, use retire(), or close({ force: true })";
       throw inUseError(wordsOf(this.name), "close", holdersOf(holders), remedy);
     }
-    this.retire();
+    this.#retire("closed");
     // Those of now: what ends with the retirement (a clock's timers) may have given some back.
     for (const { slot } of this.holders()) {
       const entry = this.#entries[slot]!;
@@ -340,7 +344,7 @@ export class TransferPool implements LeasePool {
     // A slot is leased or free at every moment, also before a waiter has heard of it.
     if (this.#queue.length > 0) this.#queue.next(this.#lease(index));
     else this.#free.push(index);
-    if (this.#state === "retired" && this.#free.length === this.count) this.#end("closed");
+    if (this.#state === "retired" && this.#free.length === this.count) this.#end("retired");
   }
 
   #reset(entry: Entry): void {

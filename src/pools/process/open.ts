@@ -3,7 +3,7 @@
 import { checkOps, nativeOps } from "../../os/load.ts";
 import { openName } from "../../os/names.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
-import { ownIdentity, type ProcessIdentity, whyUnknown } from "../../os/process-liveness.ts";
+import { ownIdentity, ownThread, type ProcessIdentity, whyUnknown } from "../../os/process-liveness.ts";
 import type { NotDone, Outcome } from "../../os/result.ts";
 import { createSharedMemory, MAX_SHARED_BYTES, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
@@ -38,6 +38,7 @@ import {
   claimRow,
   dropRow,
   inheritRow,
+  noteThread,
   type ProcessTable,
   readTable,
   takeOver,
@@ -135,6 +136,7 @@ export function createProcess<T>(options: ProcessPoolOptions, construct: Constru
   try {
     const own = knownIdentity(cannot("make", name));
     const { table, word } = writeTable(block.buffer, layout, own);
+    noteThread(table, 0, word, ownThread());
     const { size, count, align, members, zero } = layout;
     const made = makePool({ size, count, align, members, zero, name, memory: block.buffer });
     return construct({ made, table, word, block }, settings);
@@ -200,6 +202,8 @@ function join<T>(
   const table = tableOf(buffer, layout, size, name);
   const i32 = new Int32Array(buffer, 0, layout.slotsAt >>> 2);
   const claim = rowOf(table, i32, layout, options.membership, name);
+  // Before it is a member that holds something.
+  noteThread(table, claim.membership.member, claim.word, ownThread());
   try {
     const made = joinPool({ ...handle, membership: claim.membership }, buffer);
     const { word, isInherited = false } = claim;

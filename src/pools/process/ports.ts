@@ -213,11 +213,15 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
   return port;
 }
 
-/** A port over a connected Unix socket of its own. What is not a message of ours ends it. */
+/**
+ * A port over a connected Unix socket of its own. What is not a message of ours ends it. A write that fails ends the
+ * writing alone: what the other side wrote before its end is read to the last byte.
+ */
 export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): ProcessPort {
   let held: Buffer = Buffer.alloc(0);
+  const isCut = keepReading(socket);
   const port = new ProcessPort({
-    isOpen: () => socket.writable,
+    isOpen: () => socket.writable && !isCut(),
     send: (messages) => socket.write(frames(messages)),
     close: () => endSocket(socket, closingMs),
   });
@@ -240,6 +244,36 @@ export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): Proc
   socket.on("error", () => {});
   socket.on("close", () => port.ended());
   return port;
+}
+
+/**
+ * What a stream calls to write; documented, for those who make streams. The last argument is to be called at the end.
+ */
+interface Writes {
+  _write?: (data: unknown, encoding: unknown, done: (error?: Error | null) => void) => void;
+  _writev?: ((data: unknown, done: (error?: Error | null) => void) => void) | null;
+}
+
+/**
+ * From a write that fails on, what is written goes nowhere. Where the runtime heard of the failure, it would destroy
+ * the socket with what the kernel still has for it; reading ends with the other side's end, which the failure says is
+ * there or is near. Answers what tells whether a write has failed.
+ */
+function keepReading(socket: Socket): () => boolean {
+  let isCut = false;
+  const writes = socket as unknown as Writes;
+  const write = writes._write?.bind(socket);
+  const writeAll = writes._writev?.bind(socket);
+  const heard =
+    (done: () => void) =>
+    (error?: Error | null): void => {
+      if (error) isCut = true;
+      done();
+    };
+  if (write !== undefined)
+    writes._write = (data, encoding, done) => (isCut ? done() : write(data, encoding, heard(done)));
+  if (writeAll !== undefined) writes._writev = (data, done) => (isCut ? done() : writeAll(data, heard(done)));
+  return () => isCut;
 }
 
 /**

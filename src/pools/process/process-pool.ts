@@ -48,6 +48,7 @@ import {
   dropLeftRows,
   dropRow,
   dropRowIfLeft,
+  noteThread,
   occupantOf,
   othersOf,
   type ProcessTable,
@@ -182,6 +183,8 @@ export class ProcessPool extends SharedPool {
       claim = this.#claim();
     }
     if (claim === null) throw poolFullError(this.name, this.#layout.members);
+    // Which thread of the process it is for, is not known.
+    noteThread(this.#table, claim.membership.member, claim.word, undefined);
     this.#claims.push(claim);
     return { ...this.handle, membership: claim.membership };
   }
@@ -286,7 +289,7 @@ export class ProcessPool extends SharedPool {
   }
 
   #claim(): Claim | null {
-    return claimRow(this.#table, this.core.i32, this.#layout, this.#self, MemberState.RESERVED);
+    return claimRow(this.#table, this.core.i32, this.#layout, this.#self, MemberState.RESERVED, this.core);
   }
 }
 

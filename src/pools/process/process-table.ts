@@ -7,20 +7,31 @@
  * ```
  *   | pool (layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
  *   a row: | times given away, 12 bits | "not to be judged" | start of the process, 28 bits | its number, 22 bits |
+ *   after it, on its line: the same of the thread that has it, where that is not the first one of its process
  * ```
  */
-import { hasEnded, type ProcessIdentity } from "../../os/process-liveness.ts";
+import { hasEnded, hasThreadEnded, type ProcessIdentity, type ThreadIdentity } from "../../os/process-liveness.ts";
 import type { Core } from "../shared/core.ts";
 import { LINE, MemberState, MemberWord, type SharedLayout } from "../shared/layout.ts";
-import { claimMembership, evict, inheritMembership, type Membership, reclaimAll } from "../shared/membership.ts";
+import {
+  claimMembership,
+  evict,
+  evictThread,
+  inheritMembership,
+  type Membership,
+  reclaimAll,
+} from "../shared/membership.ts";
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;
-const TABLE_VERSION = 1;
+const TABLE_VERSION = 2;
 /** 64 bytes, a cache line: as the pool's own words. */
 const LINE_BYTES = 64;
 /** Of 64-bit words. */
 const ROW_STRIDE: number = LINE_BYTES / 8;
+
+/** Where the thread is noted, after the row. */
+const THREAD = 1;
 
 /** /proc/sys/kernel/pid_max is at most 2^22. */
 const PID_BITS = 22n;
@@ -82,20 +93,21 @@ export function readTable(memory: SharedArrayBuffer, layout: SharedLayout): Proc
   return { rows: rowsOf(memory, layout), namespace: header[2]! };
 }
 
-/** Takes a free row, and its membership; null when there is none. */
+/** Takes a free row, and its membership, for `maker` where that reserves it; null when there is none. */
 export function claimRow(
   table: ProcessTable,
   i32: Int32Array,
   layout: SharedLayout,
   own: ProcessIdentity,
   state: number,
+  maker: Membership | null = null,
 ): Claim | null {
   for (let member = 0; member < layout.members; member++) {
     const seen = rowOf(table, member);
     if ((seen & PID_MASK) !== 0n) continue;
     const word = wordOf(table, own, seen);
     if (swapRow(table, member, seen, word) !== seen) continue;
-    const membership = claimMembership(i32, layout, state, member, member + 1);
+    const membership = claimMembership(i32, layout, state, member, member + 1, maker);
     if (membership !== null) return { word, membership };
     // A thread that attached by a handle without a reservation has this place, or the last member is being reclaimed.
     dropRow(table, member, word);
@@ -123,7 +135,7 @@ export function inheritRow(
     // Nobody is there any more, and what was held is a reclaim's.
     if (state === MemberState.RECLAIMING || state === MemberState.RECLAIMED) continue;
     if (state === MemberState.FREE && (seen & PID_MASK) === 0n) continue;
-    if (!namesEnded(seen, own, ended)) return null;
+    if (!namesEnded(seen, own, ended) && !threadEnded(table, member, seen)) return null;
     left.push({ seen, membership: { member, status } });
   }
   for (const { seen, membership } of left) {
@@ -226,27 +238,42 @@ export function reclaimProcesses(
   ended: (pid: number, start: number) => boolean = hasEnded,
 ): Reclaimed {
   let memberships = 0;
+  const places: { readonly member: number; readonly occupant: { readonly word: bigint; readonly status: number } }[] =
+    [];
   if ((own.namespace | 0) !== table.namespace) return { freed: 0, members: memberships };
   for (let member = 0; member < core.memberBits; member++) {
     const word = rowOf(table, member);
-    if (!namesEnded(word, own, ended)) continue;
+    const isProcess = namesEnded(word, own, ended);
+    if (!isProcess && !threadEnded(table, member, word)) continue;
     const status = Atomics.load(core.i32, statusAt(core.layout, member));
     // Somebody else has cleared it up since, and the status may be that of who came after.
     if (rowOf(table, member) !== word) continue;
     // 0 is not a status of a pool's membership, and for evict() it would mean any member.
-    if (status !== 0) evict(core, member, status);
+    if (status !== 0 && isProcess) evict(core, member, status);
+    // Its workers have ended with it. Their rows name the process, which lives.
+    else if (status !== 0) {
+      for (let other = 0; other < core.memberBits; other++) {
+        const occupant = occupantOf(table, core, other);
+        if (occupant !== undefined) places.push({ member: other, occupant });
+      }
+      evictThread(core, { member, status });
+    }
     dropRow(table, member, word);
     memberships++;
   }
   // All of them in one pass; and those that a process left which was killed while it cleared up.
-  return { freed: reclaimAll(core), members: memberships };
+  const freed = reclaimAll(core);
+  // Of its workers, and of what it had reserved: what knew of these rows was in the thread.
+  for (const { member, occupant } of places) dropRowIfLeft(table, core, member, occupant);
+  return { freed, members: memberships };
 }
 
 /** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */
 export function anyEnded(table: ProcessTable, own: ProcessIdentity): boolean {
   if ((own.namespace | 0) !== table.namespace) return false;
-  for (let at = 0; at < table.rows.length; at += ROW_STRIDE) {
-    if (namesEnded(Atomics.load(table.rows, at), own, hasEnded)) return true;
+  for (let member = 0; member < table.rows.length / ROW_STRIDE; member++) {
+    const word = rowOf(table, member);
+    if (namesEnded(word, own, hasEnded) || threadEnded(table, member, word)) return true;
   }
   return false;
 }
@@ -256,6 +283,31 @@ function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, sta
   if (pid === 0 || (word & NOT_JUDGED) !== 0n) return false;
   const start = Number((word >> PID_BITS) & START_MASK);
   return (pid !== own.pid || start !== own.start) && ended(pid, start);
+}
+
+/**
+ * Says which thread of this process has a row whose word is `word`, so that its end is seen while the process lives.
+ * Undefined: none that is told from the process.
+ */
+export function noteThread(
+  { rows }: ProcessTable,
+  member: number,
+  word: bigint,
+  thread: ThreadIdentity | undefined,
+): void {
+  const own = thread === undefined ? 0n : (BigInt(thread.start) << PID_BITS) | BigInt(thread.tid);
+  const noted = own === 0n ? 0n : ((word >> EPOCH_SHIFT) << EPOCH_SHIFT) | own;
+  Atomics.store(rows, member * ROW_STRIDE + THREAD, noted);
+}
+
+/** Whether the row is that of a thread that has ended, of a process that has not. */
+function threadEnded({ rows }: ProcessTable, member: number, word: bigint): boolean {
+  const pid = Number(word & PID_MASK);
+  const thread = Atomics.load(rows, member * ROW_STRIDE + THREAD);
+  if (thread === 0n || pid === 0 || (word & NOT_JUDGED) !== 0n) return false;
+  // Of an earlier one in this row.
+  if (thread >> EPOCH_SHIFT !== word >> EPOCH_SHIFT) return false;
+  return hasThreadEnded(pid, Number(thread & PID_MASK), Number((thread >> PID_BITS) & START_MASK));
 }
 
 /** The members beside `member` that are, or may be, of this process: their rows name it, or nobody. */

@@ -30,7 +30,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 8;
+export const LAYOUT_VERSION = 9;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -99,7 +99,8 @@ export const MemberWord = {
   WAITS: 5,
   /**
    * The member whose worker this one's thread is, + 1, and above it the epoch of this one: what is there says nothing
-   * of the next member in this place. And that member's status without its state.
+   * of the next member in this place. And that member's status, with the state RESERVED where it only made the
+   * reservation, and without one where it ends this one with itself.
    */
   PARENT: 6,
   PARENT_STATUS: 7,

@@ -9,7 +9,8 @@
  *                       +------- evict ------+---- evict -----+--not all cleared yet--> RECLAIMING
  *   RECLAIMING --a pass is whole--> RECLAIMED --no earlier pass goes on--> FREE        RESERVED --cancel--> FREE
  * ```
- * A reservation belongs to a thread that is starting: its maker knows the number and can evict it whenever it dies.
+ * A reservation is for a thread that is starting: its maker knows the number and can evict it whenever it dies. Until
+ * it is activated it belongs to its maker, which its epoch names from the first step on, and is taken back with it.
  * LIVE and RESERVED members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no earlier
  * pass of another thread can still count it in. Each state is left by one compare-exchange from the exact word that was
  * read, so that no step meets a later member.
@@ -24,6 +25,8 @@
  * slot.
  *
  * The word of a hold that was not taken over is that of the transfer which brought it:
+ * - Only who holds the lease writes it, and after it has looked that it does: a hold ends by its own thread alone, so
+ *   the slot is no other lease's meanwhile. What is posted in between may have ended it.
  * - It is written before the bit is set. Who sees the bit sees this word or a later one.
  * - Nobody writes a later one: one who wants to send the lease there meets the bit, or the announcement of the first
  *   step, and is refused; another lease of that slot there is none, because this one is held.
@@ -135,21 +138,28 @@ export interface Membership {
   readonly status: number;
 }
 
-/** Takes a free place from `first` on and before `end` for `state`, live or reserved; null when there is none. */
+/**
+ * Takes a free place from `first` on and before `end` for `state`, live or reserved; null when there is none. `maker`:
+ * the member that reserves it, with whose end a reservation ends that nobody has activated.
+ */
 export function claimMembership(
   i32: Int32Array,
   layout: SharedLayout,
   state: number,
   first = 0,
   end: number = layout.members,
+  maker: Membership | null = null,
 ): Membership | null {
   for (let member = first; member < end; member++) {
     const at = layout.membersAt + member * LINE + MemberWord.STATUS;
     const status = Atomics.load(i32, at);
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
-    const mine = ((status + MemberState.EPOCH) & ALL) | state;
+    const free = status & ~MemberState.MASK;
+    const steps = state === MemberState.RESERVED ? stepsToMaker(free, maker === null ? 0 : maker.member + 1) : 1;
+    const mine = ((free + steps * MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
     if (!isTransferTarget(i32, layout, member)) {
+      if (maker !== null) noteMaker(i32, at - MemberWord.STATUS, mine, maker, MemberState.RESERVED);
       // A member that was declared dead too early may have announced a transfer after its end; it would keep others
       // out.
       Atomics.store(i32, at - MemberWord.STATUS + MemberWord.TRANSFER, 0);
@@ -160,6 +170,30 @@ export function claimMembership(
     Atomics.store(i32, at, mine & ~MemberState.MASK);
   }
   return null;
+}
+
+/**
+ * A reservation's epoch, modulo this, is the number of the member that made it, + 1; 0: nobody's. So the step that
+ * makes it names its maker: one that is killed right after it leaves no reservation that belongs to nobody.
+ */
+const MAKERS = 32;
+
+/** Epochs from that status to the next one that names this maker: at least 1. */
+function stepsToMaker(status: number, maker: number): number {
+  return MAKERS - (((status >>> STATE_BITS) - maker - 1) & (MAKERS - 1)) - 1 || MAKERS;
+}
+
+/** Bits of a status below its epoch. */
+const STATE_BITS: number = Math.log2(MemberState.EPOCH);
+
+/**
+ * Writes who made the member at that place. `until`: RESERVED where it belongs to its maker until it is activated; 0:
+ * it ends with its maker.
+ */
+function noteMaker(i32: Int32Array, at: number, status: number, maker: Membership, until: number): void {
+  i32[at + MemberWord.PARENT_STATUS] = (maker.status & ~MemberState.MASK) | until;
+  // The maker's number and the member's epoch, so that the word of the last member in this place fits no other one.
+  Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, maker.member));
 }
 
 /**
@@ -278,6 +312,7 @@ export function cancelTransfer(core: Core): void {
 
 /**
  * The second step: one hold of this thread becomes the receiver's. GONE: the receiver died; this thread still has it.
+ * NOT_HELD, and no word but the announcement has changed: it was given back since the first step.
  * `sender`: what the receiver's sender word is to say, {@link senderWord} of this thread where a lane carries the
  * message, and {@link BY_RING} where a ring does.
  */
@@ -288,13 +323,20 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   const bit = 1 << to;
   if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
   let outcome: number = DONE;
-  // Before the bit. A plain store, which the compare-exchange after it keeps in front. Rings find their own there.
-  const word = core.sendersAt + index * core.senderStride + to;
-  if (i32[word] !== sender) i32[word] = sender;
   // The usual case: this thread alone holds it, and once.
   const own = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | me;
-  let moved = core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
-  for (let n = 0; !moved; n++) {
+  let isHeld = core.localLease[index] === id && i32[at] === own;
+  // A getter in what was posted may have given it back, and the slot may be another lease's by now. A bit of this
+  // thread alone says nothing: the lease may be on its way here.
+  if (!isHeld)
+    isHeld = isLocalHolder(core, index, id) && !isPinned(core, index) && holds(core, Atomics.load(i32, at), id);
+  if (!isHeld) outcome = TransferResult.NOT_HELD;
+  // By the holder, and before the bit. A plain store, which the compare-exchange after it keeps in front. Rings find
+  // their own there.
+  const word = core.sendersAt + index * core.senderStride + to;
+  if (isHeld && i32[word] !== sender) i32[word] = sender;
+  let moved = isHeld && core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
+  for (let n = 0; isHeld && !moved; n++) {
     const state = Atomics.load(i32, at);
     if (n === RETRIES || !holds(core, state, id)) {
       outcome = TransferResult.NOT_HELD;
@@ -553,11 +595,7 @@ export function evict(core: Core, member: number, then: number): void {
 
 /** Says that the thread of a reserved membership is a worker of this thread: it ends with this one. */
 export function adopt(core: Core, { member, status }: Membership): void {
-  const { i32 } = core;
-  const at = memberAt(core, member);
-  i32[at + MemberWord.PARENT_STATUS] = core.status & ~MemberState.MASK;
-  // The parent's number and the child's epoch, so that the word of the last child in this place fits no other one.
-  Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, core.member));
+  noteMaker(core.i32, memberAt(core, member), status, core, 0);
 }
 
 /** An epoch and a member's number in one word, which is not 0: two words are the same where both are. */
@@ -585,6 +623,43 @@ export function childrenOf(core: Core, parent: Membership): Membership[] {
 }
 
 /**
+ * The reservations that this member made, or that the one in its place is about to name its maker, and that nobody has
+ * activated. O(members).
+ */
+function reservationsOf(core: Core, maker: Membership): Membership[] {
+  const { i32, layout } = core;
+  const found: Membership[] = [];
+  for (let member = 0; member < layout.members; member++) {
+    const at = memberAt(core, member);
+    const status = statusOf(core, member);
+    if (!isReservation(status) || ((status >>> STATE_BITS) & (MAKERS - 1)) !== maker.member + 1) continue;
+    // Its maker was stopped between the two steps where the words are not there: the one who is in that place still.
+    const then =
+      Atomics.load(i32, at + MemberWord.PARENT) === epochAndNumber(status, maker.member)
+        ? i32[at + MemberWord.PARENT_STATUS]!
+        : statusOf(core, maker.member);
+    if ((then & ~MemberState.MASK) === (maker.status & ~MemberState.MASK)) found.push({ member, status });
+  }
+  return found;
+}
+
+/** Whether members end with this one: its workers, and reservations of its own. */
+export function hasDependents(core: Core, member: Membership): boolean {
+  return childrenOf(core, member).length > 0 || reservationsOf(core, member).length > 0;
+}
+
+/**
+ * Takes back what a member that has ended has reserved. What may have been sent there is a reclaim's. One that is
+ * activated in this moment is its new member's: the same word decides.
+ */
+function takeBackReservations(core: Core, maker: Membership): void {
+  for (const { member, status } of reservationsOf(core, maker)) {
+    const reclaiming = (status & ~MemberState.MASK) | MemberState.RECLAIMING;
+    Atomics.compareExchange(core.i32, memberAt(core, member) + MemberWord.STATUS, status, reclaiming);
+  }
+}
+
+/**
  * Ends a member whose thread has ended, and those of its workers and of theirs, which have ended with it. Returns how
  * many slots came free by this call.
  */
@@ -607,7 +682,7 @@ export function reclaimFromOutside(core: Core, thread: Membership): void {
 }
 
 /** The first half of {@link reclaimThread}. Each place is looked at once, whatever is written there meanwhile. */
-function evictThread(core: Core, thread: Membership): void {
+export function evictThread(core: Core, thread: Membership): void {
   const ended = [thread];
   const seen = new Set([thread.member]);
   for (let next = ended.pop(); next !== undefined; next = ended.pop()) {
@@ -617,6 +692,8 @@ function evictThread(core: Core, thread: Membership): void {
       ended.push(child);
     }
     evict(core, next.member, next.status);
+    // Also where it had left, and its place is another one's by now.
+    takeBackReservations(core, next);
   }
 }
 
@@ -633,7 +710,8 @@ export function inheritMembership(
   const state = status & MemberState.MASK;
   if (!isPresent(status) && state !== MemberState.LEAVING) return null;
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
-  const mine = (((status & ~MemberState.MASK) + MemberState.EPOCH) & ALL) | MemberState.RESERVED;
+  const free = status & ~MemberState.MASK;
+  const mine = ((free + stepsToMaker(free, 0) * MemberState.EPOCH) & ALL) | MemberState.RESERVED;
   if (Atomics.compareExchange(i32, at, status, mine) !== status) return null;
   Atomics.store(i32, at - MemberWord.STATUS + MemberWord.JOINING, 0);
   Atomics.add(i32, Header.RECLAIMED, 1);
@@ -709,6 +787,8 @@ export function reclaimAll(core: Core): number {
       if (state !== MemberState.RECLAIMING) continue;
       reclaiming.push({ member, status });
       bits |= 1 << member;
+      // Before its place is free, and again by the next one if this thread is stopped here.
+      takeBackReservations(core, { member, status });
     }
     const whole = bits !== 0 && reclaimPass(core, bits, pass);
     for (const { member, status } of whole ? reclaiming : []) {
@@ -887,6 +967,20 @@ export function retirePool(core: Core): number {
   const held = closeFree(core);
   wake(core, ALL);
   return held;
+}
+
+/**
+ * Whether a pool that is over ended with its last lease, after {@link retirePool}: then nobody holds a slot. A close by
+ * force leaves the holders' bits. False where another pool is in this memory by now. O(count).
+ */
+export function hasRetired(core: Core): boolean {
+  const { i32, pool } = core;
+  if (!visit(i32, pool)) return false;
+  let isWhole = (Atomics.load(i32, Header.WAITING) & RETIRING) !== 0;
+  for (let index = 0; isWhole && index < core.count; index++)
+    isWhole = (Atomics.load(i32, stateAt(core, index)) & core.holderMask) === 0;
+  endVisit(i32);
+  return isWhole;
 }
 
 /** Whether leases are good: the pool is live or retires, and is still the one in this memory. */

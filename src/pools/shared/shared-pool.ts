@@ -117,6 +117,7 @@ import {
   claimMembership,
   closePool,
   endMember,
+  hasRetired,
   isAlive,
   isOpen,
   isReservation,
@@ -271,12 +272,14 @@ export class SharedPool implements LeasePool {
 
   /**
    * A handle with a membership of its own, for one thread. Its number is known before the thread is, so that
-   * {@link reclaim} can clear up after it whenever it dies; a connection does all of that by itself. Throws
+   * {@link reclaim} can clear up after it whenever it dies; a connection does all of that by itself. Until the thread
+   * attaches it ends with this one: it is taken back when this thread's membership is reclaimed. Throws
    * `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
   reserve(): SharedHandle & { readonly membership: Membership } {
     this.#refuse("reserve a membership of");
-    const membership = claimMembership(this.core.i32, this.#layout, MemberState.RESERVED);
+    const { members } = this.#layout;
+    const membership = claimMembership(this.core.i32, this.#layout, MemberState.RESERVED, 0, members, this.core);
     if (membership === null) throw poolFullError(this.name, this.#layout.members);
     return { ...this.handle, membership };
   }
@@ -493,8 +496,9 @@ export class SharedPool implements LeasePool {
       if (!isOpen(this.core)) retireUsers(this, () => acquireRefusal(this, "connect to")!);
       return;
     }
-    if (!isAlive(this.core)) this.giveUp();
-    endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
+    const end = isAlive(this.core) ? "left" : hasRetired(this.core) ? "retired" : "forced";
+    if (end !== "left") this.giveUp();
+    endUsers(this, () => error, end);
   }
 
   /**
@@ -512,7 +516,7 @@ export class SharedPool implements LeasePool {
     if (isAlive(this.core)) return this.holders();
     if (this.#budget !== undefined) uncount(this.#budget);
     this.#registration.end();
-    endUsers(this, () => refusal(this, "wait for a lease of")!, "closed");
+    endUsers(this, () => refusal(this, "wait for a lease of")!, "retired");
     return [];
   }
 

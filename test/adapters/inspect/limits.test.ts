@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { Socket } from "node:net";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Listener, type ListenerOptions, SOCKET_HOSTS } from "../../../src/adapters/inspect/listener.ts";
 import { RealmHub } from "../../../src/adapters/inspect/realms.ts";
 import { answerRequests, type Limits } from "../../../src/adapters/inspect/requests.ts";
@@ -8,14 +9,19 @@ import type { ProcessSnapshot } from "../../../src/observe/snapshot.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { ask, scratch, sendRaw, updatesOf, updateWhere, type Where } from "./kit.ts";
 
+/** What Node knows of a socket that it writes to. */
+interface ServerSocket extends Socket {
+  readonly _handle: { readonly writeQueueSize: number } | null;
+}
+
 interface Served {
   readonly where: Where;
   readonly hub: RealmHub;
   readonly listener: Listener;
 }
 
-async function serve(limits?: Limits, options?: ListenerOptions): Promise<Served> {
-  const hub = new RealmHub(await makeInspector());
+async function serve(limits?: Limits, options?: ListenerOptions, sameHub?: RealmHub): Promise<Served> {
+  const hub = sameHub ?? new RealmHub(await makeInspector());
   const gate = { hosts: SOCKET_HOSTS, isToken: undefined };
   const page = { html: "<p>page</p>", scripts: ["sha256-abc"] };
   const listener = new Listener(async () => answerRequests(hub, gate, () => page, limits), options);
@@ -83,6 +89,62 @@ describe("what one viewer may cost", () => {
     first.socket.destroy();
     await first.answer;
     await expect.poll(async () => (await ask(where, "/trace?seconds=1")).status).toBe(200);
+  });
+
+  it("is a recording that ends with the viewer of a trace, though it leaves before the first view", async () => {
+    const { where, hub, listener } = await serve();
+    const views = vi.spyOn(hub, "view").mockReturnValue(new Promise(() => {}));
+    const { socket } = sendRaw(where, GET("/trace?seconds=60"));
+    await expect.poll(() => views.mock.calls.length).toBe(1);
+    expect(hub.isRecording).toBe(true);
+    socket.destroy();
+    await expect.poll(() => listener.connections).toBe(0);
+    await expect.poll(() => hub.isRecording).toBe(false);
+  });
+
+  it("is an answer that is read as slowly as the viewer likes, as long as it reads", async () => {
+    const names = Array.from({ length: 1500 }, (_, i) => `${i}`.padStart(190, "s"));
+    const pools = names.map((name) => BufferPool.create({ name, size: 1, max: 1 }));
+    onTestFinished(() => {
+      for (const pool of pools) pool.close();
+    });
+    const { where } = await serve({ streams: 1, traces: 1, stalled: 30 });
+    // Node's own look at a socket whose time is over: the viewer reads some before each.
+    const looked = Socket.prototype as unknown as { _onTimeout: (this: ServerSocket) => void };
+    const look = looked._onTimeout;
+    let looks = 0;
+    const spy = vi.spyOn(looked, "_onTimeout").mockImplementation(async function (this: ServerSocket) {
+      const queued = this._handle?.writeQueueSize;
+      while (queued !== undefined && this._handle?.writeQueueSize === queued && queued > 0) {
+        socket.read(4096) ?? socket.read();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      looks++;
+      look.call(this);
+    });
+    onTestFinished(() => spy.mockRestore());
+    const { socket, answer } = sendRaw(where, GET("/snapshot"));
+    socket.pause();
+    await expect.poll(() => looks, { timeout: 20_000 }).toBeGreaterThanOrEqual(4);
+    socket.resume();
+    expect((await answer).endsWith("}")).toBe(true);
+  });
+
+  it("is bounded for all servers of a process together", async () => {
+    const limits = { streams: 1, traces: 1, stalled: 30_000 };
+    const { where: first, hub } = await serve(limits);
+    const { where: second } = await serve(limits, undefined, hub);
+    const stream = sendRaw(first, GET("/stream?interval=50"));
+    await once(stream.socket, "data");
+    const refused = sendRaw(second, GET("/stream"));
+    expect(String((await once(refused.socket, "data"))[0])).toContain(" 503 ");
+    stream.socket.destroy();
+    await expect.poll(() => hub.isRecording).toBe(false);
+    const trace = sendRaw(first, GET("/trace?seconds=60"));
+    await expect.poll(() => hub.isRecording).toBe(true);
+    const alsoRefused = sendRaw(second, GET("/trace?seconds=1"));
+    expect(String((await once(alsoRefused.socket, "data"))[0])).toContain(" 503 ");
+    trace.socket.destroy();
   });
 
   it("is a trace that is read: one that is not is cut off, and its place is free again", async () => {

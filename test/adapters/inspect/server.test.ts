@@ -10,11 +10,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { isAbsolute, join, resolve } from "node:path";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { loopbackHosts } from "../../../src/adapters/inspect/listener.ts";
 import { type InspectorServer, serveInspector } from "../../../src/adapters/inspect/server.ts";
 import { findSockets, socketFolder } from "../../../src/adapters/inspect/sockets.ts";
 import type { ProcessSnapshot } from "../../../src/observe/snapshot.ts";
+import { userFolder } from "../../../src/os/private-folder.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { ask, scratch, sendRaw, updatesOf, updateWhere, type Where } from "./kit.ts";
 
@@ -164,6 +166,40 @@ describe("an inspector on a socket", () => {
     expect(readFileSync(path, "utf8")).toBe("kept");
   });
 
+  it("is another one for who asks while it is being closed", async () => {
+    inRuntimeFolder();
+    const first = await served();
+    const closing = first.close();
+    const second = await served();
+    await closing;
+    expect(second).not.toBe(first);
+    expect(await serveInspector()).toBe(second);
+    expect((await ask({ socketPath: second.path! }, "/snapshot")).status).toBe(200);
+  });
+
+  it("leaves no listener on the process when it was refused, or closed before anybody asked", async () => {
+    inRuntimeFolder();
+    const before = process.listenerCount("worker");
+    await expect(serveInspector({ path: join(scratch(), "no/s") })).rejects.toMatchObject({ code: "ERR_UNSUPPORTED" });
+    expect(process.listenerCount("worker")).toBe(before);
+    const closed = await serveInspector();
+    const other = await serveInspector({ port: 0 });
+    await closed.close();
+    expect(process.listenerCount("worker")).toBe(before + 1);
+    await other.close();
+    expect(process.listenerCount("worker")).toBe(before);
+  });
+
+  it("is in no folder that is relative: a program may change the one in which it works", async () => {
+    inRuntimeFolder();
+    process.env.XDG_RUNTIME_DIR = "run";
+    expect([userFolder(), userFolder("run")].map(isAbsolute)).toEqual([true, true]);
+    expect(userFolder()).toBe(userFolder(""));
+    vi.stubEnv("TMPDIR", "temporary");
+    onTestFinished(() => void vi.unstubAllEnvs());
+    expect(userFolder("")).toBe(resolve("temporary", `millpond-${process.geteuid!()}`));
+  });
+
   it("refuses options that it does not know, paths that the system would cut, and both places at once", async () => {
     const bad: [object, string][] = [
       [{ prot: 0 }, "ERR_INVALID_ARG_VALUE"],
@@ -225,6 +261,13 @@ describe("an inspector on a port", () => {
     expect(token).toMatch(/^[\w-]{32}$/);
     expect(token).not.toBe(new URL(other.url!).searchParams.get("token"));
     await expect(serveInspector({ port: Number(url.port) })).rejects.toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+  });
+
+  it("knows its own name without the port that browsers leave out", () => {
+    const url = new URL("http://127.0.0.1:80/?token=x");
+    expect(loopbackHosts(80)).toContain(url.host);
+    expect(loopbackHosts(80)).toContain("localhost:80");
+    expect(loopbackHosts(8080)).not.toContain("127.0.0.1");
   });
 
   it("answers nobody without the token, on any path, known or not", async () => {

@@ -107,6 +107,38 @@ it("however many look, the realms are read once for all of them, and take a twen
   expect(clock.now()).toBe(4 * 18 * 20 + 18);
 });
 
+it("a viewer that comes and goes begins and ends the recording as rarely as looking may take time", async () => {
+  const clock = new FakeClock();
+  const own = await makeInspector();
+  const look = own.look.bind(own);
+  let ends = 0;
+  const looks = vi.spyOn(own, "look").mockImplementation(() => {
+    clock.advance(20);
+    const end = look();
+    return () => {
+      clock.advance(20);
+      ends++;
+      end();
+    };
+  });
+  const hub = new RealmHub(own, clock);
+  onTestFinished(() => hub.close());
+  for (let i = 0; i < 100; i++) {
+    const end = hub.look();
+    await turn();
+    end();
+    clock.advance(5);
+    await turn();
+  }
+  // 500 ms: one beginning, of which 380 ms of rest come, and at most one end of the same price.
+  expect([looks.mock.calls.length, ends <= 1]).toEqual([1, true]);
+  for (let i = 0; i < 10; i++) {
+    clock.advance(400);
+    await turn();
+  }
+  expect([hub.isRecording, own.isRecording, looks.mock.calls.length, ends]).toEqual([false, false, 1, 1]);
+});
+
 it("a recording comes from one copy of the package in a worker, though several hear the question", async () => {
   const thread = 4000;
   const clock = new FakeClock();
@@ -142,4 +174,36 @@ it("a recording comes from one copy of the package in a worker, though several h
   expect(new Set(first!.slice(1)).size).toBe(1);
   expect([1, 2]).toContain(first![1]);
   expect(copies[1]).toEqual(first);
+});
+
+it("a recording is left out whose worker ends before its next part, or says that it is lost", async () => {
+  const clock = new FakeClock();
+  const hub = new RealmHub(await makeInspector(), clock);
+  onTestFinished(() => hub.close());
+  const threads = [4001, 4002];
+  for (const thread of threads) {
+    post(HELLO, { type: "started", thread });
+    const channel = new BroadcastChannel(channelOf(thread));
+    onTestFinished(() => channel.close());
+    let asked = 0;
+    channel.onmessage = (event: unknown) => {
+      const { data: question } = event as { readonly data: Question };
+      if (question.type === "poll") {
+        channel.postMessage({ snapshot: "{}", events: [], dropped: 0, next: 0, pause: 0 });
+      } else if (question.type === "recording") {
+        const { trace } = question;
+        if (++asked > 1 && thread === 4001) post(HELLO, { type: "ended", thread });
+        else if (asked > 1) channel.postMessage({ trace, copy: 1, parts: [], isLast: true, isLost: true });
+        else {
+          const about = { thread: "worker", pools: [], dropped: 0, droppedSpans: 0, from: 0, to: 1 };
+          channel.postMessage({ trace, copy: 1, parts: [JSON.stringify({ about })], isLast: false });
+        }
+      }
+    };
+  }
+  await until(
+    clock,
+    hub.view(() => {}),
+  );
+  expect(await until(clock, hub.recordings())).toEqual([]);
 });

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -9,6 +9,7 @@ import { parseCommand } from "../../../src/cli/args.ts";
 import type { InspectorUpdate, ProcessSnapshot } from "../../../src/observe/snapshot.ts";
 import { ask, PRELOAD, scratch, updatesOf, updateWhere } from "../../adapters/inspect/kit.ts";
 import { type Exit, exitOf, kill } from "../../helpers/child.ts";
+import { FakeProgram } from "../../helpers/fake-program.ts";
 import { MAIN } from "../command.ts";
 
 const APP = fileURLToPath(new URL("../../adapters/inspect/app.ts", import.meta.url));
@@ -37,6 +38,23 @@ function command(runtime: string, ...args: string[]): { readonly child: ChildPro
   });
   onTestFinished(() => kill(child));
   return { child, exit: exitOf(child) };
+}
+
+/** A server on the socket of this process's number, in a runtime folder of its own. */
+async function pretender(
+  answer: (path: string, response: ServerResponse) => void,
+): Promise<{ readonly runtime: string }> {
+  const runtime = scratch();
+  await kill(await served(runtime));
+  const server = createServer(({ url }, response) => answer(url!, response));
+  await new Promise<void>((resolve) =>
+    server.listen(join(runtime, "millpond/inspect", `${process.pid}.sock`), resolve),
+  );
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { runtime };
 }
 
 const top = (runtime: string, ...args: string[]): Promise<Exit> => command(runtime, ...args).exit;
@@ -135,6 +153,75 @@ describe("millpond top", () => {
       }
     }
   });
+
+  it("shows nothing of an update of which any part has another shape, in no form", async () => {
+    const evil = "\u001b]0;title\u0007\u001b[2J";
+    const spoils: readonly (readonly [place: string, value: unknown])[] = [
+      ["pid", evil],
+      ["realms.0.pools.0.holders.0.slot", evil],
+      ["realms.0.pools.0.members.0.pid", evil],
+      ["realms.0.pools.0.members.0.state", 5],
+      ["realms.0.pools.0.starvedLast", null],
+      ["realms.0.pools.0.starvedLast.waiting", evil],
+    ];
+    const program = new FakeProgram();
+    const member = { member: 0, self: true, state: "live", holds: 1, waiting: false };
+    const options = { name: "frames", kind: "SharedPool", count: 4, shared: 7, members: [member] } as const;
+    const pool = program.pool(options);
+    pool.acquire(0, "decode");
+    pool.starve(1000, 1);
+    const good = JSON.stringify(program.update());
+    let answer = good;
+    const { runtime } = await pretender((path, response) => {
+      if (path === "/snapshot") response.end(JSON.stringify((JSON.parse(answer) as InspectorUpdate).snapshot));
+      else response.write(`${answer}\n${answer}\n`);
+    });
+    expect(await top(runtime, String(process.pid))).toMatchObject({ code: 0, stderr: "" });
+    for (const [place, value] of spoils) {
+      const update = JSON.parse(good) as InspectorUpdate;
+      const keys = place.split(".");
+      const last = keys.pop()!;
+      let parent = update.snapshot as unknown as Record<string, unknown>;
+      for (const key of keys) parent = parent[key] as Record<string, unknown>;
+      parent[last] = value;
+      answer = JSON.stringify(update);
+      const exits = await Promise.all(
+        [[], ["--json"], ["--web"]].map((args) => top(runtime, String(process.pid), ...args)),
+      );
+      for (const { code, stdout, stderr } of exits) {
+        expect([place, code, stdout]).toEqual([place, 1, ""]);
+        expect(stderr.replaceAll(/\s+/g, " ")).toContain("does not answer as an inspector of this version does");
+      }
+    }
+  }, 60_000);
+
+  it("says that a process does not answer which is blocked after the beginning of its answer", async () => {
+    const { runtime } = await pretender((_path, response) => response.flushHeaders());
+    for (const args of [[], ["--json", "--interval", "0.05"]]) {
+      const { code, stdout, stderr } = await top(runtime, String(process.pid), ...args);
+      expect([code, stdout]).toEqual([1, ""]);
+      expect(stderr.replaceAll(/\s+/g, " ")).toContain("does not answer: its main thread is blocked or stopped");
+    }
+  }, 30_000);
+
+  it("prints what a process told once that is blocked since, and says so", async () => {
+    const update = JSON.stringify(new FakeProgram({ title: "told once" }).update());
+    const { runtime } = await pretender((_path, response) => void response.write(`${update}\n`));
+    const once = await top(runtime, String(process.pid));
+    expect(once.code).toBe(1);
+    expect(once.stdout).toContain("told once  pid ");
+    expect(once.stderr).toContain("does not answer: its main thread is blocked or stopped");
+    const { child, exit } = command(runtime, String(process.pid), "--interval", "0.05");
+    let said = "";
+    child.stderr!.on("data", (data) => {
+      said += data;
+      child.kill("SIGTERM");
+    });
+    expect((await exit).stdout).toContain("told once  pid ");
+    expect(said.replaceAll(/\s+/g, " ")).toContain(
+      "does not answer: its main thread is blocked or stopped; it is waited for",
+    );
+  }, 30_000);
 
   it("serves the page on a port with a token, and what the process's socket says, until the process has ended", async () => {
     const runtime = scratch();

@@ -295,6 +295,32 @@ describe("the table of pools", () => {
 });
 
 describe("cells of a terminal", () => {
+  it("reads no more of a text than a line can show, however long it is", () => {
+    for (const text of ["x".repeat(5e6), `${"\u0301".repeat(3e6)}e`, "\u001b".repeat(1e6)])
+      expect(shown(text).length).toBeLessThan(5000);
+    const model = new TopModel();
+    const holder = { slot: 0, lease: 1, size: 1, age: 1, site: `at ${"x".repeat(1e6)}/${"y".repeat(1e6)}` };
+    const many = Array.from({ length: 200 }, () => holder);
+    model.accept({ ...processOf(0, [pool(1, { name: "x".repeat(1e6), holders: many })]), title: "x".repeat(5e6) });
+    model.act("open");
+    const lines = model.render(80, 300, PLAIN);
+    expect(lines.every((line) => cells(line) <= 80)).toBe(true);
+    expect(lines.length).toBeGreaterThan(200);
+  });
+
+  it("shows of a site its function, file and line, with slashes of either kind", () => {
+    const nameOf = (site: string): string => {
+      const model = new TopModel();
+      model.accept(processOf(0, [pool(1, { leased: 1, holders: [{ slot: 0, lease: 1, size: 1, age: 1, site }] })]));
+      model.act("open");
+      return model.render(100, 24, PLAIN).join("\n");
+    };
+    expect(nameOf("at makeThumb (file:///app/src/thumbs.ts:31:28)")).toMatch(/ makeThumb \(thumbs\.ts:31:28\)/);
+    expect(nameOf("at C:\\app\\x.js:1:2\nat other (y.js:1:1)")).toMatch(/ x\.js:1:2 /);
+    expect(nameOf("at run (/my app/c.js:1:1)")).toMatch(/ run \(\/my c\.js:1:1\)/);
+    expect(nameOf("at native")).toMatch(/ native /);
+  });
+
   it("counts wide characters twice and marks not at all, and cuts and fills to a width", () => {
     expect([cells("abc"), cells("音声"), cells("e\u0301"), cells("👍")]).toEqual([3, 4, 1, 2]);
     expect([clip("abcdef", 4), clip("abcdef", 4, "end"), clip("音声声", 4), clip("abc", 3), clip("abc", 0)]).toEqual([

@@ -1,6 +1,7 @@
 /** The live table in a real terminal: tmux is one that can be asked what it shows. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -136,6 +137,24 @@ describe("millpond top in a terminal", () => {
     expect(terminal.modes).toBe("0 1");
     expect(terminal.text.match(/-?icanon/g)).toEqual(["icanon", "icanon"]);
     expect(program.exitCode).toBeNull();
+  });
+
+  it("has the terminal while it waits for the first answer, and gives it back when none comes", async (context) => {
+    if (!hasTmux()) return context.skip("no tmux here");
+    const runtime = scratch();
+    await kill(await served(runtime));
+    const server = createServer((_request, response) => response.flushHeaders());
+    await new Promise<void>((resolve) => {
+      server.listen(join(runtime, "millpond/inspect", `${process.pid}.sock`), resolve);
+    });
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const terminal = new Terminal(runtime, 80, 24, [String(process.pid)]);
+    await terminal.shows(/waiting for the first answer.* q quit/);
+    await terminal.shows(/does not answer: its main thread is blocked or stopped\nended 1/);
+    expect(terminal.modes).toBe("0 1");
   });
 
   it("lets the user choose one of several processes", async (context) => {

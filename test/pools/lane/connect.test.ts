@@ -1,7 +1,7 @@
 /** A connection that is given up: what the other thread has by then stays its own. */
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Lane } from "../../../src/pools/lane/lane.ts";
+import { type Lane, type LanePort, MessageType } from "../../../src/pools/lane/lane.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/testing.ts";
@@ -82,6 +82,45 @@ describe("a worker that is terminated, with workers of its own", () => {
   });
 });
 
+describe("a worker that is terminated while it connects over a port", () => {
+  it("takes what it has reserved with it; nobody joins from it, and one who has joined stays", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 5 });
+    const { port1, port2 } = new MessageChannel();
+    const worker = new Worker(new URL("./port-connector.worker.ts", import.meta.url), {
+      workerData: port1,
+      transferList: [port1 as never],
+      execArgv: [],
+    });
+    workers.push(worker);
+    const said = new Promise<[SharedPool["handle"], SharedPool["handle"]]>((resolve) =>
+      worker.once("message", resolve),
+    );
+    await pool.connect(worker);
+    const [joins, late] = await said;
+    const joined = SharedPool.attach(joins);
+    // The third is that of the attempt over the port, which is made in the same turn as it is said.
+    while (pool.stats().members.length < 5) await new Promise((resolve) => setImmediate(resolve));
+    expect(code(() => pool.reserve())).toBe("ERR_POOL_FULL");
+    await worker.terminate();
+    port2.close();
+    expect(pool.stats().members).toHaveLength(2);
+    expect(code(() => SharedPool.attach(late))).toBe("ERR_POOL_DEAD");
+    joined.tryAcquire()!.release();
+    pool.validate();
+  });
+
+  it("leaves what a member reserved that has left, and what the next one in its place has", () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 4 });
+    const first = SharedPool.attach(pool.handle);
+    const kept = first.reserve();
+    first.leave();
+    const second = SharedPool.attach(pool.handle);
+    expect(second.member).toBe(first.member);
+    pool.reclaim(second.member);
+    SharedPool.attach(kept).tryAcquire()!.release();
+  });
+});
+
 describe("a wait that only the end of the pool can end", () => {
   it("of a send, and of an attempt to connect, when another member closes the pool by force", async () => {
     const pool = SharedPool.create({ size: 8, count: 4 });
@@ -124,22 +163,95 @@ describe("a wait that only the end of the pool can end", () => {
 
 describe("a lane on which somebody waits", () => {
   const third = (pool: SharedPool): SharedPool => SharedPool.attach(pool.handle);
-  it.each<[string, (pool: SharedPool) => unknown]>([
-    ["another member closes the pool", (pool) => third(pool).close({ force: true })],
-    ["another member retires the pool", (pool) => third(pool).retire()],
-    ["this thread retires the pool", (pool) => pool.retire()],
-    ["this thread leaves the pool", (pool) => pool.leave()],
-  ])("ends on both sides when %s", async (_, end) => {
+  it.each<[string, (pool: SharedPool) => unknown, here: string]>([
+    ["another member closes the pool", (pool) => third(pool).close({ force: true }), "ERR_POOL_DEAD"],
+    ["another member retires the pool", (pool) => third(pool).retire(), "ok"],
+    ["this thread retires the pool", (pool) => pool.retire(), "ok"],
+    ["this thread leaves the pool", (pool) => pool.leave(), "ERR_POOL_DEAD"],
+  ])("ends on both sides when %s", async (what, end, here) => {
     const pool = SharedPool.create({ size: 8, count: 2, members: 3 });
     const worker = start("./lane.worker.ts", { job: "report the end" });
     const said = new Promise((resolve) => worker.once("message", resolve));
     const lane = await pool.connect(worker);
     const waits = codeOf(lane.receive());
     end(pool);
-    expect(await waits).toBe("ERR_POOL_DEAD");
+    expect(await waits).toBe(here);
     expect(lane.isOpen).toBe(false);
-    expect(["end", "ERR_POOL_DEAD"]).toContain(await said);
+    expect(what.includes("retires") ? ["end"] : ["end", "ERR_POOL_DEAD"]).toContain(await said);
   });
+
+  /** A lane over a pool with a second member, and what its other side hears. */
+  const begin = async () => {
+    const clock = new FakeClock();
+    const pool = SharedPool.create({ size: 8, count: 2, members: 3, clock });
+    const heard: unknown[] = [];
+    let far: LanePort | undefined;
+    const target = {
+      postMessage({ port }: { port: LanePort }) {
+        far = port;
+        port.onmessage = ({ data }) => Array.isArray(data) && heard.push(data);
+        port.postMessage({ kind: "millpond.ready", holds: false });
+      },
+    };
+    const lane = await pool.connect(target as never, { clock });
+    const hears = async (): Promise<unknown> => {
+      while (heard.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      far!.close();
+      return heard[0];
+    };
+    return { clock, pool, lane, other: third(pool), hears };
+  };
+
+  it("ends in good order when the pool retires, and its last lease comes back in whichever thread", async () => {
+    for (const who of ["here", "there"] as const) {
+      const { clock, pool, lane, other, hears } = await begin();
+      const lease = (who === "here" ? pool : other).tryAcquire()!;
+      const waits = lane.receive();
+      (who === "here" ? other : pool).retire();
+      clock.advance(250);
+      expect(lane.isOpen).toBe(true);
+      lease.release();
+      clock.advance(250);
+      expect(await waits).toBeUndefined();
+      expect(await lane.receive()).toBeUndefined();
+      expect(code(() => lane.trySend(lease))).toBe("ERR_POOL_DEAD");
+      expect(await hears()).toEqual([MessageType.CLOSE]);
+    }
+  });
+
+  it("ends by force when a pool that retires is closed while a lease is out", async () => {
+    const { clock, pool, lane, other, hears } = await begin();
+    pool.tryAcquire();
+    const waits = codeOf(lane.receive());
+    pool.retire();
+    other.close({ force: true });
+    clock.advance(250);
+    expect(await waits).toBe("ERR_POOL_DEAD");
+    expect(await hears()).toEqual([MessageType.POOL_CLOSED]);
+  });
+});
+
+it("a close() that waits for a thread which hears nothing ends when another member closes the pool by force", async () => {
+  const clock = new FakeClock();
+  const pool = SharedPool.create({ size: 8, count: 2, members: 3, clock });
+  const lane = await pool.connect(
+    {
+      postMessage: ({ port }: { port: LanePort }) => port.postMessage({ kind: "millpond.ready", holds: false }),
+    } as never,
+    { clock },
+  );
+  let isOver = false;
+  const closing = lane.close().then(() => {
+    isOver = true;
+  });
+  clock.advance(250);
+  await undefined;
+  expect(isOver).toBe(false);
+  SharedPool.attach(pool.handle).close({ force: true });
+  clock.advance(250);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(isOver).toBe(true);
+  await closing;
 });
 
 describe("a getter in the data of a lease that is being sent", () => {

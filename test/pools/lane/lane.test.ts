@@ -66,6 +66,19 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     complaints.splice(0);
   });
 
+  it("ends the iterations of both sides in good order when the last lease of a retired pool is back", async () => {
+    const pool = open();
+    const worker = spawn("report the end");
+    const end = new Promise((resolve) => worker.once("message", resolve));
+    const lane = await pool.connect<Data>(worker);
+    const held = pool.tryAcquire()!;
+    const waiting = lane.receive();
+    expect(pool.retire()).toHaveLength(1);
+    await lane.send(held, { n: 1 });
+    expect([await waiting, await end]).toEqual([undefined, "end"]);
+    complaints.splice(0);
+  });
+
   it("is not made to a worker that has ended, and takes no membership", async () => {
     const pool = open();
     const worker = spawn("deaf");

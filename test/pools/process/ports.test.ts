@@ -131,6 +131,47 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
     expect(code(() => encode("x".repeat(2 ** 20)))).toBe("ERR_OUT_OF_RANGE");
   });
 
+  it("what the other side wrote before its end comes, whatever is written to it meanwhile", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "mp-"));
+    const path = join(folder, "socket");
+    const server = createServer();
+    const accepted = once(server, "connection") as Promise<[Socket]>;
+    server.listen(path);
+    const other = createConnection({ path });
+    const [socket] = await accepted;
+    // More than one look of the runtime at the socket takes, and less than the kernel keeps.
+    const sent = Array.from({ length: 12 }, (_, n) => encode({ n, text: "x".repeat(12_000) }));
+    socket.pause();
+    // Nothing is read before all of it is in the kernel, and the other side is gone.
+    for (const message of sent) {
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(message.length);
+      other.write(Buffer.concat([length, message]));
+    }
+    await new Promise<void>((resolve) => other.write(Buffer.alloc(0), () => resolve()));
+    other.destroy();
+    await once(other, "close");
+    const port = socketPort(socket);
+    const got: unknown[] = [];
+    const ended = new Promise<void>((resolve) => port.addEventListener("close", resolve));
+    port.onmessage = ({ data }) => {
+      got.push((data as { n: number }).n);
+      // Several in one write, too.
+      for (let n = 0; n < 2; n++) port.postMessage("taken");
+      socket.write("x");
+      socket.write("x");
+    };
+    port.postMessage("first");
+    socket.resume();
+    await ended;
+    expect(got).toEqual(sent.map((_, n) => n));
+    // A credit says nothing to nobody; a lease stays with its holder.
+    port.postMessage("last");
+    expect(code(() => port.postMessage([MessageType.LEASE, 1, 1]))).toBe("ERR_INACTIVE");
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+
   it("a closed connection ends here although the other side keeps its end open", async () => {
     const folder = mkdtempSync(join(tmpdir(), "mp-"));
     const path = join(folder, "socket");

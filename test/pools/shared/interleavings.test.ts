@@ -549,6 +549,50 @@ describe("death between any two instructions", REPEATED, () => {
     }
   });
 
+  it("one that reserves dies at any point of it: its reservation ends with it, unless the one it is for has joined", () => {
+    let joinings = 0;
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3 });
+      const maker = world.cores[0]!;
+      const place = maker.layout.membersAt + 3 * LINE + MemberWord.STATUS;
+      let reserved: { member: number; status: number } | null = null;
+      let joined = -1;
+      let isOver = false;
+      let reclaimed = false;
+      const reserver = function* (): Thread {
+        reserved = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED, 0, 4, maker);
+        isOver = true;
+      };
+      const joiner = function* (): Thread {
+        yield { until: () => isOver };
+        joined = yield* steps.activateReservation(world.i32, world.layout, reserved!.member, reserved!.status);
+        if (joined !== 0) joinings++;
+      };
+      const reclaimer = function* (): Thread {
+        yield { until: () => isOver };
+        yield* world.reclaim(1, 0);
+        reclaimed = true;
+      };
+      const run = world.run([reserver(), joiner(), reclaimer()], 2, {
+        mortal: [true, false, false],
+        died: () => {
+          isOver = true;
+          reserved ??= { member: 3, status: 0 };
+        },
+      });
+      const check = (): void => {
+        if (!reclaimed) throw new Error("it was not reclaimed");
+        const state = world.i32[place]! & MemberState.MASK;
+        const expected = joined > 0 ? MemberState.LIVE : MemberState.FREE;
+        if (state !== expected) throw new Error(`the place is ${state}, and not ${expected}`);
+      };
+      return { ...run, check };
+    };
+    const found = explore(make, { preemptions: 2 });
+    expect(tally(found).schedules).toBeGreaterThan(20);
+    expect(joinings).toBeGreaterThan(0);
+  });
+
   it("two clear up after one each at any pace, and the memberships are given away: nobody reclaims a newcomer, no membership is lost", () => {
     const make = (zero: "fresh" | "release") => (): Run => {
       const world = new World({ count: 1, threads: 5, zero });

@@ -223,6 +223,91 @@ describe("a sender that is killed at any point", REPEATED, () => {
   });
 });
 
+describe("a sender whose lease is given back while it is posted", REPEATED, () => {
+  it("another thread sends that slot there and ends, at any point of the refused send: the slot is free", () => {
+    const seen = { sent: 0, none: 0 };
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 4 });
+      const id = alone(world.take(0));
+      const lane = channel();
+      let isBack = false;
+      const refused = function* (): Thread {
+        const [core, { member, status }] = [world.cores[0]!, world.cores[1]!];
+        if ((yield* steps.prepareTransfer(core, id, member, status)) !== TransferResult.DONE)
+          throw new Error("the send was refused too early");
+        yield* world.give(0, id);
+        isBack = true;
+        const done = yield* steps.commitTransfer(core, id, member, status, senderWord(core));
+        if (done !== TransferResult.NOT_HELD) throw new Error(`a lease that was given back moved: ${done}`);
+      };
+      const other = function* (): Thread {
+        yield { until: () => isBack };
+        yield* send(world, 2, yield* world.take(2), "lane", lane);
+      };
+      // The message was not readable, and its sender does not say which lease it was.
+      const receiver = function* (): Thread {
+        yield { until: () => lane.isOver };
+        const isLost = yield* endOfLane(world, 2);
+        if (isLost !== (lane.id !== undefined)) throw new Error("the lease that was lost is not known by its sender");
+        seen[isLost ? "sent" : "none"]++;
+      };
+      return world.run([refused(), other(), receiver()], 3);
+    };
+    expect(explore(make, { preemptions: 1 }).schedules).toBeGreaterThanOrEqual(atLeast(20));
+    expect(seen.sent).toBeGreaterThan(0);
+  });
+
+  /** A sender, a receiver and another holder of the same lease. */
+  const begin = () => {
+    const world = new World({ count: 1, threads: 4 });
+    const id = alone(world.take(0));
+    const [near, there, other] = world.cores as [Core, Core, Core];
+    const word = senderAt(there, 0, there.member);
+    world.i32[word] = 5;
+    const commit = (): number =>
+      alone(steps.commitTransfer(near, id, there.member, there.status, senderWord(near))) as number;
+    const prepare = (): number => alone(steps.prepareTransfer(near, id, there.member, there.status)) as number;
+    return { world, id, near, there, other, word, commit, prepare };
+  };
+
+  it("and is sent back by another holder by then: it moves nothing, and what is on its way here comes", () => {
+    const { world, id, near, there, other, word, commit, prepare } = begin();
+    expect(alone(steps.retain(other, id))).toBe(true);
+    expect(prepare()).toBe(TransferResult.DONE);
+    expect(alone(giveBack(world, 0, id))).toBe(true);
+    // By another one to the sender, whose bit is set and who does not know it yet.
+    expect(alone(steps.prepareTransfer(other, id, near.member, near.status))).toBe(TransferResult.DONE);
+    expect(alone(steps.commitTransfer(other, id, near.member, near.status, senderWord(other)))).toBe(
+      TransferResult.DONE,
+    );
+    expect(commit()).toBe(TransferResult.NOT_HELD);
+    expect([world.i32[word], alone(steps.retain(there, id))]).toEqual([5, true]);
+    expect(alone(giveBack(world, 1, id))).toBe(true);
+    expect(alone(steps.acceptTransfer(near, id, other.member))).toBe(TransferResult.DONE);
+    expect(alone(giveBack(world, 0, id))).toBe(true);
+    world.holders[0]!.clear();
+    world.check(3);
+  });
+
+  it("and is held once more, joined again, or held by another one: it moves where this thread holds it still", () => {
+    for (const what of ["once more", "again", "not"] as const) {
+      const { world, id, near, there, other, word, commit, prepare } = begin();
+      expect(alone(steps.retain(other, id))).toBe(true);
+      if (what === "once more") expect(alone(steps.retain(near, id))).toBe(true);
+      expect(prepare()).toBe(TransferResult.DONE);
+      expect(alone(giveBack(world, 0, id))).toBe(true);
+      if (what === "again") expect(alone(steps.retain(near, id))).toBe(true);
+      const moves = what !== "not";
+      expect(commit()).toBe(moves ? TransferResult.DONE : TransferResult.NOT_HELD);
+      expect(world.i32[word]).toBe(moves ? senderWord(near) : 5);
+      expect(alone(steps.dropLost(there, 0, senderWord(near)))).toBe(moves);
+      expect([alone(giveBack(world, 0, id)), alone(giveBack(world, 2, id))]).toEqual([false, true]);
+      world.holders[0]!.clear();
+      world.check(3);
+    }
+  });
+});
+
 describe("a sender word", () => {
   const pair = (): { world: World; id: number; there: Core; at: number } => {
     const world = new World({ count: 1, threads: 3 });

@@ -6,7 +6,7 @@
  * subscribe returned is called.
  */
 import type { InspectorUpdate } from "../../../observe/snapshot.ts";
-import { readUpdate } from "./check.ts";
+import { updateIn } from "../check.ts";
 import type { PageSource, SourceStatus } from "./source.ts";
 
 /** Milliseconds before the first new try; each further try waits twice as long. */
@@ -47,7 +47,7 @@ export class HttpSource implements PageSource {
         for await (const line of linesOf(response.body!)) {
           if (end.signal.aborted) return;
           wait = RETRY_MS;
-          const update = line === "" ? undefined : readUpdate(line);
+          const update = line === "" ? undefined : updateIn(line);
           if (update !== undefined) onUpdate(update);
         }
       } catch (error) {

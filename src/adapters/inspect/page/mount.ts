@@ -44,10 +44,16 @@ export class MountedInspector {
     this.#host = host;
   }
 
-  /** Ends the recording and takes the inspector out of the document. A second time nothing happens. */
+  /**
+   * Ends the recording and takes the inspector out of the document. A second time nothing happens. Throws what a source
+   * of the application throws at the end of its subscription; the inspector is gone all the same.
+   */
   unmount(): void {
-    this.#page.close();
-    this.#host.remove();
+    try {
+      this.#page.close();
+    } finally {
+      this.#host.remove();
+    }
   }
 }
 disposeBy(MountedInspector, "unmount");

@@ -8,6 +8,7 @@
  * so that no style reaches in or out.
  */
 import type { InspectorUpdate } from "../../../observe/snapshot.ts";
+import { wrongType } from "../../../util/validate.ts";
 import { el, setAttribute, setText, show } from "./dom.ts";
 import { Graphs } from "./graphs.ts";
 import { HoldersTable } from "./holders-table.ts";
@@ -121,19 +122,23 @@ export class InspectorPage {
     for (const part of this.#body) this.#sight.observe(part);
     this.#setTheme(theme);
     this.#scheme.addEventListener("change", this.#onScheme);
-    this.#unsubscribe = source.subscribe(
-      (update) => this.#onUpdate(update),
-      (status) => this.#onStatus(status),
-    );
-    this.#timer = setInterval(() => this.#tick(), 500);
-    this.#draw();
+    try {
+      this.#unsubscribe = this.#subscribe();
+      this.#timer = setInterval(() => this.#tick(), 500);
+      this.#draw();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
-  /** Ends the subscription and empties the element. A second time nothing happens. */
+  /**
+   * Ends the subscription and empties the element. A second time nothing happens. Throws what the source throws at the
+   * end of the subscription, when everything else has ended.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#unsubscribe?.();
     clearInterval(this.#timer);
     clearTimeout(this.#rest);
     if (this.#frame !== undefined) cancelAnimationFrame(this.#frame);
@@ -142,6 +147,17 @@ export class InspectorPage {
     for (const part of [this.#slots, this.#timeline, this.#graphs]) part.close();
     this.#root.replaceChildren();
     this.#host.removeAttribute("data-theme");
+    this.#unsubscribe?.();
+  }
+
+  #subscribe(): () => void {
+    const end: unknown = this.#source.subscribe(
+      (update) => this.#onUpdate(update),
+      (status) => this.#onStatus(status),
+    );
+    if (typeof end !== "function")
+      throw wrongType("options.source.subscribe()", "a function that ends the subscription", end);
+    return end as () => void;
   }
 
   #build(): void {

@@ -1,9 +1,9 @@
 /**
- * What a server says is data of a process that the page knows nothing of: an update of which any part has another shape
- * than it should have is none. So nothing behind this check meets a text where a number belongs, or a list that is
- * none. O(holders + events).
+ * What a server says is data of a process that its viewers, the page and the terminal, know nothing of: an update of
+ * which any part has another shape than it should have is none. So nothing behind this check meets a text where a
+ * number belongs, or a list that is none. Loads in a browser. O(holders + events).
  */
-import type { InspectorUpdate } from "../../../observe/snapshot.ts";
+import type { InspectorUpdate, ProcessSnapshot } from "../../observe/snapshot.ts";
 
 type Check = (value: unknown) => boolean;
 type Shape = Readonly<Record<string, Check>>;
@@ -46,6 +46,15 @@ const isHolder = shapeOf({
   members: orAbsent(listOf(isCount)),
 });
 
+const isMember = shapeOf({
+  member: isCount,
+  self: isFlag,
+  state: isText,
+  holds: isCount,
+  waiting: isFlag,
+  pid: orAbsent(isCount),
+});
+
 const isPool = shapeOf({
   id: isCount,
   kind: isText,
@@ -60,7 +69,7 @@ const isPool = shapeOf({
   shared: orAbsent(isCount),
   taken: orAbsent(isCount),
   holders: listOf(isHolder),
-  members: listOf(shapeOf({ member: isCount, self: isFlag, state: isText, holds: isCount, waiting: isFlag })),
+  members: listOf(isMember),
   starvedLast: orAbsent(shapeOf({ time: isCount, waited: isDuration, waiting: isCount, holders: listOf(isHolder) })),
 });
 
@@ -98,15 +107,23 @@ const areEvents = listOf(
   }),
 );
 
+/** The snapshot that a text holds; undefined: it holds none. */
+export function snapshotIn(text: string): ProcessSnapshot | undefined {
+  const value = valueIn(text);
+  return isSnapshot(value) ? (value as ProcessSnapshot) : undefined;
+}
+
 /** The update that a text holds; undefined: it holds none. */
-export function readUpdate(text: string): InspectorUpdate | undefined {
-  let value: Partial<InspectorUpdate> | null;
+export function updateIn(text: string): InspectorUpdate | undefined {
+  const { snapshot, events = [], dropped = 0 } = (valueIn(text) ?? {}) as Partial<InspectorUpdate>;
+  if (!isSnapshot(snapshot) || !areEvents(events) || !isCount(dropped)) return undefined;
+  return { snapshot: snapshot!, events, dropped };
+}
+
+function valueIn(text: string): unknown {
   try {
-    value = JSON.parse(text) as typeof value;
+    return JSON.parse(text) as unknown;
   } catch {
     return undefined;
   }
-  const { snapshot, events = [], dropped = 0 } = value ?? {};
-  if (!isSnapshot(snapshot) || !areEvents(events) || !isCount(dropped)) return undefined;
-  return { snapshot: snapshot!, events, dropped };
 }

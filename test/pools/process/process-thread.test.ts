@@ -1,0 +1,82 @@
+/** A thread that joined a pool as a process does, and ends while its process lives. */
+import { mkdtempSync, openSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import { ProcessPool, serveProcesses } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
+import { hasThreadEnded, ownIdentity } from "../../../src/os/process-liveness.ts";
+import { codeOf } from "../../helpers/code-of.ts";
+
+const pools: ProcessPool[] = [];
+afterEach(() => {
+  for (const pool of pools.splice(0)) pool.close({ force: true });
+});
+
+async function start(workerData: unknown): Promise<Worker> {
+  const worker = new Worker(new URL("./process-thread.worker.ts", import.meta.url), { workerData, execArgv: [] });
+  await new Promise((resolve, reject) => {
+    worker.once("message", resolve);
+    worker.once("error", reject);
+  });
+  return worker;
+}
+
+/** The kernel wakes who waits for a thread a moment before it takes that out of /proc. */
+async function until(isSo: () => boolean, pool: ProcessPool): Promise<void> {
+  for (let n = 0; n < 10_000 && !isSo(); n++) {
+    pool.reclaimEnded();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  expect(isSo()).toBe(true);
+}
+
+describe.runIf(nativeOps().availability.ok)("a thread that joined as a process does", () => {
+  it("by connectToPool(): what it held is free at its end, its place too, and its lane says so", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "mp-"));
+    const pool = ProcessPool.create({ size: 64, count: 4, members: 4, asyncWait: "poll" });
+    pools.push(pool);
+    const server = await serveProcesses(pool, join(folder, "socket"));
+    const worker = await start({ path: server.path });
+    const { value: lane } = await server[Symbol.asyncIterator]().next();
+    const received = codeOf(lane!.receive());
+    expect(pool.stats().free).toBe(2);
+    expect(pool.reclaimEnded()).toEqual({ freed: 0, members: 0 });
+    await worker.terminate();
+    expect(await received).toBe("ERR_INACTIVE");
+    await until(() => pool.stats().free === 4, pool);
+    expect(pool.stats().members).toHaveLength(1);
+    pool.validate();
+    // Each with its row.
+    for (let n = 0; n < 3; n++) pool.reserve();
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("by attach(): the next look finds it, and not the others of its process", async () => {
+    const pool = ProcessPool.create({ size: 64, count: 8, members: 6, watch: Number.POSITIVE_INFINITY });
+    pools.push(pool);
+    const workers: Worker[] = [];
+    for (let n = 0; n < 2; n++) {
+      workers.push(await start({ descriptor: openSync(`/proc/self/fd/${pool.descriptor}`, "r+") }));
+    }
+    await workers[0]!.terminate();
+    expect(pool.stats().free).toBe(4);
+    await until(() => pool.stats().free !== 4, pool);
+    expect(pool.stats().free).toBe(6);
+    expect(pool.reclaimEnded()).toEqual({ freed: 0, members: 0 });
+    await workers[1]!.terminate();
+    await until(() => pool.stats().free === 8, pool);
+    expect(pool.stats().members).toHaveLength(1);
+    pool.validate();
+  });
+
+  it("is judged by its number and its start, and where its process is not there nothing is known", () => {
+    const { pid, start } = ownIdentity();
+    expect(hasThreadEnded(pid, pid, start!)).toBe(false);
+    expect(hasThreadEnded(pid, pid, start! + 1)).toBe(true);
+    expect(hasThreadEnded(pid, 2 ** 22 - 1, start!)).toBe(true);
+    expect(hasThreadEnded(2 ** 22 - 1, 2 ** 22 - 1, start!)).toBe(false);
+  });
+});

@@ -134,6 +134,7 @@ describe("metrics of a pool", () => {
       .counts();
     const probe = { counts: () => counts, stats: () => ({}), holders: () => [], watch: () => void told++ };
     const registration: PoolRegistration = registerPool("BufferPool", name, probe);
+    registration.begin();
     endings.push(() => registration.end());
     const { meter, read } = await scrape(name);
     measure(meter);
@@ -300,6 +301,7 @@ describe("metrics of a pool", () => {
       holders: () => [],
       watch: () => {},
     });
+    throwing.begin();
     const { meter, read } = await scrape(name);
     measure(meter);
     expect((await read())[`limit ${KIND}`]).toBe(1);

@@ -187,6 +187,7 @@ describe("a realm's inspector", () => {
       holders: () => [],
       watch: () => {},
     });
+    slow.begin();
     const inspector = new RealmInspector({ slow: 400 });
     viewOf(inspector, "slow");
     const second = viewOf(inspector, "slow");
@@ -229,6 +230,7 @@ describe("a realm's inspector", () => {
       holders: () => [],
       watch: () => {},
     });
+    broken.begin();
     expect(inspector.snapshot().pools.map((one) => one.name)).not.toContain("broken");
     broken.end();
   });

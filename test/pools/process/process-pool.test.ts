@@ -543,9 +543,9 @@ describe.runIf(nativeOps().availability.ok)("a process pool that is made while a
   it("is heard of when it is whole, with its own leases and not the others'", () => {
     const heard: string[] = [];
     const onPool = (message: unknown): void => {
-      const { name, event, kind } = message as PoolMessage;
-      const listed = listPools().find((pool) => pool.name === name);
-      heard.push(`${kind} ${event} ${listed?.members().length}`);
+      const { id, event, kind } = message as PoolMessage;
+      const listed = listPools().find((pool) => pool.id === id)!;
+      heard.push(`${kind} ${event}, member ${listed.members().findIndex(({ self }) => self)}`);
     };
     subscribe("millpond:pool", onPool);
     const recorder = record();
@@ -557,16 +557,17 @@ describe.runIf(nativeOps().availability.ok)("a process pool that is made while a
       const own = other.tryAcquire()!;
       other.release(own);
       maker.release(theirs);
-      expect(heard).toEqual(["ProcessPool create 1", "ProcessPool create 1"]);
-      const { pools: recorded, events } = recorder.recording();
+      expect(heard).toEqual(["ProcessPool create, member 0", "ProcessPool create, member 1"]);
+      const { pools: all, events } = recorder.recording();
+      const recorded = all.slice(-2);
       const of = (n: number): string[] =>
         events.filter(({ pool }) => pool === recorded[n]!.id).map(({ type, subject }) => `${type} ${subject}`);
-      expect(recorded.map(({ name, count }) => [name, count])).toEqual([
-        ["recorded", 4],
-        ["recorded", 4],
+      expect(recorded.map(({ kind, count }) => [kind, count])).toEqual([
+        ["ProcessPool", 4],
+        ["ProcessPool", 4],
       ]);
-      expect(of(0)).toEqual(["acquire", "release"].map((type) => `${type} ${theirs.slot}`));
-      expect(of(1)).toEqual(["acquire", "release"].map((type) => `${type} ${own.slot}`));
+      expect(of(0)).toEqual(["acquire", "release"].map((type) => `${type} ${theirs.index}`));
+      expect(of(1)).toEqual(["acquire", "release"].map((type) => `${type} ${own.index}`));
     } finally {
       recorder.stop();
       unsubscribe("millpond:pool", onPool);

@@ -89,10 +89,11 @@ class Model {
   /** The lease, or undefined when the bounds forbid it. */
   take(pages: number, hasWaiters: boolean): Lease | undefined {
     this.sweep();
+    if (hasWaiters) return undefined;
     const at = this.idle.findLastIndex((block) => block.pages === pages);
     let block: number;
     if (at >= 0) block = this.idle.splice(at, 1)[0]!.block;
-    else if (hasWaiters || !this.hasRoom(pages)) return undefined;
+    else if (!this.hasRoom(pages)) return undefined;
     else {
       while (this.exceeds(pages)) {
         this.idle.shift();
@@ -233,9 +234,8 @@ const acquire = (pages: number, timeout: number | undefined) =>
     const abort = new AbortController();
     const said = (how: string): void => void real.settled.push(`${id} ${how}`);
     const { maxBytes, max } = model.bounds;
-    const servable =
-      (model.recycling && model.idle.some((block) => block.pages === pages)) ||
-      (model.waits.length === 0 && model.hasRoom(pages));
+    const hasIdle = model.recycling && model.idle.some((block) => block.pages === pages);
+    const servable = model.waits.length === 0 && (hasIdle || model.hasRoom(pages));
     let settled: string | undefined;
     if (servable) {
       // The sweep inside may take the idle block that was seen; fresh pages then need the room.

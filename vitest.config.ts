@@ -15,12 +15,14 @@ const LANES: Readonly<Record<string, { include: string[]; tagsFilter: string[]; 
   test: { include: [ALL], tagsFilter: ["!full"], effort: "fast" },
 };
 
-/** Only these can have a tag: the others need not even be loaded for the rest. */
+/** Only these can have a tag, of their own or of a table of runs: the others need not even be loaded for the rest. */
 function filesWithEffort(): string[] {
   const files = readdirSync("test", { recursive: true, encoding: "utf8" }).map(
     (file) => `test/${file.replaceAll("\\", "/")}`,
   );
-  return files.filter((file) => file.endsWith(".test.ts") && readFileSync(file, "utf8").includes("helpers/effort.ts"));
+  return files.filter(
+    (file) => file.endsWith(".test.ts") && /helpers\/effort\.ts|\.\/hostile\.ts/.test(readFileSync(file, "utf8")),
+  );
 }
 
 const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {

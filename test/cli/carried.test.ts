@@ -8,8 +8,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { FULL, isFullLength } from "../helpers/effort.ts";
-import { runBuilt } from "./hostile.ts";
+import { FULL, isFullLength, REPEATED } from "../helpers/effort.ts";
+import { runCommand } from "./hostile.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "millpond-carried-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -93,10 +93,10 @@ const isMore = (name: string): boolean => !ONCE.includes(name);
 
 describe.skipIf(!hasTools)("what is read of a file", () => {
   for (const name of FILES) {
-    it(`${name} has ffprobe's frames, times, rotation and shape`, isMore(name) ? FULL : {}, async () => {
+    it(`${name} has ffprobe's frames, times, rotation and shape`, isMore(name) ? FULL : REPEATED, async () => {
       const facts = probe(name);
       const out = at(`out-${name}`);
-      const { code, stdout, stderr } = await runBuilt(["run", at(name), "--json", "--out", out]);
+      const { code, stdout, stderr } = await runCommand(["run", at(name), "--json", "--out", out]);
       expect(code, stderr).toBe(0);
       const { source } = JSON.parse(stdout.toString());
       const { frames } = JSON.parse(readFileSync(join(out, "frames.json"), "utf8"));
@@ -115,15 +115,15 @@ describe.skipIf(!hasTools)("what is read of a file", () => {
   }
 });
 
-describe.skipIf(!hasTools)("what is written into a file", () => {
+describe.skipIf(!hasTools)("what is written into a file", REPEATED, () => {
   const CONTAINERS = ["mp4", "mov", "mkv", "webm"];
   const cases = KINDS.flatMap((kind) => CONTAINERS.map((container) => [kind, container] as const));
   for (const [kind, container] of cases) {
     const isLeft = !["plain.webm", "rotated.mov", "full.mp4"].includes(`${kind}.${container}`);
-    it(`${kind} into .${container}: carried, or said to be lost`, isLeft ? FULL : {}, async () => {
+    it(`${kind} into .${container}: carried, or said to be lost`, isLeft ? FULL : REPEATED, async () => {
       const name = `written-${kind}.${container}`;
       const text = `file ${at(`${kind}.mp4`)} ! decode ! encode ${at(name)}`;
-      const { code, stderr, message } = await runBuilt(["run", text, "--quiet"]);
+      const { code, stderr, message } = await runCommand(["run", text, "--quiet"]);
       expect(code, stderr).toBe(0);
       const [before, after] = [probe(`${kind}.mp4`), probe(name)];
       expect(after.times).toHaveLength(before.times.length);
@@ -143,12 +143,12 @@ describe.skipIf(!hasTools)("what is written into a file", () => {
     ["full", /the color matrix bt709 is lost: Y4M/],
   ] as const)("%s into Y4M is a warning, and an error without a file under --strict", async (kind, pattern) => {
     const text = (name: string): string => `file ${at(`${kind}.mp4`)} ! decode ! y4msink ${at(name)}`;
-    const warned = await runBuilt(["run", text(`${kind}.y4m`), "--quiet"]);
+    const warned = await runCommand(["run", text(`${kind}.y4m`), "--quiet"]);
     expect(warned.code).toBe(0);
     expect(warned.message).toMatch(pattern);
-    const settled = await runBuilt(["run", text(`${kind}.y4m`), "--dry-run"]);
+    const settled = await runCommand(["run", text(`${kind}.y4m`), "--dry-run"]);
     expect(settled.message).toMatch(pattern);
-    const refused = await runBuilt(["run", text(`strict-${kind}.y4m`), "--strict"]);
+    const refused = await runCommand(["run", text(`strict-${kind}.y4m`), "--strict"]);
     expect(refused.code).toBe(1);
     expect(refused.message).toMatch(pattern);
     expect(() => readFileSync(at(`strict-${kind}.y4m`))).toThrow();
@@ -156,7 +156,7 @@ describe.skipIf(!hasTools)("what is written into a file", () => {
 
   it("pixel shape and full range go into Y4M", async () => {
     for (const kind of ["anamorphic", "full"]) {
-      await runBuilt(["run", `file ${at(`${kind}.mp4`)} ! decode ! y4msink ${at(`carried-${kind}.y4m`)}`, "--quiet"]);
+      await runCommand(["run", `file ${at(`${kind}.mp4`)} ! decode ! y4msink ${at(`carried-${kind}.y4m`)}`, "--quiet"]);
     }
     expect(probe("carried-anamorphic.y4m").aspect).toBe("16:15");
     expect(probe("carried-full.y4m").range).toBe("pc");
@@ -164,9 +164,9 @@ describe.skipIf(!hasTools)("what is written into a file", () => {
 
   it("transparency that a conversion drops is a warning, and an error under --strict", async () => {
     const text = `file ${at("alpha.webm")} ! decode ! convert I420 ! encode ${at("opaque.mp4")}`;
-    const warned = await runBuilt(["run", text, "--quiet"]);
+    const warned = await runCommand(["run", text, "--quiet"]);
     expect(warned.code).toBe(0);
     expect(warned.message).toMatch(/the transparency of I420A is lost: I420 has none/);
-    expect((await runBuilt(["run", text, "--strict"])).code).toBe(1);
+    expect((await runCommand(["run", text, "--strict"])).code).toBe(1);
   });
 });

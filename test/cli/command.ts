@@ -1,4 +1,4 @@
-/** Runs the real command in a process of its own, as a user would. */
+/** Runs the real command, as a user would. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,6 +6,8 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { type Exit, exitOf } from "../helpers/child.ts";
+import { HANGS_MS } from "../helpers/effort.ts";
+import { isHosted, runHosted } from "./command-host.ts";
 
 export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));
 /**
@@ -43,8 +45,13 @@ export function start(args: readonly string[], options: CommandOptions = {}): Ru
   return { child, done };
 }
 
-export function millpond(args: readonly string[], options: CommandOptions = {}): Promise<Exit> {
-  return start(args, options).done;
+/** Runs the command to its end; in the fast lane without a process of its own, where none is looked at. */
+export async function millpond(args: readonly string[], options: CommandOptions = {}): Promise<Exit> {
+  const { fault, stdin, stdout } = options;
+  const env: Record<string, string> = fault === undefined ? {} : { MILLPOND_TEST_FAULT: fault };
+  if (stdin !== undefined || stdout !== undefined || !isHosted(args, env)) return start(args, options).done;
+  const hosted = await runHosted(args, process.cwd(), env, HANGS_MS);
+  return { ...hosted, stdout: hosted.stdout.toString(), stderr: hosted.stderr.toString() };
 }
 
 function builtIsNew(): boolean {

@@ -26,7 +26,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { FULL } from "../helpers/effort.ts";
 import { mulberry32 } from "../helpers/random.ts";
 import { CLIP, untilListening } from "./command.ts";
-import { type HostileRun, hold, hostileRuns, runBuilt } from "./hostile.ts";
+import { type HostileRun, hold, hostileRuns, runCommand } from "./hostile.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "millpond-data-"));
 const mounts: string[] = [];
@@ -41,7 +41,11 @@ const clip = readFileSync(CLIP);
 /** The shipped clip's pictures in another container, small enough to be damaged many times. */
 async function made(name: string): Promise<string> {
   const path = join(scratch, name);
-  const { code, stderr } = await runBuilt(["run", `pattern width=64 height=48 frames=60 ! encode ${path}`, "--quiet"]);
+  const { code, stderr } = await runCommand([
+    "run",
+    `pattern width=64 height=48 frames=60 ! encode ${path}`,
+    "--quiet",
+  ]);
   expect(code, stderr).toBe(0);
   return path;
 }
@@ -169,7 +173,7 @@ describe("a path that is not a regular file", () => {
       check: async () => {
         const path = join(scratch, `piped.${kind}`);
         writeFileSync(path, read.bytes);
-        const { stdout } = await runBuilt(["run", path, "--json"]);
+        const { stdout } = await runCommand(["run", path, "--json"]);
         expect(JSON.parse(stdout.toString()).measures.frames).toBe(20);
       },
     })),

@@ -11,7 +11,7 @@ import { pipelineFromText } from "../../src/adapters/node/factories.ts";
 import { parseCommand } from "../../src/cli/args.ts";
 import { explain } from "../../src/cli/exit.ts";
 import { CLIP, scratchFolder, untilListening } from "./command.ts";
-import { type HostileRun, hostileRuns, runBuilt } from "./hostile.ts";
+import { type HostileRun, hostileRuns, runCommand } from "./hostile.ts";
 
 /**
  * Sixty small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor.
@@ -19,7 +19,7 @@ import { type HostileRun, hostileRuns, runBuilt } from "./hostile.ts";
 const scratch = scratchFolder();
 afterAll(scratch.remove);
 const SMALL = join(scratch.path, "small.mp4");
-await runBuilt(["run", `pattern width=64 height=48 frames=60 ! encode ${SMALL}`, "--quiet"]);
+await runCommand(["run", `pattern width=64 height=48 frames=60 ! encode ${SMALL}`, "--quiet"]);
 
 /** A moment of a run, told by what can be seen of it, so that it is the same on every machine. */
 interface Moment {

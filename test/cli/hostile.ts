@@ -3,7 +3,8 @@
  * file holds each run to the promises that all of them share: it ends, with one message, with the right code, without a
  * stack, and leaves nothing half-written.
  *
- * The built command runs, as users have it: `npm run build` first, which `npm test` does.
+ * The built command runs, as users have it: `npm run build` first, which `npm test` does. In the fast lane only where
+ * its process itself is looked at; the other runs go through one process that stays (command-host.ts).
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -12,11 +13,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { expect, it } from "vitest";
-import { FULL } from "../helpers/effort.ts";
+import { FULL, isFullLength, REPEATED } from "../helpers/effort.ts";
 import { ROOT } from "./command.ts";
+import { canBeHosted, runHosted } from "./command-host.ts";
 
 /** The command as it is packed. */
-export const BUILT_MAIN: string = join(ROOT, "dist/cli.js");
+const BUILT_MAIN: string = join(ROOT, "dist/cli.js");
 
 /** What hangs is killed then, and fails. A run takes a second; a machine with much else to do may need thirty. */
 export const BOUND_MS = 60_000;
@@ -61,6 +63,8 @@ export interface HostileRun {
   readonly stdin?: Readable | Uint8Array | number | undefined;
   /** A file descriptor for standard output. Default: it is collected. */
   readonly stdout?: number;
+  /** In the fast lane, too, the run has a process of its own. */
+  readonly isAlone?: boolean;
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
   /**
@@ -77,7 +81,8 @@ export interface HostileRun {
 /** Makes a test of each line of the table. */
 export function hostileRuns(runs: readonly HostileRun[]): void {
   for (const run of runs) {
-    it(run.name, run.isMore === true ? FULL : {}, async (context) => {
+    const isShort = typeof run.args !== "function" && needsNoProcess(run.args, run);
+    it(run.name, run.isMore === true ? FULL : isShort ? REPEATED : {}, async (context) => {
       if (run.skip !== undefined) {
         console.warn(`skipped: ${run.name}: ${run.skip}`);
         context.skip(run.skip);
@@ -94,7 +99,7 @@ export async function hold(run: HostileRun): Promise<HostileResult> {
     await run.arrange?.(folder);
     const before = contentsOf(folder);
     const args = typeof run.args === "function" ? run.args(folder) : run.args;
-    const result = await runBuilt(args, run, folder);
+    const result = await runCommand(args, run, folder);
     expectOneEnd(result, run);
     expectNothingHalfWritten(result, run, before, contentsOf(folder));
     await run.check?.(result, folder);
@@ -104,12 +109,29 @@ export async function hold(run: HostileRun): Promise<HostileResult> {
   }
 }
 
-/** Runs the built command in `folder`, bounded, and asserts nothing. */
-export async function runBuilt(
+/** What a run is given beside its arguments. */
+type How = Pick<HostileRun, "during" | "env" | "isAlone" | "stdin" | "stdout">;
+
+function needsNoProcess(args: readonly string[], { during, env, isAlone, stdin, stdout }: How): boolean {
+  if (isAlone === true || during !== undefined || stdin !== undefined || stdout !== undefined) return false;
+  return canBeHosted(args, env);
+}
+
+/** Runs the command in `folder`, bounded, and asserts nothing. */
+export async function runCommand(
   args: readonly string[],
-  how: Pick<HostileRun, "during" | "env" | "stdin" | "stdout"> = {},
+  how: How = {},
   folder: string = ROOT,
 ): Promise<HostileResult> {
+  if (isFullLength || !needsNoProcess(args, how)) return runBuilt(args, how, folder);
+  const began = performance.now();
+  const hosted = await runHosted(args, folder, how.env ?? {}, BOUND_MS);
+  const stderr = hosted.stderr.toString();
+  const message = stderr.replace(/\s+/g, " ").trim();
+  return { ...hosted, stderr, message, elapsed: performance.now() - began };
+}
+
+async function runBuilt(args: readonly string[], how: How, folder: string): Promise<HostileResult> {
   if (!existsSync(BUILT_MAIN)) throw new Error("dist/cli.js is missing: npm run build");
   const { MILLPOND_TEST_FAULT: _, MILLPOND_DEBUG: __, FORCE_COLOR: ___, ...env } = process.env;
   const began = performance.now();

@@ -5,6 +5,7 @@ import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import type { Exit } from "../helpers/child.ts";
+import { REPEATED } from "../helpers/effort.ts";
 import { CLIP, filesIn, MAIN, millpond, scratchFolder, start, untilListening } from "./command.ts";
 
 const scratch = scratchFolder();
@@ -49,7 +50,7 @@ beforeAll(async () => {
   expect((await millpond(["run", text, "--quiet"])).stderr).toBe("");
 });
 
-describe("input that cannot be used", () => {
+describe("input that cannot be used", REPEATED, () => {
   it("says that a file is not there", () => expectNothing([join(scratch.path, "no.mp4")], /no\.mp4: there is no such/));
 
   it("says that a folder is not a file", () => expectNothing([scratch.path], /is a folder/));
@@ -78,7 +79,7 @@ describe("input that cannot be used", () => {
   });
 });
 
-describe("a file that was cut short", () => {
+describe("a file that was cut short", REPEATED, () => {
   it("decodes what is whole, says what is missing, and exits with 2", async () => {
     const path = file("cut.mp4", clip.subarray(0, Math.round(clip.length * 0.7)));
     const out = join(scratch.path, "cut");
@@ -101,7 +102,7 @@ describe("a file that was cut short", () => {
   });
 });
 
-describe("a worker that fails", () => {
+describe("a worker that fails", REPEATED, () => {
   it("throws: names the frame and the reason", () =>
     expectNothing([SMALL], /worker \d failed at frame 13: a fault was asked for/, "throw:12"));
 
@@ -128,7 +129,7 @@ describe("a buffer that does not come back", () => {
   });
 });
 
-describe("output that cannot be written", () => {
+describe("output that cannot be written", REPEATED, () => {
   it("leaves nothing behind when the disk fills while frames are measured", () =>
     expectNothing([SMALL], /frames\.json could not be written: the disk is full \(ENOSPC\)/, "disk:5000"));
 
@@ -190,7 +191,7 @@ describe("a folder as standard input", () => {
   });
 });
 
-describe("a file's name with what a terminal takes for commands", () => {
+describe("a file's name with what a terminal takes for commands", REPEATED, () => {
   it("shows in the summary, and is not printed as it is", async () => {
     const name = "red\u001b[31m\nname";
     const picture = file(

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { decode } from "fast-png";
 import { afterAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
+import { REPEATED } from "../helpers/effort.ts";
 import { bigBuckBunny, CLIP, filesIn, millpond, scratchFolder } from "./command.ts";
 import { type ProbedFacts, probe, recordedClip } from "./facts.ts";
 
@@ -58,7 +59,7 @@ function expectRightFrames(facts: ProbedFacts, summary: RunSummary, file: Frames
   }
 }
 
-describe("millpond run on the shipped clip", () => {
+describe("millpond run on the shipped clip", REPEATED, () => {
   it("measures every frame at the time and in the order that ffprobe says", async () => {
     const facts = probe(CLIP);
     const { summary, file } = await playClip();
@@ -117,7 +118,7 @@ describe("millpond run on the shipped clip", () => {
   });
 });
 
-describe("millpond run on big-buck-bunny.mp4", () => {
+describe("millpond run on big-buck-bunny.mp4", REPEATED, () => {
   const path = bigBuckBunny();
 
   it.skipIf(path === undefined)("has ffprobe's frames and rotation, and its times but for one constant", async () => {

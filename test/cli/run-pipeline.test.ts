@@ -3,12 +3,13 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { REPEATED } from "../helpers/effort.ts";
 import { CLIP, millpond, start } from "./command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "millpond-run-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-describe("millpond run with a pipeline", () => {
+describe("millpond run with a pipeline", REPEATED, () => {
   it("decodes, scales, measures in workers and writes a contact sheet", async () => {
     const module = join(folder, "measure.mjs");
     writeFileSync(module, "export default ({ bytes, format }) => ({ first: bytes[0], width: format.width });\n");

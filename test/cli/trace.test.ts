@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import type { Trace, TraceEvent } from "../../src/observe/trace.ts";
+import { REPEATED } from "../helpers/effort.ts";
 import { traceProblems } from "../observe/trace-schema.ts";
 import { filesIn, millpond, scratchFolder, start, untilListening } from "./command.ts";
 
@@ -42,7 +43,7 @@ function spansOf(events: readonly TraceEvent[], process: RegExp, track: RegExp):
   return events.filter(({ ph, pid, tid }) => ph === "X" && pids.has(pid) && tids.has(tid));
 }
 
-describe("millpond run FILE --trace", () => {
+describe("millpond run FILE --trace", REPEATED, () => {
   it("writes what pools, stages and threads did", async () => {
     const { code, stdout } = await millpond(["run", SMALL, "--workers", "2", "--json", "--trace", file]);
     expect(code).toBe(0);
@@ -119,7 +120,7 @@ describe("millpond run FILE --trace", () => {
   });
 });
 
-describe('millpond run "<pipeline>" --trace', () => {
+describe('millpond run "<pipeline>" --trace', REPEATED, () => {
   it("writes what the stages did, of a run that fails, too", async () => {
     const good = await millpond(["run", "pattern frames=20 ! queue ! null", "--quiet", "--trace", file]);
     expect([good.stderr, good.code]).toEqual(["", 0]);

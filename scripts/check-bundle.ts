@@ -38,7 +38,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "RealtimePool", bytes: 17.6 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 20.2 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 20.3 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 9.4 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.1 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.4 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB, and
  * what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2150 * KB;
+const PACKAGE_BYTES = 2160 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

@@ -22,6 +22,7 @@
  */
 
 import { MillpondError, throwLater } from "../util/errors.ts";
+import { UNCLONEABLE } from "../util/uncloneable.ts";
 import { callback, checkOptions, isMade, nonEmpty, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { replaceDefault, replacedDefault } from "./default.ts";
 import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
@@ -75,6 +76,8 @@ export interface AllocatorOptions {
 
 /** The contract of every place that bytes come from. */
 export abstract class Allocator {
+  /** @internal A memory is not posted to another thread either: it refers to its allocator. */
+  readonly uncloneable: symbol = UNCLONEABLE;
   /** The name that messages and reports use. */
   readonly name: string;
   /** The kind of memory this allocator makes. */

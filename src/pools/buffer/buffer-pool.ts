@@ -83,6 +83,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import { callSite, type Entry, type Site, setEntry } from "../../util/stack.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import {
   checkOptions,
   flag,
@@ -174,6 +175,8 @@ const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
 /** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
 export class BufferPool {
+  /** @internal */
+  readonly uncloneable: symbol = UNCLONEABLE;
   /** For messages and reports. */
   readonly name: string;
   /** Closes by force, for `using pool = BufferPool.create(...)` where the platform has `Symbol.dispose`. */

@@ -15,6 +15,7 @@ import { beginWait, type PoolRegistration, registerPool, tellStarved } from "../
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import { checkOptions, flag, outOfRange, text, wholeNumber, wrongType } from "../../util/validate.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import {
@@ -119,6 +120,8 @@ export function slotOf(id: number): number {
 
 /** A pool of ArrayBuffers that travel; see the module text. */
 export class TransferPool implements LeasePool {
+  /** @internal */
+  readonly uncloneable: symbol = UNCLONEABLE;
   /** For messages. */
   readonly name: string;
   /** Bytes of a slot. */

@@ -13,7 +13,7 @@
  * ```
  *
  * Life-cycle: made by one side, attached by the other, closed by either; then pushes are refused and pops give what is
- * left. When a side dies, another thread may take it and go on.
+ * left. When a side's thread ends, another one may take that side and go on; while it lives, none may.
  *
  * Invariants: a lease in the ring is the popping side's, but for one whose push has not returned, because it goes on or
  * its thread died; a refused push leaves the lease with the pusher; a number that names no lease is skipped.
@@ -22,9 +22,11 @@
  * at most.
  */
 import type { Clock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
 import { transferError } from "../lane/shared-transport.ts";
+import type { Core } from "./core.ts";
 import { leaseError, refusal } from "./errors.ts";
 import {
   acceptCommitted,
@@ -33,6 +35,7 @@ import {
   cancelTransfer,
   commitTransfer,
   isPresent,
+  isSameMember,
   prepareTransfer,
   statusOf,
   TransferResult,
@@ -47,7 +50,20 @@ import {
   readWait,
   SpscRing,
 } from "./ring.ts";
-import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
+import {
+  AGAIN,
+  displacedError,
+  ENDED,
+  FULL,
+  isClosed,
+  peek,
+  put,
+  RingWord,
+  SOON,
+  tryPop,
+  wakeBoth,
+  wakeSide,
+} from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
@@ -60,6 +76,8 @@ const ITEM_BITS = 0x3fffffff;
 
 /** For the hot path: what is imported, or a property, is loaded anew at each use. */
 const CLOSED: number = RingWord.CLOSED;
+const PUSHER: number = RingWord.PUSHER;
+const POPPER: number = RingWord.POPPER;
 
 /** Numbers that name no lease, in one call: each takes some 60 ns to tell. */
 const MAX_SKIPPED = 1024;
@@ -84,14 +102,17 @@ export class LeaseRing {
 
   private constructor(pool: SharedPool, ring: SpscRing, side: RingSide) {
     oneOf("side", side, ["push", "pop"]);
+    // Where the other side reads whom a lease goes to, or comes from.
+    const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
+    const { i32 } = ring.state;
+    // What was pushed to that thread, or is being pushed by it, would be lost.
+    const holder = otherMember(pool.core, i32, us);
+    if (holder >= 0) throw takenError(pool, side, holder);
     this.#pool = pool;
     this.#ring = ring;
     this.capacity = ring.capacity;
     this.memory = ring.memory;
     this.#them = side === "push" ? RingWord.POPPER : RingWord.PUSHER;
-    // Where the other side reads whom a lease goes to, or comes from.
-    const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
-    const { i32 } = ring.state;
     i32[us] = pool.member;
     Atomics.store(i32, us + 1, pool.core.status);
     // Who waits for somebody to come looks again.
@@ -104,7 +125,11 @@ export class LeaseRing {
     return new LeaseRing(pool, SpscRing.create(capacity, sleepOf(pool)), side);
   }
 
-  /** Takes the other side, in another thread, which is attached to the same pool. Throws as {@link SpscRing.attach}. */
+  /**
+   * Takes the other side, in another thread, which is attached to the same pool; or a side whose thread has ended.
+   * Throws as {@link SpscRing.attach}, and `ERR_ALREADY_EXISTS` while another thread has that side: where neither side
+   * is the maker's, both attach to the memory of `SpscRing.create(capacity)`.
+   */
   static attach(pool: SharedPool, memory: SharedArrayBuffer, side: RingSide): LeaseRing {
     checkPool(pool);
     return new LeaseRing(pool, SpscRing.attach(memory, sleepOf(pool)), side);
@@ -119,13 +144,15 @@ export class LeaseRing {
    * Gives a lease up to the other side. False, with nothing changed: the ring is full or closed, or nobody is at its
    * other side yet.
    * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the
-   * other side holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
+   * other side holds that lease already, `ERR_INACTIVE` when it has ended, `ERR_UNSUPPORTED` on the popping side; the
+   * lease stays then.
    */
   tryPush(id: number): boolean {
     const pool = this.#pool;
     const { state } = this.#ring;
     const { core } = pool;
-    if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
+    if (typeof id !== "number") throw wrongType("id", "a lease's number, lease.id", id);
+    if (this.#them !== POPPER) throw wrongSide("push");
     if (this.#peer < 0 && !this.#meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
     // Who closed it may pop no more.
@@ -135,9 +162,10 @@ export class LeaseRing {
     if (begun === TransferResult.GONE && this.#meet()) begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);
     if (begun !== TransferResult.DONE) throw this.#failed(id, begun, "push");
     const waits = put(state, id & ITEM_BITS);
-    if (waits === FULL) {
+    if (waits < 0) {
       cancelTransfer(core);
-      return false;
+      if (waits === FULL) return false;
+      throw displacedError("push");
     }
     const done = commitTransfer(core, id, this.#peer, this.#peerStatus, BY_RING);
     // After that step, so that the side that wakes finds the lease to be its own.
@@ -148,7 +176,7 @@ export class LeaseRing {
 
   /**
    * Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped, and numbers that
-   * name no lease, up to 1024 in one call. @realtime
+   * name no lease, up to 1024 in one call. @realtime Throws `ERR_UNSUPPORTED` on the pushing side.
    */
   tryPop(): number {
     const got = this.#take();
@@ -168,7 +196,7 @@ export class LeaseRing {
       if (got !== AGAIN) return;
     }
     this.#pushes ??= new RingQueue(this.#queueOf(RingWord.HEAD, (one) => this.#pushOnce(one)));
-    await this.#pushes.wait(id, checked, (waiter) => fullError(this.capacity, this.#pool.clock.now() - waiter.since));
+    await this.#pushes.wait(id, checked, ({ since }) => this.#starved(since));
   }
 
   /**
@@ -183,7 +211,7 @@ export class LeaseRing {
       if (got >= 0) return got;
     }
     this.#pops ??= new RingQueue(this.#queueOf(RingWord.TAIL, () => this.#popOnce()));
-    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.#pool.clock.now() - waiter.since));
+    return await this.#pops.wait(0, checked, ({ since }) => this.#starved(since));
   }
 
   /** As {@link push}, blocking this thread. Throws as it rejects, and as {@link SpscRing.pushSync}. */
@@ -195,7 +223,7 @@ export class LeaseRing {
     const got = block(this.#ring.state, RingWord.HEAD, this.#pool.waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? this.#pushOnce(id) : AGAIN,
     );
-    if (got === AGAIN) throw fullError(this.capacity, timeout);
+    if (got === AGAIN) throw this.#starvedAfter(timeout);
   }
 
   /** As {@link pop}, blocking this thread. Throws as it rejects, and as {@link SpscRing.pushSync}. */
@@ -207,7 +235,7 @@ export class LeaseRing {
     const got = block(this.#ring.state, RingWord.TAIL, this.#pool.waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? this.#popOnce() : AGAIN,
     );
-    if (got === AGAIN) throw emptyError(timeout);
+    if (got === AGAIN) throw this.#starvedAfter(timeout);
     return got;
   }
 
@@ -228,6 +256,7 @@ export class LeaseRing {
   #take(): number {
     const pool = this.#pool;
     const { state } = this.#ring;
+    if (this.#them !== PUSHER) throw wrongSide("pop");
     if (this.#peer < 0 && !this.#meet()) return AGAIN;
     // Numbers that name no lease are skipped; after so many of them the next call goes on.
     for (let skipped = 0; skipped < MAX_SKIPPED; skipped++) {
@@ -312,6 +341,22 @@ export class LeaseRing {
     return true;
   }
 
+  #starved(since: number): MillpondError {
+    return this.#starvedAfter(this.#pool.clock.now() - since);
+  }
+
+  #starvedAfter(waited: number): MillpondError {
+    const other = this.#them === POPPER ? "pop" : "push";
+    if (this.#peer < 0 && !this.#meet()) {
+      return new MillpondError(
+        "ERR_STARVED",
+        `nobody took the ${other} side of the ring within ${Math.round(waited)} ms; LeaseRing.attach(pool, memory, "${other}") there`,
+        { waited },
+      );
+    }
+    return other === "pop" ? fullError(this.capacity, waited) : emptyError(waited);
+  }
+
   #failed(id: number, outcome: number, verb: string): Error {
     const pool = this.#pool;
     if (outcome === TransferResult.NOT_HELD) return leaseError(pool, id, verb);
@@ -335,6 +380,31 @@ function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
     },
     clock,
   };
+}
+
+/** The member that has the side at `us`, where it lives and is another than this thread's; else -1. */
+function otherMember(core: Core, i32: Int32Array, us: number): number {
+  const status = Atomics.load(i32, us + 1);
+  const member = i32[us]!;
+  if (status === 0 || member === core.member || member < 0 || member >= core.layout.members) return -1;
+  return isSameMember(statusOf(core, member), status) ? member : -1;
+}
+
+function takenError(pool: SharedPool, side: RingSide, member: number): MillpondError {
+  return new MillpondError(
+    "ERR_ALREADY_EXISTS",
+    `member ${member} of shared pool "${pool.name}" has the ${side} side of this ring; make the ring in the thread that is to ${side}, ` +
+      `or let both sides attach to SpscRing.create(capacity).memory. If that thread has ended, pool.reclaim(${member}) first`,
+    { pool: pool.name, member, side },
+  );
+}
+
+function wrongSide(verb: RingSide): MillpondError {
+  const own = verb === "push" ? "pop" : "push";
+  return new MillpondError(
+    "ERR_UNSUPPORTED",
+    `cannot ${verb} here: this thread has the ${own} side of the ring, and another one ${verb === "push" ? "pushes" : "pops"}`,
+  );
 }
 
 /** By shape: importing the class would make a circle. */

@@ -40,6 +40,8 @@ export const ENDED: number = -3;
 
 /** What {@link put} answers when the ring is full; else 0, or another number when the other side is to be woken. */
 export const FULL: number = -1;
+/** What {@link put} answers, with nothing changed, when another thread has pushed since. */
+export const DISPLACED: number = -4;
 
 /** More than can sleep on a word. */
 const EVERYONE = 0x7fffffff;
@@ -115,7 +117,10 @@ export interface RingState {
 /** Puts an integer in. @realtime */
 export function put(ring: RingState, value: number): number {
   const { tail, i32 } = ring;
-  if (tail === ring.cachedLimit && !hasRoom(ring)) return NOT_YET;
+  if (tail === ring.cachedLimit) {
+    const refusal = lookForRoom(ring);
+    if (refusal !== 0) return refusal;
+  }
   i32[ITEMS + (tail & ring.last)] = value;
   const next = (tail + 1) & MASK;
   ring.tail = next;
@@ -127,6 +132,7 @@ export function tryPush(ring: RingState, value: number): boolean {
   const waits = put(ring, value);
   if (waits === 0) return true;
   if (waits === NOT_YET) return false;
+  if (waits === DISPLACED) throw displacedError("push");
   wakeSide(ring, TAIL);
   return true;
 }
@@ -150,14 +156,17 @@ export function peek(ring: RingState): number {
   return i32[ITEMS + (head & ring.last)]! & ITEM_MASK;
 }
 
-function hasRoom(ring: RingState): boolean {
+/** 0: there is room; else {@link FULL} or {@link DISPLACED}. */
+function lookForRoom(ring: RingState): number {
   const { i32 } = ring;
+  // This side alone writes that counter.
+  if ((Atomics.load(i32, TAIL) & MASK) !== ring.tail) return DISPLACED;
   const head = Atomics.load(i32, HEAD) & MASK;
   // The next push comes here again where this one finds none.
-  if (((ring.tail - head) & MASK) > ring.last) return false;
-  if (ring.pushesWait || Atomics.load(i32, CLOSED) !== 0) return false;
+  if (((ring.tail - head) & MASK) > ring.last) return NOT_YET;
+  if (ring.pushesWait || Atomics.load(i32, CLOSED) !== 0) return NOT_YET;
   ring.cachedLimit = (head + ring.last + 1) & MASK;
-  return true;
+  return 0;
 }
 
 /** Says how much room there is, and wakes who waits for it. */
@@ -173,6 +182,7 @@ function hasItem(ring: RingState): boolean {
   const seen = Atomics.load(i32, TAIL) & MASK;
   // A damaged counter may not make items of what nobody pushed.
   if (((seen - ring.head) & MASK) > ring.last + 1) throw damaged(ring, seen);
+  if ((Atomics.load(i32, HEAD) & MASK) !== ring.publishedHead) throw displacedError("pop");
   if (ring.head === seen) {
     if (ring.publishedHead !== ring.head) publishHead(ring);
     for (let i = 0; i < PAUSES; i++) pause();
@@ -187,6 +197,15 @@ function damaged(ring: RingState, seen: number): MillpondError {
   return new MillpondError(
     "ERR_CORRUPTED",
     `the ring's counters are damaged: ${seen} pushed, ${ring.head} popped, and room for ${ring.last + 1}; two threads on one side do that`,
+  );
+}
+
+/** The error of a side that another thread uses too, or whose counter something else wrote. */
+export function displacedError(side: "push" | "pop"): MillpondError {
+  return new MillpondError(
+    "ERR_CORRUPTED",
+    `this ring's counter of ${side === "push" ? "pushes" : "pops"} has moved since this object's last ${side}: one thread a side, by one object; ` +
+      "take a ring for each pair of threads",
   );
 }
 

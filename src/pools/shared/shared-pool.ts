@@ -44,6 +44,7 @@ import { type PoolRegistration, registerPool, tellStarved } from "../../observe/
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import {
   badValue,
   checkOptions,
@@ -135,6 +136,8 @@ import { checkWaiter, type SharedWaiter } from "./waiter.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
 export class SharedPool implements LeasePool {
+  /** @internal */
+  readonly uncloneable: symbol = UNCLONEABLE;
   /** For messages. */
   declare readonly name: string;
   /** Bytes of a slot. */

@@ -45,6 +45,7 @@ import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import {
   countLinks,
@@ -139,6 +140,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   declare private head: number;
   /** One word a pointer: the links themselves, or the sentinel while foreign code runs. */
   #links: Int32Array = NO_LINKS;
+  /** @internal */
+  declare readonly uncloneable: symbol;
   /** For messages. */
   declare readonly name: string;
   /** Bytes of an element. */
@@ -206,6 +209,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.firstOffset = layout.firstOffset;
     this.stride = layout.stride;
     this.name = resolved.name;
+    this.uncloneable = UNCLONEABLE;
     this.elementSize = layout.elementSize;
     this.blockSize = layout.blockSize;
     this.capacity = layout.capacity;

@@ -6,8 +6,17 @@ import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { RingWord } from "../../../src/pools/shared/ring-steps.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { REPEATED, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
+
+function thrown(run: () => unknown): unknown {
+  try {
+    return run();
+  } catch (error) {
+    return error;
+  }
+}
 
 describe("SpscRing", () => {
   it("is a queue of its capacity, whatever the order of pushes, pops and looks", () => {
@@ -63,6 +72,23 @@ describe("SpscRing", () => {
     const ring = SpscRing.create(4);
     Atomics.store(ring.state.i32, RingWord.TAIL, 1000);
     expect(code(() => ring.tryPop())).toBe("ERR_CORRUPTED");
+  });
+
+  it("a second thread on a side is found out: the first one's next look says that its counter has moved", () => {
+    for (const capacity of [2, 64]) {
+      const first = SpscRing.create(capacity);
+      const second = SpscRing.attach(first.memory);
+      expect([second.tryPush(1), second.tryPush(2)]).toEqual([true, true]);
+      expect(thrown(() => first.tryPush(3))).toMatchObject({
+        code: "ERR_CORRUPTED",
+        message: expect.stringContaining(
+          "counter of pushes has moved since this object's last push: one thread a side",
+        ),
+      });
+      expect([first.tryPop(), first.tryPop(), first.tryPop()]).toEqual([1, 2, -1]);
+      expect(code(() => second.tryPop())).toBe("ERR_CORRUPTED");
+      expect([second.tryPush(4), first.tryPop()]).toEqual([true, 4]);
+    }
   });
 
   it("brings numbers from another thread in order, a million at full length", REPEATED, async () => {
@@ -150,9 +176,98 @@ describe("LeaseRing", () => {
     // The pushing side: the membership is taken by yet another one first, so that it sits elsewhere.
     SharedPool.attach(a.handle);
     const d = SharedPool.attach(a.handle);
+    c.reclaim(a.member);
     const pusher = LeaseRing.attach(d, ring.memory, "push");
     const other = d.tryAcquireId();
     expect([pusher.tryPush(other), next.tryPop(), c.isHeld(other)]).toEqual([true, other, true]);
+  });
+
+  it("a side belongs to one thread while that lives: another one is refused it, nothing changes, and both sides go on", () => {
+    const [a, b] = two(8);
+    const ring = LeaseRing.create(a, 4, "push");
+    const far = LeaseRing.attach(b, ring.memory, "pop");
+    ring.tryPush(a.tryAcquireId());
+    const c = SharedPool.attach(a.handle);
+    const words = new Int32Array(ring.memory).slice();
+    for (const side of ["push", "pop"] as const) {
+      const holder = side === "push" ? a.member : b.member;
+      expect(thrown(() => LeaseRing.attach(c, ring.memory, side))).toMatchObject({
+        code: "ERR_ALREADY_EXISTS",
+        details: { member: holder, side },
+        message: expect.stringContaining(`member ${holder} of shared pool "shared" has the ${side} side`),
+      });
+    }
+    expect(new Int32Array(ring.memory)).toEqual(words);
+    const id = a.tryAcquireId();
+    expect([ring.tryPush(id), b.isHeld(far.tryPop()), far.tryPop(), far.tryPop()]).toEqual([true, true, id, -1]);
+    // That thread leaves, and the side is free.
+    a.leave();
+    expect(LeaseRing.attach(c, ring.memory, "push").tryPush(c.tryAcquireId())).toBe(true);
+  });
+
+  it("both sides attach to memory that neither of them made", () => {
+    const [a, b] = two();
+    const { memory } = SpscRing.create(4);
+    const ring = LeaseRing.attach(a, memory, "push");
+    const far = LeaseRing.attach(b, memory, "pop");
+    const id = a.tryAcquireId();
+    expect([ring.tryPush(id), far.tryPop()]).toEqual([true, id]);
+  });
+
+  it("an object whose side a later one of its thread has used says so instead of being full forever; the lease stays", () => {
+    const [a, b] = two();
+    const first = LeaseRing.create(a, 4, "push");
+    const far = LeaseRing.attach(b, first.memory, "pop");
+    const second = LeaseRing.attach(a, first.memory, "push");
+    const ids = [a.tryAcquireId(), a.tryAcquireId()] as const;
+    expect(second.tryPush(ids[0])).toBe(true);
+    expect([code(() => first.tryPush(ids[1])), a.isHeld(ids[1])]).toEqual(["ERR_CORRUPTED", true]);
+    expect([second.tryPush(ids[1]), far.tryPop(), far.tryPop(), far.tryPop()]).toEqual([true, ...ids, -1]);
+  });
+
+  it("a push on the popping side and a pop on the pushing side are refused, in every form", async () => {
+    const [a, b] = two();
+    const push = LeaseRing.create(a, 4, "push");
+    const pop = LeaseRing.attach(b, push.memory, "pop");
+    const id = b.tryAcquireId();
+    expect([
+      code(() => pop.tryPush(id)),
+      code(() => pop.pushSync(id, 0)),
+      await codeOf(pop.push(id, { timeout: 1 })),
+      code(() => push.tryPop()),
+      code(() => push.popSync(0)),
+      await codeOf(push.pop({ timeout: 1 })),
+      b.isHeld(id),
+    ]).toEqual([...Array(6).fill("ERR_UNSUPPORTED"), true]);
+    expect(thrown(() => push.tryPop())).toMatchObject({
+      message: expect.stringContaining("this thread has the push side of the ring, and another one pops"),
+    });
+  });
+
+  it("a wait that nobody came to the other side for names the call that is missing there", async () => {
+    const [a] = two();
+    const push = LeaseRing.create(a, 4, "push");
+    const pop = LeaseRing.create(a, 4, "pop");
+    const id = a.tryAcquireId();
+    const missing = (side: string) => ({
+      code: "ERR_STARVED",
+      message: expect.stringMatching(
+        new RegExp(`nobody took the ${side} side .*LeaseRing.attach\\(pool, memory, "${side}"\\) there`),
+      ),
+    });
+    expect(thrown(() => push.pushSync(id, 0))).toMatchObject(missing("pop"));
+    expect(thrown(() => pop.popSync(0))).toMatchObject(missing("push"));
+    await expect(push.push(id, { timeout: 0 })).rejects.toMatchObject(missing("pop"));
+    await expect(pop.pop({ timeout: 0 })).rejects.toMatchObject(missing("push"));
+  });
+
+  it("a lease in the place of its number is answered with the number's name", async () => {
+    const [a] = two();
+    const ring = LeaseRing.create(a, 4, "push");
+    expect(thrown(() => ring.tryPush(a.tryAcquire() as never))).toMatchObject({
+      code: "ERR_INVALID_ARG_TYPE",
+      message: expect.stringContaining("lease.id"),
+    });
   });
 
   it("skips what no lease is: shared memory may say anything", () => {

@@ -313,7 +313,7 @@ describe("native copies into memory that comes and goes", () => {
   it("are each thread's own: those that decode at once get the same frames", REPEATED, async () => {
     const threads = [1, 2, 3]
       .slice(0, times(2, 3))
-      .map(() => new Worker(new URL("./libav-thread.ts", import.meta.url)));
+      .map(() => new Worker(new URL("./libav-thread.ts", import.meta.url), { workerData: CLIP }));
     const answers = await Promise.all(threads.map(async (thread) => (await once(thread, "message"))[0] as unknown));
     await Promise.all(threads.map((thread) => thread.terminate()));
     expect(answers[0]).toEqual({ frames: 75, sum: expect.any(Number) });

@@ -71,9 +71,10 @@ import {
 
 /**
  * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A
- * comparison of two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each
- * as undefined first, which costs a third of a whole acquire.
+ * comparison of two small integers makes each call safe: after the last `release()` it throws.
  */
+// Fields are `declare`d: a plain declaration would define each as undefined first, which costs a third of a whole
+// acquire.
 export class MediaBuffer {
   /** Which lease of its slot this is; another generation there means this handle is stale. */
   declare readonly generation: number;
@@ -468,7 +469,8 @@ export class MediaBuffer {
   }
 
   /**
-   * 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size).
+   * 0 when the bytes at `offset` equal `other`; 1 when the first byte that differs is greater in `other`, -1 when it is
+   * less. Also -1 when `offset` and the length of `other` reach beyond the buffer: compare with `size` first. O(size).
    */
   compare(offset: number, other: ArrayBufferView | ArrayBufferLike): number {
     const slot = this.live("compare");

@@ -21,7 +21,11 @@ export interface LeaseData {
   readonly pool: number;
 }
 
-/** The right to use one slot; see the module text. */
+/**
+ * The right to use one slot of a SharedPool, TransferPool or ProcessPool, from `acquire` (or its arrival over a lane)
+ * until `release` or `send`; every later use throws. Its bytes are `pool.bytes(lease)`. `id`, `index` and `pool` are
+ * plain data and survive `postMessage`: what arrives there is {@link LeaseData}, which the pool's methods take as well.
+ */
 export class Lease implements LeaseData {
   /** Slot and generation, below 2^53: what the integer API calls the lease. */
   declare readonly id: number;

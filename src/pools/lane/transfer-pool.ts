@@ -118,7 +118,13 @@ export function slotOf(id: number): number {
   return id % SLOTS;
 }
 
-/** A pool of ArrayBuffers that travel; see the module text. */
+/**
+ * What {@link SharedPool} is to shared memory, for places without it (a page that is not cross-origin isolated). The
+ * slots are ArrayBuffers of one thread: sending a lease transfers its buffer, the last release over there transfers it
+ * back, and no byte is copied. One thread at a time sees a slot, and the other side cannot take one without asking.
+ * {@link leasePool} makes a SharedPool where there is shared memory, and else this. Calls are O(1), except making and
+ * closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
+ */
 export class TransferPool implements LeasePool {
   /** @internal */
   readonly uncloneable: symbol = UNCLONEABLE;

@@ -134,7 +134,7 @@ async function fill(
       if (frame.layout.size > buffer.size) {
         throw new MillpondError(
           "ERR_OUT_OF_RANGE",
-          `a ${frame.layout.width}x${frame.layout.height} ${frame.layout.format} frame takes ${frame.layout.size} bytes, ` +
+          `a frame of ${frame.layout.format} ${frame.layout.width}x${frame.layout.height} takes ${frame.layout.size} bytes, ` +
             `and the pool's buffers have ${buffer.size}; configure the pool for the largest frame`,
         );
       }

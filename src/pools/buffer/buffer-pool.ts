@@ -924,7 +924,7 @@ disposeByForce(BufferPool);
  * count. Only a subclass knows others; its constructor reads those and refuses what it does not know.
  */
 function splitOptions(options: BufferPoolConfig, isPlain: boolean): [own: object, config: BufferPoolConfig] {
-  if (options === undefined) throw wrongType("options", "an object of options", options);
+  if (options === undefined) throw wrongType("options", "a plain object", options);
   const known: readonly string[] = [...CONFIG_KEYS, ...POOL_OPTIONS];
   const given = readOptions<Record<string, unknown>>(
     "options",

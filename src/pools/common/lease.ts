@@ -8,7 +8,7 @@
  * LeaseData}, which the pool's methods take as well.
  */
 import { disposeWith } from "../../util/dispose.ts";
-import { isMillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import type { WaitOptions } from "./wait-queue.ts";
 
 /** A lease as plain data. */
@@ -43,6 +43,11 @@ export class Lease implements LeaseData {
     this.index = index;
     this.pool = pool;
     this.#from = from;
+  }
+
+  /** @internal Where a buffer's bytes are: of a lease only its pool knows them. */
+  get bytes(): never {
+    throw new MillpondError("ERR_UNSUPPORTED", "a lease has no bytes; take pool.bytes(lease)");
   }
 
   /**

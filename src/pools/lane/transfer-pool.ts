@@ -150,7 +150,7 @@ export class TransferPool implements LeasePool {
   #state: "open" | "retired" | "closed" = "open";
 
   private constructor(options: TransferPoolOptions) {
-    if (options === undefined) throw wrongType("options", "an object of options", options);
+    if (options === undefined) throw wrongType("options", "a plain object", options);
     const { name, size, count, clock } = checkOptions("options", options, ["name", "size", "count", "clock"]);
     this.name = text("options.name", name, "transfer");
     this.size = wholeNumber("options.size", size, 1, 2 ** 30);

@@ -196,7 +196,7 @@ export class PagePool {
    */
   acquire(size: number, request: AllocationParams & WaitOptions = {}): Promise<Memory> {
     try {
-      if (request === null || typeof request !== "object") throw wrongType("request", "an object of options", request);
+      if (request === null || typeof request !== "object") throw wrongType("request", "a plain object", request);
       const { signal, timeout } = request;
       checkWait(signal, timeout);
       const params = resolveParams(request, "request", ["signal", "timeout"]);

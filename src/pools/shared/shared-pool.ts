@@ -101,6 +101,7 @@ import {
   isEvicted,
   isIdentity,
   leaseError,
+  otherPoolError,
   refusal,
   starvedError,
 } from "./errors.ts";
@@ -255,7 +256,7 @@ export class SharedPool implements LeasePool {
    * reserved membership taken back, `ERR_POOL_FULL` when all memberships are taken. Changes nothing then.
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
-    if (options === null || typeof options !== "object") throw wrongType("options", "an object of options", options);
+    if (options === null || typeof options !== "object") throw wrongType("options", "a plain object", options);
     const given = checkedOptions(options, ATTACH_KEYS);
     const joined = joinPool(handle, given.memory);
     return new SharedPool(joined, joined.membership, given);
@@ -622,7 +623,7 @@ export class SharedPool implements LeasePool {
         lease,
       );
     }
-    if (lease.pool !== this.#pool) throw leaseError(this, `a lease of pool ${show(lease.pool)}`, verb);
+    if (lease.pool !== this.#pool) throw otherPoolError(this, lease, verb);
     return lease.id;
   }
 

@@ -246,6 +246,7 @@ const INTERNAL = new Set([
     "setExtent",
     "acquireOwnership",
     "dropOwnership",
+    "show",
     "endByForce",
     "releaseOrLater",
     "markInUse",

@@ -33,16 +33,16 @@ const KB = 1000;
 const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "BufferPool", bytes: 23.4 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13 * KB },
-  { entry: "millpond", name: "PagePool", bytes: 15.8 * KB },
+  { entry: "millpond", name: "PagePool", bytes: 15.9 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 7.8 * KB },
   { entry: "millpond", name: "RealtimePool", bytes: 17.6 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 20.5 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 20.6 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 9.4 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.1 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.4 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 40.6 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 40.7 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.6 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.6 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47 * KB },
@@ -53,10 +53,15 @@ const PAGE = "dist/inspector.html";
 const PAGE_BYTES = 41 * KB;
 
 /**
- * Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB, and
- * what looks at pools: 500 kB.
+ * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
+ * kB, and what looks at pools: 500 kB.
  */
 const PACKAGE_BYTES = 2160 * KB;
+/**
+ * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
+ * They are not code: no program reads them, and the limit above is without them.
+ */
+const PAGES_BYTES = 500 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */
@@ -110,6 +115,10 @@ function brotliBytes(text: string | Uint8Array): number {
     .length;
 }
 
+function isPage(path: string): boolean {
+  return path === "README.md" || path.startsWith("docs/");
+}
+
 /** Every file that Node reads before an import of this one is there. */
 function filesRead(file: string, found: Map<string, number> = new Map()): Map<string, number> {
   if (found.has(file)) return found;
@@ -149,12 +158,10 @@ export async function checkBundle(
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });
-  judge(
-    "the package, unpacked",
-    (JSON.parse(packed) as [{ unpackedSize: number }])[0].unpackedSize,
-    PACKAGE_BYTES,
-    "kB",
-  );
+  const [{ files: shipped }] = JSON.parse(packed) as [{ files: readonly { path: string; size: number }[] }];
+  const total = (which: typeof shipped): number => which.reduce((sum, { size }) => sum + size, 0);
+  judge("the package, unpacked", total(shipped.filter(({ path }) => !isPage(path))), PACKAGE_BYTES, "kB");
+  judge("its pages, unpacked", total(shipped.filter(({ path }) => isPage(path))), PAGES_BYTES, "kB");
   const read = filesRead([...files.values()][0]!);
   judge("an import of the package", read.size, IMPORT_FILES, "files");
   judge(

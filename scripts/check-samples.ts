@@ -10,7 +10,11 @@
  *
  * `run` runs it; `skip: REASON` leaves it out, for text that cannot compile. In a sample that runs, a statement with
  * the comment `// words ... words [ERR_X]` or `// ERR_X` throws that error with that message (three dots stand for
- * anything), and an expression with a literal as its comment has that value.
+ * anything), and an expression with a literal as its comment has that value. Such a statement may be a comment itself,
+ * `// pool.free(pointer);  // ERR_X`, so that the sample runs to its end as it is shown; the check runs the statement.
+ *
+ * A reader sees the sample without its mark. So each name that only the mark declares, and that the sample uses, is
+ * explained in a line of comment in the sample: `// url: a video`.
  */
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -62,6 +66,44 @@ export function readSamples(file: string, text: string): { readonly samples: Sam
   return { samples, findings };
 }
 
+/** Names that a sample takes from its mark, where no reader sees them, and that none of its comments explains. */
+export function unexplainedNames({ code, before }: Sample): string[] {
+  const hidden = new Set<string>();
+  const declare = (name: ts.BindingName | undefined): void => {
+    if (name === undefined) return;
+    if (ts.isIdentifier(name)) hidden.add(name.text);
+    else for (const element of name.elements) if (!ts.isOmittedExpression(element)) declare(element.name);
+  };
+  for (const statement of parse(before).statements) {
+    if (ts.isVariableStatement(statement)) {
+      for (const { name } of statement.declarationList.declarations) declare(name);
+    } else if (ts.isFunctionDeclaration(statement) || ts.isClassDeclaration(statement)) declare(statement.name);
+    else if (ts.isImportDeclaration(statement)) {
+      declare(statement.importClause?.name);
+      const named = statement.importClause?.namedBindings;
+      if (named !== undefined && ts.isNamedImports(named)) for (const { name } of named.elements) declare(name);
+    }
+  }
+  const used = new Set<string>();
+  const visit = (node: ts.Node): void => {
+    if (ts.isIdentifier(node) && !isProperty(node)) used.add(node.text);
+    ts.forEachChild(node, visit);
+  };
+  visit(parse(code));
+  const comments = code.match(/^\s*\/\/ .*$/gm)?.join("\n") ?? "";
+  return [...hidden].filter((name) => used.has(name) && !new RegExp(`\\b${name}\\b`).test(comments));
+}
+
+/** The name of a property, in `object.name` or `{ name: value }`. */
+function isProperty(node: ts.Identifier): boolean {
+  const { parent } = node;
+  return (ts.isPropertyAccessExpression(parent) || ts.isPropertyAssignment(parent)) && parent.name === node;
+}
+
+function parse(text: string): ts.SourceFile {
+  return ts.createSourceFile("sample.ts", text, ts.ScriptTarget.ESNext, true);
+}
+
 /** The file that is compiled for a sample, and how many lines stand before the sample in it. */
 function program(sample: Sample): { readonly text: string; readonly offset: number } {
   const head = sample.before === "" ? "" : `${sample.before}\n`;
@@ -107,7 +149,7 @@ function withChecks(code: string): string {
   return code
     .split("\n")
     .map((line) => {
-      const match = /^(\s*)(\S.*;)\s*\/\/ (.*)$/.exec(line);
+      const match = /^(\s*)(?:\/\/ (?=\S.*;\s*\/\/ .*\bERR_))?(\S.*;)\s*\/\/ (.*)$/.exec(line);
       if (match === null) return line;
       const [, indent, statement, promise] = match as unknown as [string, string, string, string];
       const error = /^(?:(.*) \[)?(ERR_[A-Z_]+)\]?(?:[:;,].*)?$/.exec(promise);
@@ -149,6 +191,12 @@ export async function checkSamples(root: string, setting: Setting = READERS): Pr
   const pages = ["README.md", ...listPages(root, "docs")].filter((page) => existsSync(join(root, page)));
   const read = pages.map((page) => readSamples(page, readFileSync(join(root, page), "utf8")));
   const findings = read.flatMap((page) => page.findings);
+  for (const sample of read.flatMap(({ samples }) => samples)) {
+    for (const name of unexplainedNames(sample)) {
+      const message = `${name} is declared where no reader sees it: declare it in the sample, or say in a line of comment what it is`;
+      findings.push({ file: sample.file, line: sample.line, message });
+    }
+  }
   const scratch = join(root, SCRATCH);
   rmSync(scratch, { recursive: true, force: true });
   mkdirSync(scratch, { recursive: true });

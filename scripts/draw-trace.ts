@@ -2,7 +2,7 @@
  * Draws a part of a trace as SVG, for the docs:
  *
  *     node examples/slow-worker.ts trace.json
- *     node scripts/draw-trace.ts trace.json assets/trace.svg 300 700
+ *     node scripts/draw-trace.ts trace.json docs/images/trace.svg 300 700
  *
  * The two numbers are the milliseconds of the trace that it shows.
  */

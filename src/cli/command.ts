@@ -50,9 +50,7 @@ export async function command(argv: readonly string[]): Promise<number> {
   }
 }
 
-/**
- * Has what the process says besides, by decoders, warnings and errors that nobody caught, said in the command's way.
- */
+/** Has what the process says besides, by decoders, warnings and uncaught errors, said in the command's way. */
 export function speakAsCommand(): void {
   quietDecoders();
   process.on("unhandledRejection", (error) => {

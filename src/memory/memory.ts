@@ -220,6 +220,11 @@ export class Memory {
     this.references = 1;
   }
 
+  /** @internal Where a buffer's bytes are: of a memory only a mapping has them. */
+  get bytes(): never {
+    throw new MillpondError("ERR_UNSUPPORTED", `${this} has no bytes; map() it`);
+  }
+
   /** Bytes in front of the valid part (the prefix), counted from the region start. */
   get offset(): number {
     return this.currentOffset;

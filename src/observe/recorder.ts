@@ -177,7 +177,20 @@ function saidBy<T>(ask: () => T, otherwise: T): T {
   }
 }
 
-/** See the module text. */
+/**
+ * What the pools of this thread did, in a ring of fixed size: the beginning and end of every lease and wait, discards,
+ * starvation, stages of pipelines and pauses of the garbage collector. {@link record} makes one, {@link Recorder.stop}
+ * ends it, and what it recorded stays. The newest `capacity` events are kept, in order of time, and the others counted
+ * in `dropped`. While it records, the fast paths of the pools that it watches are closed; nothing is allocated for an
+ * event.
+ *
+ * ```ts
+ * const recorder = record();
+ * await work();
+ * recorder.stop();
+ * await writeFile("trace.json", JSON.stringify(recorder.trace())); // opens in Perfetto and chrome://tracing
+ * ```
+ */
 export class Recorder {
   /** Events that are kept. */
   readonly capacity: number;

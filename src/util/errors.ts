@@ -4,8 +4,10 @@
  */
 
 /**
- * Every code that millpond throws, with the one-line meaning that the reference documentation prints.
- * The first five are the misuse kinds that are always detected, in every pool.
+ * Every code that millpond throws, with its meaning in one line; docs/errors.md has the usual cause of each and its
+ * mend. The first five are kinds of misuse. They are detected in every pool, except that a number without a generation
+ * (of `SlabPool` unless `generations` is set, of `RealtimePool`) cannot tell an ended lease from the next one of its
+ * place.
  */
 export const ERROR_CODES = {
   /** A lease was given back twice. */
@@ -93,8 +95,9 @@ export type DoorCode = `E_${string}` | `VFW_E_${string}`;
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
 /**
- * The only error class that millpond throws (compat front doors add their own codes to it).
- * Node-style: branch on `code`, read `message`, look into `details`.
+ * The only error class of millpond's own (compat front doors add their own codes to it). What comes from elsewhere
+ * comes as it is: a missing file is Node's `ENOENT`, an aborted call throws the signal's reason, and several hooks that
+ * throw give an AggregateError. Node-style: branch on `code`, read `message`, look into `details`.
  */
 export class MillpondError extends Error {
   /** What kind of failure this is; stable across releases. */

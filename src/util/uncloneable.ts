@@ -4,6 +4,4 @@
  * works with. A symbol, because engines put its text into their DataCloneError; a string-keyed property, because clones
  * pass over the others. Pools and allocators have it; what they give refers to one of them.
  */
-export const UNCLONEABLE: symbol = /* @__PURE__ */ Symbol(
-  "a millpond pool, buffer or memory: post its bytes, or the handle of a SharedPool",
-);
+export const UNCLONEABLE: symbol = /* @__PURE__ */ Symbol("millpond: post bytes, or the handle of a SharedPool");

@@ -41,7 +41,7 @@ export function checkOptions<T extends object>(name: string, value: T | undefine
     Array.isArray(value) ||
     ArrayBuffer.isView(value)
   ) {
-    throw wrongType(name, "an object of options", value);
+    throw wrongType(name, "a plain object", value);
   }
   // A plain object, the usual one: for-in has its keys from the engine's cache, where Object.keys() makes an array of
   // them.
@@ -66,11 +66,8 @@ function onlyKnown<T extends object>(name: string, value: T, known: readonly str
     if (known.includes(key)) continue;
     const place = `${name}.${key.length > 60 ? `${key.slice(0, 57)}...` : key}`;
     const meant = nearest(key, known);
-    throw new MillpondError(
-      "ERR_INVALID_ARG_VALUE",
-      `${place} is not an option here; ${meant === undefined ? `the options are ${known.join(", ")}` : `did you mean "${meant}"?`}`,
-      { name: place },
-    );
+    const remedy = meant === undefined ? `the options are ${known.join(", ")}` : `did you mean "${meant}"?`;
+    throw new MillpondError("ERR_INVALID_ARG_VALUE", `${place} is not an option here; ${remedy}`, { name: place });
   }
   return value;
 }
@@ -331,14 +328,23 @@ export function oneOf<T extends string>(name: string, value: unknown, allowed: r
   return value as T;
 }
 
-/** The known word that a mistyped one is nearest to, when it is near: at most a third of it wrong. */
+/**
+ * The known word that a mistyped one is nearest to, when it is near: at most a third of it wrong; or that it begins or
+ * ends with. What pools with a fixed number of slots call `count` is `max` of the others.
+ */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Math.ceil(Math.max(word.length, 3) / 3) + 1;
+  const lower = word.toLowerCase();
   for (const one of known) {
-    // As many letters have to come or go at least; a word of a megabyte is like none of them.
-    if (Math.abs(word.length - one.length) >= least) continue;
-    const distance = editDistance(word.toLowerCase(), one.toLowerCase());
+    const distance = ["countmax", "maxcount"].includes(word + one)
+      ? 0
+      : one.length > 2 && (word.startsWith(one) || lower.endsWith(one))
+        ? 3
+        : // As many letters have to come or go at least; a word of a megabyte is like none of them.
+          Math.abs(word.length - one.length) < least
+          ? editDistance(lower, one.toLowerCase())
+          : least;
     if (distance < least) [best, least] = [one, distance];
   }
   return best;

@@ -18,7 +18,16 @@ interface Frame {
   readonly bytes: Samples;
 }
 
-/** A conversion between two layouts. */
+/**
+ * Converts pictures from one layout to another: it scales between sizes, and converts chroma subsampling, interleaving,
+ * bit depth, and Y'CbCr to RGB and back. Made once for two layouts; a picture then allocates nothing. It is no stage of
+ * a pipeline: {@link VideoScale} is.
+ *
+ * ```ts
+ * const half = new FrameConverter(info, VideoInfo.of({ format: "I420", width: 960, height: 540 }));
+ * half.run(frame.bytes, out.bytes);
+ * ```
+ */
 export class FrameConverter {
   readonly #steps: readonly Step[];
   readonly #wideSource: boolean;

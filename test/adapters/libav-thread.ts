@@ -1,9 +1,8 @@
-/** A thread that decodes the clip into shared memory, and posts how many frames there were and a sum of their bytes. */
-import { parentPort } from "node:worker_threads";
+/** A thread that decodes a film into shared memory, and posts how many frames there were and a sum of their bytes. */
+import { parentPort, workerData } from "node:worker_threads";
 import { openVideoFile } from "../../src/adapters/mediabunny/video-file.ts";
-import { CLIP } from "../cli/command.ts";
 
-const file = await openVideoFile(CLIP);
+const file = await openVideoFile(workerData as string);
 const bytes = new Uint8Array(new SharedArrayBuffer((1280 * 720 * 3) / 2));
 let frames = 0;
 let sum = 0;

@@ -303,19 +303,21 @@ describe("native copies into memory that comes and goes", () => {
     REPEATED,
     async () => {
       const script = new URL("./libav-stress.ts", import.meta.url).pathname;
-      const rounds = times(60, 2000);
+      const rounds = times(30, 2000);
       // 40 s at full length, and several times that beside other work.
       const exit = await run([process.execPath, "--expose-gc", script, String(rounds), "7"], { timeout: HANGS_MS });
       expect(answerOf(exit)).toEqual({ rounds, bad: 0 });
     },
   );
 
-  it("are each thread's own: three decode at once, and get the same frames", async () => {
-    const threads = [1, 2, 3].map(() => new Worker(new URL("./libav-thread.ts", import.meta.url)));
+  it("are each thread's own: those that decode at once get the same frames", REPEATED, async () => {
+    const threads = [1, 2, 3]
+      .slice(0, times(2, 3))
+      .map(() => new Worker(new URL("./libav-thread.ts", import.meta.url), { workerData: CLIP }));
     const answers = await Promise.all(threads.map(async (thread) => (await once(thread, "message"))[0] as unknown));
     await Promise.all(threads.map((thread) => thread.terminate()));
     expect(answers[0]).toEqual({ frames: 75, sum: expect.any(Number) });
-    expect(answers).toEqual([answers[0], answers[0], answers[0]]);
+    expect(answers).toEqual(answers.map(() => answers[0]));
   });
 });
 

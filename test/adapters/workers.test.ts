@@ -274,7 +274,9 @@ describe("a frame that a workers stage cannot use", () => {
 
 describe("threads that misbehave", () => {
   const bad = (text: string): Promise<unknown> =>
-    new Pipeline({ acquireTimeout: 400 }).link(new Numbers("src", 20), workers(text), new NullSink()).run();
+    new Pipeline({ acquireTimeout: 400 })
+      .link(new Numbers("src", 20), workers(text, { workers: 1 }), new NullSink())
+      .run();
 
   test("a function that never answers ends the run with the stage's name", async () => {
     await expect(bad("export default () => new Promise(() => {});")).rejects.toMatchObject({

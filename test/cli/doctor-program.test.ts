@@ -12,6 +12,7 @@ import { LIMITS } from "../../src/cli/doctor/advise.ts";
 import type { ObservedSite } from "../../src/cli/doctor/profile.ts";
 import type { Diagnosis } from "../../src/cli/doctor/program.ts";
 import { type Exit, exitOf, run } from "../helpers/child.ts";
+import { REPEATED } from "../helpers/effort.ts";
 import { MAIN, millpond, ROOT, scratchFolder } from "./command.ts";
 
 const PROGRAMS = join(ROOT, "test/cli/doctor-programs");
@@ -38,7 +39,7 @@ function sitesOf({ profile }: Diagnosis): Map<string, ObservedSite> {
   return new Map(profile!.sites.map((site) => [site.place.function, site]));
 }
 
-describe("what the doctor counts", () => {
+describe("what the doctor counts", REPEATED, () => {
   it("every large buffer, by the place that made it, and nothing else", async () => {
     const big = join(scratch.path, "big");
     writeFileSync(big, new Uint8Array(100_000));
@@ -210,7 +211,7 @@ describe("what the doctor counts", () => {
   });
 });
 
-describe("a program under the doctor", () => {
+describe("a program under the doctor", REPEATED, () => {
   it.each(["identity.cjs"])("sees functions, classes and errors as they are (%s)", async (name) => {
     const plain = await run([process.execPath, program(name), "a", "b"]);
     const { exit } = await examined(program(name), "a", "b");
@@ -375,7 +376,7 @@ describe("a program under the doctor", () => {
   });
 });
 
-describe("the report", () => {
+describe("the report", REPEATED, () => {
   it("says where a pool would help, and the lines to write", async () => {
     const { stderr } = await millpond(["doctor", program("stream.mjs"), "3000", "3", "0", "1"]);
     const text = stderr.replaceAll(/\s+/g, " ");

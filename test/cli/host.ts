@@ -9,9 +9,13 @@ import type { Told } from "./command-host.ts";
 speakAsCommand();
 process.on("message", async ({ args, folder, env, mark }: Told) => {
   process.chdir(folder);
+  const before = { ...process.env };
   Object.assign(process.env, env);
   const code = await command(args);
-  for (const name of Object.keys(env)) delete process.env[name];
+  for (const name of Object.keys(env)) {
+    if (before[name] === undefined) delete process.env[name];
+    else process.env[name] = before[name];
+  }
   for (const stream of [process.stdout, process.stderr]) await new Promise((written) => stream.write(mark, written));
   process.send!(code);
 });

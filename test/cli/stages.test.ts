@@ -7,6 +7,7 @@ import { createMeter } from "../../src/cli/run/meter.ts";
 import type { OpenSource } from "../../src/cli/run/source.ts";
 import { playStages, type StagesResult } from "../../src/cli/run/stages.ts";
 import { PLAIN_PRESENTATION } from "../../src/media/video/frame-layout.ts";
+import { REPEATED, times } from "../helpers/effort.ts";
 
 /** What the film is made of: a frame's number is its luma, so that a mixed-up buffer or result shows. */
 interface Film {
@@ -116,13 +117,16 @@ function inOrder(measured: Map<number, number>): [number, number][] {
 describe("the stages of a run", () => {
   it.each(VARIANTS)(
     "%s: measure each frame as it was read, whatever the number of buffers and workers",
+    REPEATED,
     async (variant) => {
-      for (const [buffers, workers] of [
+      const numbers = [
+        [1, 2],
+        [5, 3],
         [1, 1],
         [1, 3],
         [2, 2],
-        [5, 3],
-      ] as const) {
+      ] as const;
+      for (const [buffers, workers] of numbers.slice(0, times(2, 5))) {
         const { error, result, measured, supply, done } = await play({ frames: 60 }, { variant, buffers, workers });
         expect(error).toBeUndefined();
         expect(inOrder(measured)).toEqual(lumas(60));

@@ -37,6 +37,8 @@ const atLeast =
     if (actual.cBuffers < cBuffers || actual.cbBuffer < cbBuffer) throw new HResultError("E_FAIL", "too small");
   };
 
+const SIZED: ALLOCATOR_PROPERTIES = { cBuffers: 2, cbBuffer: 64, cbAlign: 1, cbPrefix: 0 };
+
 const input = (options: Partial<InputPinOptions> = {}): BaseInputPin =>
   new BaseInputPin({ receive: () => S_OK, ...options });
 const output = (options: Partial<OutputPinOptions> = {}): BaseOutputPin =>
@@ -347,6 +349,121 @@ describe("a tee (7.7): one allocator, read-only on every branch", () => {
     const { from, sinks } = tee();
     sinks[0]!.inactive();
     expect(await codeOf(() => from.getDeliveryBuffer())).toBe("VFW_E_NOT_COMMITTED");
+  });
+});
+
+/** An allocator of the user's that counts its references, and calls back when one is released. */
+function counted(over: Partial<IMemAllocator> = {}): IMemAllocator & { references: number; onRelease(): void } {
+  const real = new MemAllocator();
+  const made: Record<string, unknown> & { references: number; onRelease(): void } = {
+    references: 1,
+    onRelease(): void {},
+    QueryInterface: (): unknown => made,
+    AddRef: () => ++made.references,
+    Release(): number {
+      made.references--;
+      made.onRelease();
+      return made.references;
+    },
+    SetProperties: (request: ALLOCATOR_PROPERTIES) => real.SetProperties(request),
+    GetProperties: () => real.GetProperties(),
+    Commit: () => real.Commit(),
+    Decommit: () => real.Decommit(),
+    GetBuffer: (...args: Parameters<IMemAllocator["GetBuffer"]>) => real.GetBuffer(...args),
+    ReleaseBuffer: (sample: IMediaSample) => real.ReleaseBuffer(sample),
+    ...over,
+  };
+  return made as unknown as ReturnType<typeof counted>;
+}
+
+describe("pins and allocators of the user's own", () => {
+  const failure = new Error("Release() failed");
+  it.each([
+    ["NotifyAllocator", "disconnects"],
+    ["NotifyAllocator", "throws"],
+    ["setAllocator", "disconnects"],
+    ["setAllocator", "throws"],
+  ])("%s while the old one's Release() %s: each reference is given back once", (call, how) => {
+    const [old, fresh] = [counted(), counted()];
+    const [from, to] = [output(), input({ createAllocator: () => old })];
+    from.connect(to);
+    const pin = call === "setAllocator" ? from : to;
+    old.onRelease = () => {
+      old.onRelease = () => {};
+      if (how === "throws") throw failure;
+      pin.disconnect();
+    };
+    const replace = (): void => (pin === from ? from.setAllocator(fresh) : to.NotifyAllocator(fresh, false));
+    if (how === "throws") expect(replace).toThrow(failure);
+    else replace();
+    from.disconnect();
+    to.disconnect();
+    expect([old.references, fresh.references]).toEqual([1, 1]);
+  });
+
+  it.each([null, undefined, 5, {}, { cBuffers: "2" }])(
+    "GetProperties() may answer %o: no reference is lost",
+    (answer) => {
+      const odd = counted({ GetProperties: () => answer as never });
+      const [from, to] = [output({ decideBufferSize: (allocator) => void allocator.SetProperties(SIZED) }), input()];
+      to.NotifyAllocator(odd, false);
+      from.connect(to);
+      from.disconnect();
+      to.disconnect();
+      expect(odd.references).toBe(1);
+    },
+  );
+
+  it.each([null, undefined, {}, 5])("an input that offers %o: the output's own is taken, and why is said", (offer) => {
+    const from = output();
+    const to = input();
+    to.GetAllocator = () => offer as never;
+    from.connect(to);
+    expect(from.candidates).toMatchObject([{ by: "input" }, { by: "output" }]);
+    expect(String(from.candidates[0]!.why)).toContain("the allocator is missing");
+  });
+
+  it("requirements that are no numbers are no opinion, and an answer of Receive() that is none is refused", async () => {
+    const to = input();
+    to.GetAllocatorRequirements = () => ({ cBuffers: "x", cbBuffer: Number.NaN }) as never;
+    const asked: ALLOCATOR_PROPERTIES[] = [];
+    const from = output({
+      decideBufferSize(allocator, request) {
+        asked.push({ ...request });
+        allocator.SetProperties(SIZED);
+      },
+    });
+    from.connect(to);
+    expect(asked).toEqual([{ cBuffers: 0, cbBuffer: 0, cbAlign: 1, cbPrefix: 0 }]);
+    to.Receive = () => Promise.resolve("x" as never);
+    from.active();
+    const sample = await from.getDeliveryBuffer();
+    expect(await codeOf(() => from.deliver(sample))).toBe("E_UNEXPECTED");
+  });
+
+  it("a frozen error of receive() comes out of ReceiveMultiple as it is", async () => {
+    const error = Object.freeze(new Error("mine"));
+    const pin = input({
+      receive() {
+        throw error;
+      },
+    });
+    const from = output();
+    from.connect(pin);
+    pin.active();
+    from.active();
+    const sample = await from.getDeliveryBuffer();
+    await expect(pin.ReceiveMultiple([sample])).rejects.toBe(error);
+  });
+
+  it("inactive() without an allocator changes nothing", async () => {
+    const [from, pin] = [output(), input()];
+    from.connect(input());
+    from.active();
+    const sample = await from.getDeliveryBuffer();
+    pin.active();
+    expect(await codeOf(() => pin.inactive())).toBe("VFW_E_NO_ALLOCATOR");
+    expect(await pin.Receive(sample)).toBe(S_OK);
   });
 });
 

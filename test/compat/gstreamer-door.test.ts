@@ -199,6 +199,37 @@ describe("an allocator's subclass", () => {
     }
     expect(pool.core.stats().discards).toEqual({});
   });
+
+  it.each([0, 1])(
+    "what a pool of at least %i frees is the object that vfunc_alloc made, after any lease",
+    async (min) => {
+      const handles = new Map<Memory, string>();
+      class Mine extends Allocator {
+        override vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+          const memory = super.vfunc_alloc(size, params);
+          if (memory !== null) handles.set(memory, "a handle of the device");
+          return memory;
+        }
+        override vfunc_free(memory: Memory): void {
+          freed.push(handles.get(memory));
+          handles.delete(memory);
+        }
+      }
+      const freed: unknown[] = [];
+      const pool = BufferPool.new();
+      const config = pool.get_config();
+      BufferPool.config_set_params(config, null, 64, min, 2);
+      BufferPool.config_set_allocator(config, new Mine(), null);
+      expect([pool.set_config(config), pool.set_active(true)]).toEqual([true, true]);
+      for (let lease = 0; lease < 2; lease++) {
+        const buffer = await get(pool);
+        expect(handles.has(buffer.peek_memory(0))).toBe(true);
+        buffer.unref();
+      }
+      pool.set_active(false);
+      expect([freed, handles.size]).toEqual([["a handle of the device"], 0]);
+    },
+  );
 });
 
 describe("a pool's subclass chains up", () => {

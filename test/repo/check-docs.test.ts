@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { figuredPages, writeFigures } from "../../bench/lib/figures.ts";
-import { checkFigures, checkPaths } from "../../scripts/check-docs.ts";
+import { checkErrorPage, checkFigures, checkLinks, checkPaths } from "../../scripts/check-docs.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";
 import { makeTree } from "./fixture.ts";
 
@@ -25,6 +25,60 @@ describe("the check of paths in the pages", () => {
     ["a pattern in a folder that is gone", "\n`src/gone/*.ts`", "docs/page.md:2: src/gone/*.ts does not exist"],
     ["a link that leads nowhere", "[x](gone.md#part)", "docs/page.md:1: docs/gone.md does not exist"],
   ])("finds %s", (_, text, finding) => expect(paths(text)).toEqual([finding]));
+});
+
+describe("the check of links in the pages", () => {
+  const links = (text: string): string[] =>
+    checkLinks(
+      makeTree({
+        "package.json": JSON.stringify({ files: ["dist", "docs", "README.md"] }),
+        "README.md": text,
+        "docs/page.md": "# The page\n\n## `top`, and more\n\n```sh\n# no heading\n```\n",
+        "examples/x.ts": "",
+      }),
+      ["README.md"],
+    ).map(formatFinding);
+
+  test("passes pages and headings of the package, and other sites", () => {
+    const text = "[a](docs/page.md), [b](docs/page.md#top-and-more), [c](#own), [d](https://example.test/x#y)\n# Own";
+    expect(links(text)).toEqual([]);
+  });
+
+  test.each([
+    [
+      "a file that an installed package does not have",
+      "[x](examples/x.ts)",
+      /^README\.md:1: examples\/x\.ts is not in/,
+    ],
+    ["a heading that is not there", "\n[x](docs/page.md#top)", /^README\.md:2: docs\/page\.md has no heading #top$/],
+    ["a comment of a sample for a heading", "[x](docs/page.md#no-heading)", /has no heading #no-heading$/],
+    ["a heading of the page itself that is not there", "[x](#gone)", /^README\.md:1: README\.md has no heading #gone$/],
+  ])("finds %s", (_, text, finding) => expect(links(text)).toEqual([expect.stringMatching(finding)]));
+});
+
+describe("the check of the page of errors", () => {
+  const codes = { ERR_A: "it is a", ERR_B: "it is b" };
+  const row = (code: string, meaning: string, mend = "mend it"): string =>
+    `| \`${code}\` | ${meaning} | a cause | ${mend} |`;
+  const found = (...rows: string[]): string[] =>
+    checkErrorPage(rows.join("\n"), codes).map(({ line, message }) => `${line}: ${message}`);
+
+  test("passes a page that has each code with its meaning, its cause and its mend", () => {
+    expect(found("# Errors", row("ERR_A", "it is a"), row("ERR_B", "it is b"))).toEqual([]);
+  });
+
+  test("finds a code that is missing, unknown, twice, of another meaning, or without a mend", () => {
+    expect(
+      found(row("ERR_A", "it was a"), row("ERR_A", "it is a"), row("ERR_C", "it is c"), row("ERR_A", "it is a", "")),
+    ).toEqual([
+      '1: ERR_A means "it is a", as src/util/errors.ts has it',
+      "2: ERR_A is there twice",
+      "3: ERR_C is no code of src/util/errors.ts",
+      "4: ERR_A is there twice",
+      "4: ERR_A has no cause, or no mend",
+      "0: ERR_B of src/util/errors.ts is missing",
+    ]);
+  });
 });
 
 describe("the check of figures in the pages", () => {

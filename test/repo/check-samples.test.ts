@@ -26,15 +26,15 @@ const fence = (code: string, mark = ""): string => `# Guide\n\n${mark}\`\`\`ts\n
 
 describe("the check of samples", () => {
   test("finds what does not compile, at its line of the page, and takes what the mark puts before it", async () => {
-    const code = 'import { answer } from "fixture";\nconst text: string = answer;\nuse(answer);';
+    const code = '// use(): yours\nimport { answer } from "fixture";\nconst text: string = answer;\nuse(answer);';
     expect(await findings(fence(code))).toEqual([
-      "docs/guide.md:5: Type 'number' is not assignable to type 'string'.",
-      "docs/guide.md:6: Cannot find name 'use'.",
+      "docs/guide.md:6: Type 'number' is not assignable to type 'string'.",
+      "docs/guide.md:7: Cannot find name 'use'.",
     ]);
     const mark = "<!-- sample\ndeclare function use(value: number): void;\n-->\n";
     expect(await findings(fence(code.replace("string", "number"), mark))).toEqual([]);
     expect(await findings(fence(code, mark))).toEqual([
-      "docs/guide.md:8: Type 'number' is not assignable to type 'string'.",
+      "docs/guide.md:9: Type 'number' is not assignable to type 'string'.",
     ]);
   });
 
@@ -57,6 +57,28 @@ describe("the check of samples", () => {
     expect(
       await findings(fence(`import { answer, refuse } from "fixture";\n${wrong}`, "<!-- sample: run -->\n")),
     ).toEqual([expect.stringMatching(/^docs\/guide\.md:5: this sample does not do what it says/)]);
+  });
+
+  test("runs a statement that is a comment with its error, and goes on behind it as readers do", async () => {
+    const run = (code: string): Promise<string[]> =>
+      findings(fence(`import { answer, refuse } from "fixture";\n${code}`, "<!-- sample: run -->\n"));
+    expect(
+      await run('// refuse("late");  // no: late [ERR_NO]\nanswer; // 42\n// answer would be 43; // not said'),
+    ).toEqual([]);
+    expect(await run("// answer;  // ERR_NO")).toEqual([
+      expect.stringMatching(/^docs\/guide\.md:5: this sample does not do what it says/),
+    ]);
+  });
+
+  test("finds a name that a sample takes from its mark, unless a comment says what it is", async () => {
+    const mark =
+      'import { answer } from "fixture";\nconst [first, { last }] = [1, { last: 2 }];\nfunction use(_: number) {}';
+    const names = (code: string): Promise<string[]> => findings(fence(code, `<!-- sample\n${mark}\n-->\n`));
+    const hidden = (name: string): unknown =>
+      expect.stringContaining(`docs/guide.md:9: ${name} is declared where no reader sees it`);
+    expect(await names("use(answer + first + last);")).toEqual(["answer", "first", "last", "use"].map(hidden));
+    expect(await names("// answer, first, last: numbers; use(): yours\nuse(answer + first + last);")).toEqual([]);
+    expect(await names("const object = { use: 1 };\nobject.use; // use: a property")).toEqual([]);
   });
 
   test("leaves out what cannot compile, and wants a reason and a fence for it", () => {

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { closingLine, readLine, together } from "../closing-line.ts";
+import { FULL } from "../helpers/effort.ts";
 import { makeTree } from "./fixture.ts";
 
 const PROJECT = join(import.meta.dirname, "..", "..");
@@ -31,7 +32,7 @@ function runVitest(
   return { status, stdout, line: readFileSync(join(root, "line"), "utf8") };
 }
 
-test("the closing line counts what passed, failed and was skipped, and prints why it was skipped", () => {
+test("the closing line counts what passed, failed and was skipped, files that cannot be loaded and stray errors", () => {
   const { status, stdout, line } = runVitest({
     "a.test.js": `
       test("one", () => {});
@@ -39,16 +40,17 @@ test("the closing line counts what passed, failed and was skipped, and prints wh
       test("three", () => { throw new Error("three"); });
       test("four", (context) => context.skip("no ffprobe here"));
     `,
+    "b.test.js": 'throw new Error("broken");',
+    "c.test.js": 'test("one", async () => { Promise.reject(new Error("stray")); await new Promise(setImmediate); });',
   });
-  expect(line).toBe("2 passed, 1 failed, 1 skipped\n");
-  expect(stdout.split("\n")).toContain("2 passed, 1 failed, 1 skipped");
+  // The failed test, the broken file, and the error outside every test.
+  expect(line).toBe("3 passed, 3 failed, 1 skipped\n");
+  expect(stdout.split("\n")).toContain("3 passed, 3 failed, 1 skipped");
   expect(stdout).toContain("skipped: four: no ffprobe here");
   expect(status).not.toBe(0);
 });
 
-test("a file that cannot be loaded and an error outside every test count as failures", () => {
-  const broken = runVitest({ "a.test.js": 'test("one", () => {});', "b.test.js": 'throw new Error("broken");' });
-  expect(broken.line).toBe("1 passed, 1 failed, 0 skipped\n");
+test("an error outside every test alone is a failure", FULL, () => {
   const stray = runVitest({
     "a.test.js": 'test("one", async () => { Promise.reject(new Error("stray")); await new Promise(setImmediate); });',
   });

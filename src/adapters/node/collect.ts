@@ -46,8 +46,8 @@ export interface CollectOptions {
    * Free the memory of each chunk as soon as it is copied, by detaching it: half the processor time, half the memory
    * and no major collections for a large body. Only for streams whose chunks nobody else has: requests, answers,
    * sockets, files. A chunk that another listener gets too, or that is a part of a larger block, is left alone. The
-   * first detached block of a program slows its loops over typed arrays for good, as `revoke` of a pool does. Default
-   * false; nothing on Node 20.
+   * first detached block of a program slows its loops over typed arrays for good, as `revoke` of a pool does. Needs
+   * `ArrayBuffer.prototype.transfer` (Node 22 and later): on Node 20 the option has no effect. Default false.
    */
   detach?: boolean;
   /** Ends it; rejects with its reason. */

@@ -17,7 +17,7 @@ export type { FrameLayout, PlaneLayout, Presentation } from "../../media/video/f
 export interface SourceFrame {
   /** How its bytes will lie. */
   readonly layout: FrameLayout;
-  /** How it is to be shown. */
+  /** How to show it: rotation, colors. */
   readonly presentation: Presentation;
   /** Presentation time in nanoseconds from the start of the stream; undefined when there is none. */
   readonly pts: bigint | undefined;
@@ -134,7 +134,7 @@ async function fill(
       if (frame.layout.size > buffer.size) {
         throw new MillpondError(
           "ERR_OUT_OF_RANGE",
-          `a ${frame.layout.width}x${frame.layout.height} ${frame.layout.format} frame takes ${frame.layout.size} bytes, ` +
+          `a frame of ${frame.layout.format} ${frame.layout.width}x${frame.layout.height} takes ${frame.layout.size} bytes, ` +
             `and the pool's buffers have ${buffer.size}; configure the pool for the largest frame`,
         );
       }

@@ -98,7 +98,7 @@ export interface SocketAddress {
   /** Keep the sending side open when the other side has ended; default false. */
   allowHalfOpen?: boolean;
   /**
-   * Milliseconds without a byte in or out that end the connection (`ERR_TIMED_OUT`); default, and `Infinity`: none do.
+   * Milliseconds without a byte in or out, after which the connection ends with `ERR_TIMED_OUT`. Default: `Infinity`.
    */
   timeout?: number;
 }
@@ -147,9 +147,9 @@ const WHOLE_FRONT_BYTES = 1 << 16;
 /**
  * Connects, and reads into slots of `pool`. Returns at once; `opened` resolves when the connection is there.
  *
- * A connection that is read holds one slot, also while nothing arrives: the pool is to have one for each, and those
- * that the loops hold at a time. With no free slot reading stops until one comes back, and TCP stops the sender. Where
- * one program should not wait for another, each has a pool of its own.
+ * While nothing arrives, a connection holds no slot. While bytes arrive, it holds the slot that is being filled and at
+ * most `how.ahead` leases that wait for the loop. With no free slot reading stops until one comes back, and TCP stops
+ * the sender. Give each connection a pool of its own where none may wait for another one's loop.
  *
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and `ERR_UNSUPPORTED` for options of TLS.
  *
@@ -259,7 +259,13 @@ interface Reader {
   reject(error: unknown): void;
 }
 
-/** A connection over slots; see the module text. Made by {@link connectSocket}. */
+/**
+ * A connection whose bytes the system reads straight into slots of a BufferPool, and writes straight out of leases.
+ * {@link connectSocket} makes it. Iterate over it, or call {@link PooledSocket.read}, for what arrives; reading begins
+ * with the first of these. While nothing arrives it holds no slot; at most `ahead` leases wait for the loop. A lease
+ * that is written is mapped until its bytes are out. It is closed by the other side's end, `destroy()`, the signal, an
+ * error, and leaving the loop.
+ */
 export class PooledSocket implements AsyncIterable<MediaBuffer> {
   /** Resolves when the connection is there; rejects with what prevents it. Need not be looked at. */
   readonly opened: Promise<void>;

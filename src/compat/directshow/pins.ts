@@ -84,6 +84,8 @@ let setConnecting: (pin: BaseInputPin, on: boolean) => void;
 let isConnecting: (pin: BaseInputPin) => boolean;
 let outputsOf: (pin: BaseInputPin) => readonly BaseOutputPin[];
 
+const PLAIN_PROPERTY = { configurable: true, enumerable: true, writable: true };
+
 const NO_END: InputEnd = { allocator: null, readOnly: false, peer: null };
 
 /** An input pin. `new` gives one reference; the last `Release()` lets its allocator go. */
@@ -185,10 +187,12 @@ export class BaseInputPin implements IMemInputPin {
       );
     }
     this.#options.acceptAllocator?.(allocator, readOnly);
+    const old = this.#allocator;
     addRef(allocator);
-    release(this.#allocator);
     this.#allocator = allocator;
     this.#readOnly = readOnly;
+    // Last: its Release() may call back.
+    release(old);
   }
 
   /** Zeros where the pin does not care. Throws `E_NOTIMPL` when it has no requirements at all. */
@@ -206,15 +210,15 @@ export class BaseInputPin implements IMemInputPin {
 
   /** Stops: decommits the allocator, which ends a producer's wait in GetBuffer. Throws `VFW_E_NO_ALLOCATOR`. */
   inactive(): void {
-    this.#isStopped = true;
-    this.#isFlushing = false;
-    this.#hasFailed = false;
     if (this.#allocator === null) {
       throw new HResultError(
         "VFW_E_NO_ALLOCATOR",
         "inactive(): no allocator was agreed; connect() an output pin to this one",
       );
     }
+    this.#isStopped = true;
+    this.#isFlushing = false;
+    this.#hasFailed = false;
     this.#allocator.Decommit();
   }
 
@@ -267,7 +271,9 @@ export class BaseInputPin implements IMemInputPin {
       try {
         if ((await this.Receive(sample)) !== HRESULTS.S_OK) break;
       } catch (error) {
-        throw error instanceof Error ? Object.assign(error, { accepted }) : error;
+        // A frozen one stays as it is.
+        if (error instanceof Error) Reflect.defineProperty(error, "accepted", { ...PLAIN_PROPERTY, value: accepted });
+        throw error;
       }
       accepted++;
     }
@@ -499,9 +505,9 @@ export class BaseOutputPin implements IUnknown {
     const { readOnly = false, ownOnly = false } = this.#options;
     const request: ALLOCATOR_PROPERTIES = { cBuffers: 0, cbBuffer: 0, cbAlign: 0, cbPrefix: 0 };
     try {
-      Object.assign(request, input.GetAllocatorRequirements());
+      Object.assign(request, checkRequirements(input.GetAllocatorRequirements()));
     } catch {
-      // No opinion is the usual answer.
+      // No opinion is the usual answer; one that cannot be read is none.
     }
     if (request.cbAlign === 0) request.cbAlign = 1;
     const candidate = (by: string, get: () => IMemAllocator): Candidate<IMemAllocator> => ({
@@ -525,7 +531,7 @@ export class BaseOutputPin implements IUnknown {
       },
     });
     const own = candidate("output", () => this.#createAllocator());
-    return ownOnly ? [own] : [candidate("input", () => input.GetAllocator()), own];
+    return ownOnly ? [own] : [candidate("input", () => offerOf(input)), own];
   }
 
   #createAllocator(): IMemAllocator {
@@ -545,9 +551,11 @@ export class BaseOutputPin implements IUnknown {
     assertAllocator("setAllocator", allocator);
     if (this.#connectedTo === null)
       throw new HResultError("VFW_E_NOT_CONNECTED", "setAllocator(): connect() the pin first");
+    const old = this.#allocator;
     addRef(allocator);
-    release(this.#allocator);
     this.#allocator = allocator;
+    // Last: its Release() may call back.
+    release(old);
   }
 
   /** Ends the connection: both sides decommit and let the allocator go. Unconnected: nothing. */
@@ -587,11 +595,11 @@ export class BaseOutputPin implements IUnknown {
 
   /**
    * Hands a sample to the input, which may use it during the call: the caller releases its reference afterwards.
-   * Rejects with `VFW_E_NOT_CONNECTED`.
+   * Rejects with `VFW_E_NOT_CONNECTED`, as the input's Receive does, and with `E_UNEXPECTED` when that answers no HRESULT.
    */
   async deliver(sample: IMediaSample): Promise<number> {
     if (this.#connectedTo === null) throw new HResultError("VFW_E_NOT_CONNECTED", "deliver(): connect() the pin first");
-    return this.#connectedTo.Receive(sample);
+    return checkHresult("Receive()", await this.#connectedTo.Receive(sample));
   }
 
   /** What this pin is, and whom it is connected to. */
@@ -649,13 +657,25 @@ function sizingOf(allocator: IMemAllocator): () => void {
 
 const SIZING = ["cBuffers", "cbBuffer", "cbAlign", "cbPrefix"] as const;
 
-/** Undefined where an allocator answers only once it is committed. */
+/** Undefined where an allocator answers only once it is committed, or what is no properties. */
 function propertiesOf(allocator: IMemAllocator): ALLOCATOR_PROPERTIES | undefined {
   try {
-    return allocator.GetProperties();
+    const { cBuffers, cbBuffer, cbAlign, cbPrefix } = allocator.GetProperties();
+    const known = { cBuffers, cbBuffer, cbAlign, cbPrefix };
+    return Object.values(known).every(Number.isInteger) ? known : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The allocator that an input pin offers, with a reference. Throws `E_POINTER`, `VFW_E_NO_ALLOCATOR`. */
+function offerOf(input: IMemInputPin): IMemAllocator {
+  if (typeof input.GetAllocator !== "function") {
+    throw new HResultError("E_POINTER", "the input pin has no GetAllocator()");
+  }
+  const offered = input.GetAllocator();
+  assertAllocator("GetAllocator", offered);
+  return offered;
 }
 
 /**

@@ -189,16 +189,19 @@ export class Memory {
 
   /**
    * @internal The face of a core memory. A pool gives the next lease another core memory over the same bytes; its face
-   * stays the same for as long as the pool's buffer has those bytes.
+   * stays the same for as long as the pool's buffer has those bytes. Of one that is `freed` its buffer has let go: the
+   * bytes alone say whose face it was.
    */
-  static of(core: CoreMemory): Memory {
+  static of(core: CoreMemory, freed = false): Memory {
     const known = byCore.get(core);
     if (known !== undefined) {
       if (core.parent === null && core.parentBuffer !== null) Memory.stand(known, core.parentBuffer);
       return known;
     }
-    const pooled = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
-    const face = pooled !== undefined && pooled.slot === core.parentBuffer ? pooled.face : new Memory(core, MAKE);
+    const isWhole = core.parent === null && (freed || core.parentBuffer !== null);
+    const pooled = isWhole ? byRegion.get(core.region) : undefined;
+    const isKept = pooled !== undefined && (freed || pooled.slot === core.parentBuffer);
+    const face = isKept ? pooled.face : new Memory(core, MAKE);
     face.#core = core;
     byCore.set(core, face);
     if (core.parent === null && core.parentBuffer !== null) Memory.stand(face, core.parentBuffer);
@@ -484,7 +487,7 @@ class BridgeAllocator extends CoreAllocator {
     }
     this.#makers.delete(key);
     try {
-      this.#face.vfunc_free(Memory.of(memory));
+      this.#face.vfunc_free(Memory.of(memory, true));
     } catch (error) {
       throwLater(error);
     }

@@ -477,7 +477,7 @@ export function createTypedArrayPool(): TypedArrayPool {
   }
 
   function configure(options: TypedArrayPoolOptions): void {
-    if (options === undefined) throw wrongType("options", "an object of options", options);
+    if (options === undefined) throw wrongType("options", "a plain object", options);
     const given = readOptions("options", options, OPTIONS);
     const next = {
       ageOut: given.ageOut === undefined ? ageOut : milliseconds("options.ageOut", given.ageOut),

@@ -83,7 +83,7 @@ export class AudioInfo {
    * `ERR_OUT_OF_RANGE`.
    */
   static of(options: AudioInfoOptions): AudioInfo {
-    if (options === undefined) throw wrongType("options", "an object of options", options);
+    if (options === undefined) throw wrongType("options", "a plain object", options);
     const given = checkOptions("options", options, ["format", "sampleRate", "channels", "frames"]);
     const { format } = given;
     if (typeof format !== "string") throw wrongType("options.format", "the name of a sample format", format);

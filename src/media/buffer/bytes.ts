@@ -37,7 +37,7 @@ export function mapMemories(slot: BufferSlot, index: number, length: number, mod
   // A wrong mode is refused before anything is merged or copied for it.
   unitOf(mode);
   const writable = slot.refCount === 1;
-  if (mode !== "read" && !writable) throw sharedBuffer(slot, "map it for writing");
+  if (mode !== "read" && !writable) throw sharedBuffer(slot, "write to");
   if (length > 1) {
     if (!writable) return mapTemporary(slot, index, length, mode);
     assertMergeable(slot, index, length);
@@ -174,7 +174,7 @@ function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn:
 
 /** Maps one memory of a list that {@link visit} holds. */
 function mapToWrite(slot: BufferSlot, index: number, mode: MapMode): Mapping {
-  if (slot.refCount !== 1) throw sharedBuffer(slot, "write to it");
+  if (slot.refCount !== 1) throw sharedBuffer(slot, "write to");
   const memory = slot.memories[index]!;
   return memory.isWritable ? memory.map(mode) : mapReplaced(slot, index, 1, mode);
 }

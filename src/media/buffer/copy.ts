@@ -39,7 +39,7 @@ export function copyInto(
   size: number | undefined,
 ): unknown[] {
   if (target === source) return [];
-  if (target.refCount !== 1) throw sharedBuffer(target, "copy into it");
+  if (target.refCount !== 1) throw sharedBuffer(target, "copy into");
   // Allocators and metas run hooks on the way, which must leave both buffers where they are.
   const targetBefore = protect(target, SlotFlags.IN_HOOK);
   const sourceBefore = protect(source, SlotFlags.IN_HOOK);

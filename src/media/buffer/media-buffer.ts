@@ -71,9 +71,10 @@ import {
 
 /**
  * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A
- * comparison of two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each
- * as undefined first, which costs a third of a whole acquire.
+ * comparison of two small integers makes each call safe: after the last `release()` it throws.
  */
+// Fields are `declare`d: a plain declaration would define each as undefined first, which costs a third of a whole
+// acquire.
 export class MediaBuffer {
   /** Which lease of its slot this is; another generation there means this handle is stale. */
   declare readonly generation: number;
@@ -165,7 +166,7 @@ export class MediaBuffer {
     return this.live("read").pts;
   }
   set pts(time: bigint | undefined) {
-    const slot = this.writable("set pts");
+    const slot = this.writable("set pts of");
     slot.pts = checkTime("pts", time);
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
@@ -175,7 +176,7 @@ export class MediaBuffer {
     return this.live("read").dts;
   }
   set dts(time: bigint | undefined) {
-    const slot = this.writable("set dts");
+    const slot = this.writable("set dts of");
     slot.dts = checkTime("dts", time);
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
@@ -185,7 +186,7 @@ export class MediaBuffer {
     return this.live("read").duration;
   }
   set duration(time: bigint | undefined) {
-    const slot = this.writable("set duration");
+    const slot = this.writable("set duration of");
     slot.duration = checkTime("duration", time);
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
@@ -195,7 +196,7 @@ export class MediaBuffer {
     return this.live("read").offset;
   }
   set offset(count: bigint | undefined) {
-    const slot = this.writable("set offset");
+    const slot = this.writable("set offset of");
     slot.offset = checkTime("offset", count);
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
@@ -205,7 +206,7 @@ export class MediaBuffer {
     return this.live("read").offsetEnd;
   }
   set offsetEnd(count: bigint | undefined) {
-    const slot = this.writable("set offsetEnd");
+    const slot = this.writable("set offsetEnd of");
     slot.offsetEnd = checkTime("offsetEnd", count);
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
@@ -215,7 +216,7 @@ export class MediaBuffer {
     return this.live("read").flags;
   }
   set flags(flags: BufferFlags) {
-    const slot = this.writable("set flags");
+    const slot = this.writable("set flags of");
     slot.flags = wholeNumber("flags", flags, 0, 0x7fffffff);
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
@@ -324,7 +325,7 @@ export class MediaBuffer {
    * reference then.
    */
   insert(index: number, memory: Memory): void {
-    const slot = this.writable("change its memories");
+    const slot = this.writable("change the memories of");
     checkMemory(memory);
     list.insertMemory(slot, index, memory);
     slot.slotFlags |= SlotFlags.SHARED;
@@ -340,7 +341,7 @@ export class MediaBuffer {
    * buffer's times, flags and metas are lost; when others hold it too, its memories are shared.
    */
   append(what: Memory | MediaBuffer): void {
-    const slot = this.writable("change its memories");
+    const slot = this.writable("change the memories of");
     if (isMemory(what)) {
       this.insert(slot.memories.length, what);
       return;
@@ -355,7 +356,7 @@ export class MediaBuffer {
 
   /** Puts a memory in the place of `length` others (at least one). Errors as {@link insert}. */
   replace(index: number, length: number, memory: Memory): void {
-    const slot = this.writable("change its memories");
+    const slot = this.writable("change the memories of");
     checkMemory(memory);
     wholeNumber("index", index, 0, slot.memories.length);
     wholeNumber("length", length, 1, slot.memories.length - index);
@@ -368,7 +369,7 @@ export class MediaBuffer {
    * `ERR_MAPPED`.
    */
   remove(index = 0, length?: number): void {
-    const slot = this.writable("change its memories");
+    const slot = this.writable("change the memories of");
     list.removeMemories(slot, index, list.checkIndices(slot, index, length));
   }
 
@@ -433,7 +434,7 @@ export class MediaBuffer {
     const { slot } = this;
     if (slot.generation !== this.generation) throw stale(this, "lock");
     if (slot.memories.length !== 1) return noSingleRun(slot);
-    if (slot.refCount > 1 && mode !== "read") throw sharedBuffer(slot, "lock it for writing");
+    if (slot.refCount > 1 && mode !== "read") throw sharedBuffer(slot, "write to");
     return slot.memories[0]!.lock(mode);
   }
 
@@ -468,7 +469,8 @@ export class MediaBuffer {
   }
 
   /**
-   * 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size).
+   * 0 when the bytes at `offset` equal `other`; 1 when the first byte that differs is greater in `other`, -1 when it is
+   * less. Also -1 when `offset` and the length of `other` reach beyond the buffer: compare with `size` first. O(size).
    */
   compare(offset: number, other: ArrayBufferView | ArrayBufferLike): number {
     const slot = this.live("compare");

@@ -248,10 +248,10 @@ export function inHookError(slot: BufferSlot, verb: string): MillpondError {
 }
 
 /** The error for changing a buffer that others refer to. */
-export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
+export function sharedBuffer(slot: BufferSlot, verb: string): MillpondError {
   return new MillpondError(
     "ERR_NOT_WRITABLE",
-    `the buffer has ${slot.refCount} references, so nobody may ${what}; makeWritable() or copy() gives one of your own`,
+    `the buffer has ${slot.refCount} references, so nobody may ${verb} it; makeWritable() or copy() gives one of your own`,
   );
 }
 

@@ -15,7 +15,7 @@ import {
 
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {
-  if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta");
+  if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta to");
   if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw inHookError(slot, "add a meta to");
   const meta = new type.instance(type);
   const { init } = type;
@@ -36,12 +36,12 @@ export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, p
 function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
   endMeta(meta, buffer);
   buffer.live("add a meta to");
-  throw sharedBuffer(slot, "add a meta");
+  throw sharedBuffer(slot, "add a meta to");
 }
 
 /** Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`. O(metas). */
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
-  if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta");
+  if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta from");
   if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw inHookError(slot, "remove a meta from");
   const { metas } = slot;
   if (metas === null || metas.length === 0) return false;

@@ -160,7 +160,7 @@ export class VideoInfo {
    * them).
    */
   static of(options: VideoInfoOptions): VideoInfo {
-    if (options === undefined) throw wrongType("options", "an object of options", options);
+    if (options === undefined) throw wrongType("options", "a plain object", options);
     const given = checkOptions("options", options, OPTION_KEYS);
     const format = checkFormat(given.format);
     const width = wholeNumber("options.width", given.width, 1, MAX_SIDE);
@@ -244,7 +244,8 @@ export class VideoInfo {
 function checkFormat(name: unknown): VideoFormat {
   if (typeof name !== "string") throw wrongType("options.format", "the name of a pixel format", name);
   const format = findVideoFormat(name);
-  if (format === undefined) throw badValue("options.format", `one of ${videoFormatNames().join(", ")}`, name);
+  if (format === undefined)
+    throw badValue("options.format", `one of ${videoFormatNames().join(", ")} (I420 is ffmpeg's yuv420p)`, name);
   return format;
 }
 

@@ -154,7 +154,7 @@ export class AllocationQuery {
   }
 
   #proposal(offer: PoolOffer): PoolProposal {
-    if (offer === undefined) throw wrongType("offer", "an object of options", offer);
+    if (offer === undefined) throw wrongType("offer", "a plain object", offer);
     const given = readOptions("offer", offer, ["pool", "size", "min", "max"]);
     const pool = given.pool ?? null;
     if (pool !== null) instance("offer.pool", "a BufferPool or null", BufferPool, pool);

@@ -173,7 +173,20 @@ const NO_OPTIONS: AcquireOptions = /* @__PURE__ */ Object.freeze({});
 const TRY_KEYS = ["tag", "hint"] as const;
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
-/** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
+/**
+ * A bounded set of equal buffers that are leased and given back. {@link BufferPool.create} makes one that is usable at
+ * once; {@link BufferPool.acquire} waits in line, first come, first served, and {@link BufferPool.tryAcquire} does not
+ * wait. The last `release()` ends a lease, and every later call on its buffer throws. At most `max` buffers and
+ * `maxBytes` bytes exist. The pool ends with its last lease by `retire()`, or now by `close()`. Acquire and release
+ * are O(1), plus O(size) where bytes are zeroed. One thread uses a pool. Subclasses override the hooks at the end.
+ *
+ * ```ts
+ * const pool = BufferPool.create({ name: "frames", size: 3_110_400, max: 4 });
+ * const frame = await pool.acquire({ timeout: 1000 });  // ERR_STARVED names who holds the others
+ * frame.bytes.set(pixels);
+ * frame.release();                                      // a second release() throws ERR_DOUBLE_RELEASE
+ * ```
+ */
 export class BufferPool {
   /** @internal */
   readonly uncloneable: symbol = UNCLONEABLE;
@@ -911,7 +924,7 @@ disposeByForce(BufferPool);
  * count. Only a subclass knows others; its constructor reads those and refuses what it does not know.
  */
 function splitOptions(options: BufferPoolConfig, isPlain: boolean): [own: object, config: BufferPoolConfig] {
-  if (options === undefined) throw wrongType("options", "an object of options", options);
+  if (options === undefined) throw wrongType("options", "a plain object", options);
   const known: readonly string[] = [...CONFIG_KEYS, ...POOL_OPTIONS];
   const given = readOptions<Record<string, unknown>>(
     "options",

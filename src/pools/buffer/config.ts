@@ -121,7 +121,7 @@ const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "rele
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align, zero) or `ERR_OUT_OF_RANGE`.
  */
 export function resolveConfig(config: BufferPoolConfig, name = "config"): ActualPoolConfig {
-  if (config === undefined) throw wrongType(name, "an object of options", config);
+  if (config === undefined) throw wrongType(name, "a plain object", config);
   // Each is read once, inherited ones too: a getter may answer otherwise the second time.
   const given = readOptions(name, config, CONFIG_KEYS);
   const params = resolveParams(given, name, POOL_KEYS);

@@ -8,7 +8,7 @@
  * LeaseData}, which the pool's methods take as well.
  */
 import { disposeWith } from "../../util/dispose.ts";
-import { isMillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import type { WaitOptions } from "./wait-queue.ts";
 
 /** A lease as plain data. */
@@ -21,7 +21,11 @@ export interface LeaseData {
   readonly pool: number;
 }
 
-/** The right to use one slot; see the module text. */
+/**
+ * The right to use one slot of a SharedPool, TransferPool or ProcessPool, from `acquire` (or its arrival over a lane)
+ * until `release` or `send`; every later use throws. Its bytes are `pool.bytes(lease)`. `id`, `index` and `pool` are
+ * plain data and survive `postMessage`: what arrives there is {@link LeaseData}, which the pool's methods take as well.
+ */
 export class Lease implements LeaseData {
   /** Slot and generation, below 2^53: what the integer API calls the lease. */
   declare readonly id: number;
@@ -39,6 +43,11 @@ export class Lease implements LeaseData {
     this.index = index;
     this.pool = pool;
     this.#from = from;
+  }
+
+  /** @internal Where a buffer's bytes are: of a lease only its pool knows them. */
+  get bytes(): never {
+    throw new MillpondError("ERR_UNSUPPORTED", "a lease has no bytes; take pool.bytes(lease)");
   }
 
   /**

@@ -57,7 +57,18 @@ interface Item<T> {
   readonly bytes: number;
 }
 
-/** See the module text. */
+/**
+ * Items that have times, in the order in which they came or in that of a comparison, with the sums and extremes that a
+ * player or muxer steers by, and triggers on them. An item is measured once, when it comes in. {@link TimedQueue.end}
+ * says that nothing more comes; {@link TimedQueue.clear} opens the queue again. While a hook or a trigger runs,
+ * nothing changes (`ERR_REENTRANT`). A push is O(1) at the end of the order and O(items) before it, a shift O(1).
+ *
+ * ```ts
+ * const queue = new TimedQueue<MediaBuffer>({ measure: timesOf, compare: byPts, limits: { bytes: 2 ** 20 } });
+ * queue.tryPush(buffer);                                // false: it does not fit
+ * const next = queue.shift();                           // undefined: empty
+ * ```
+ */
 export class TimedQueue<T> {
   readonly #measure: (item: T) => ItemTimes;
   readonly #compare: ((a: T, b: T) => number) | undefined;

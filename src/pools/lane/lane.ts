@@ -112,7 +112,20 @@ export interface LaneOptions {
   clock?: Clock;
 }
 
-/** One end of a connection between two threads; see the module text. */
+/**
+ * One end of a connection between two threads, over which leases go both ways, in order. Sending a lease gives it up;
+ * who receives it holds it. At most `window` leases are under way in each direction: {@link Lane.send} waits while the
+ * other side is behind. A refused send leaves the lease with the sender. {@link Lane.close} ends the lane in good
+ * order; it ends also with the other thread, or with the pool. Each send and each receive is O(1), beside the copy of
+ * `data`.
+ *
+ * ```ts
+ * const lane = await pool.connect(worker);              // there: const lane = await receiveLane(parentPort)
+ * await lane.send(lease, { pts });
+ * for await (const { lease, data } of lane) lease.release(); // what the other side sends
+ * await lane.close();
+ * ```
+ */
 export class Lane<Data = unknown> {
   readonly #port: LanePort;
   readonly #carrier: Carrier;
@@ -164,7 +177,7 @@ export class Lane<Data = unknown> {
     port.addEventListener("close", () => this.lost());
   }
 
-  /** The pool on this side: what `bytes`, `retain` and `release` of what came are called on. */
+  /** The pool on this side: call its `bytes`, `retain` and `release` with a lease that was received. */
   get pool(): LeasePool {
     return this.#carrier.pool;
   }
@@ -272,8 +285,8 @@ export class Lane<Data = unknown> {
   }
 
   /**
-   * Closes in good order: what was sent before arrives, what came and was not taken is released, and the other side's
-   * iteration ends. Resolves when it has heard so, or is gone. Leases that this thread holds stay its own.
+   * Closes in good order: what was sent before arrives, leases that arrived and were not taken are released, and the
+   * other side's iteration ends. Resolves when it has heard so, or is gone. Leases that this thread holds stay its own.
    */
   close(): Promise<void> {
     this.#ending ??= this.#close();

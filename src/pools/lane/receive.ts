@@ -225,10 +225,12 @@ export async function receiveLane<Data = unknown>(
   options: { signal?: AbortSignal; clock?: Clock } = {},
 ): Promise<Lane<Data>> {
   const listening = {
-    ...methodsOf("source", "a worker's global scope or its parentPort", source, [
-      "addEventListener",
-      "removeEventListener",
-    ]),
+    ...methodsOf(
+      "source",
+      "a worker's global scope or its parentPort, in the worker; its maker calls pool.connect(worker)",
+      source,
+      ["addEventListener", "removeEventListener"],
+    ),
     start: callback("source.start", source.start)?.bind(source),
   };
   const { signal: given, clock: own } = readOptions("options", options, ["signal", "clock"]);
@@ -432,7 +434,7 @@ export interface LeasePoolOptions {
  * makers.
  */
 export function leasePool(options: LeasePoolOptions): (SharedPool | TransferPool) & LeasePool {
-  if (options === undefined) throw wrongType("options", "an object of options", options);
+  if (options === undefined) throw wrongType("options", "a plain object", options);
   const given = readOptions("options", options, ["size", "count", "name", "transport"]);
   const { transport = "auto", ...rest } = given;
   const wanted = oneOf("options.transport", transport, ["auto", "shared", "transfer"]);

@@ -118,7 +118,13 @@ export function slotOf(id: number): number {
   return id % SLOTS;
 }
 
-/** A pool of ArrayBuffers that travel; see the module text. */
+/**
+ * What {@link SharedPool} is to shared memory, for places without it (a page that is not cross-origin isolated). The
+ * slots are ArrayBuffers of one thread: sending a lease transfers its buffer, the last release over there transfers it
+ * back, and no byte is copied. One thread at a time sees a slot, and the other side cannot take one without asking.
+ * {@link leasePool} makes a SharedPool where there is shared memory, and else this. Calls are O(1), except making and
+ * closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
+ */
 export class TransferPool implements LeasePool {
   /** @internal */
   readonly uncloneable: symbol = UNCLONEABLE;
@@ -144,7 +150,7 @@ export class TransferPool implements LeasePool {
   #state: "open" | "retired" | "closed" = "open";
 
   private constructor(options: TransferPoolOptions) {
-    if (options === undefined) throw wrongType("options", "an object of options", options);
+    if (options === undefined) throw wrongType("options", "a plain object", options);
     const { name, size, count, clock } = checkOptions("options", options, ["name", "size", "count", "clock"]);
     this.name = text("options.name", name, "transfer");
     this.size = wholeNumber("options.size", size, 1, 2 ** 30);
@@ -287,7 +293,7 @@ export class TransferPool implements LeasePool {
   }
 
   /**
-   * Ends the pool with its last lease: nobody gets a slot any more, who waits is rejected, leases stay good. Returns
+   * Ends the pool with its last lease: nobody gets a slot any more, pending waits reject, leases stay good. Returns
    * who holds one.
    */
   retire(): readonly TransferHolder[] {

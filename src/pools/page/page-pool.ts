@@ -75,7 +75,22 @@ interface Wanted {
   readonly site: Site | undefined;
 }
 
-/** Large blocks with an age; see the module text. */
+/**
+ * Large blocks of any size, in whole pages, which are kept a short while (`ageOut`, 500 ms) after they were released.
+ * {@link PagePool.allocate} gives a {@link Memory} at once or throws `ERR_POOL_FULL`; {@link PagePool.acquire} waits
+ * in line for one while the bounds are reached. A released block is idle: it serves the next request of as
+ * many pages, makes room for another size, or goes back to the source when its age is over. Allocate and release are
+ * O(1). One thread uses a pool.
+ *
+ * ```ts
+ * const pages = PagePool.create({ maxBytes: 256 * 2 ** 20 });
+ * const packet = pages.allocate(100_000);
+ * const mapping = packet.map("write");                  // the way to its bytes
+ * mapping.bytes.set(data);
+ * mapping.unmap();
+ * packet.release();                                     // kept 500 ms for the next
+ * ```
+ */
 export class PagePool {
   readonly #allocator: PageAllocator;
   readonly #waiters: WaitQueue<Memory, Wanted>;
@@ -181,7 +196,7 @@ export class PagePool {
    */
   acquire(size: number, request: AllocationParams & WaitOptions = {}): Promise<Memory> {
     try {
-      if (request === null || typeof request !== "object") throw wrongType("request", "an object of options", request);
+      if (request === null || typeof request !== "object") throw wrongType("request", "a plain object", request);
       const { signal, timeout } = request;
       checkWait(signal, timeout);
       const params = resolveParams(request, "request", ["signal", "timeout"]);

@@ -119,7 +119,7 @@ export type Construct<T> = (made: ProcessMade, options: ProcessAttachOptions) =>
 
 /** Maps and writes a new pool, see `ProcessPool.create`. */
 export function createProcess<T>(options: ProcessPoolOptions, construct: Construct<T>): T {
-  if (options === undefined) throw wrongType("options", "an object of options", options);
+  if (options === undefined) throw wrongType("options", "a plain object", options);
   const given = readOptions("options", options, CREATE_KEYS);
   const layout = layoutOf(checkShape(given, "release"));
   const settings = withOps(checkAttach(given));

@@ -25,7 +25,7 @@ export function fullError(name: string, size: number, available: number, largest
         : "and is full";
   return new MillpondError(
     "ERR_POOL_FULL",
-    `${poolText(name)} has no block of ${size} bytes, ${why} (${available} bytes free, the largest ${largest}); ` +
+    `${poolText(name)} has no block of ${size} bytes, ${why} (${Math.min(available, most)} bytes free, the largest ${largest}); ` +
       "free some, make the pool larger, or let it grow",
     { pool: name, size, available, largest },
   );

@@ -72,7 +72,20 @@ function staysAsItIs(physical: number, size: number): boolean {
   return size <= physical && size > Math.floor(physical / 3);
 }
 
-/** A bounded pool of blocks of any size in constant time; see the module text. */
+/**
+ * Blocks of any size out of bytes that were allocated, touched and (where that can be had) locked beforehand. Every
+ * call takes constant time, so it is fit for an AudioWorklet. The integer calls (`alloc`, `free`) make no garbage; the
+ * same bytes as a {@link Memory} (`allocate`, `release`) are guarded against use after free. A full pool throws
+ * `ERR_POOL_FULL`; with `maxBytes` it takes another area first. {@link RealtimePool.close} is refused while blocks are
+ * live. One thread uses a pool.
+ *
+ * ```ts
+ * const pool = RealtimePool.create({ totalSize: 1 << 20, name: "mixer" });
+ * const pointer = pool.alloc(512);                      // bytes; tryAlloc() is undefined when the pool is full
+ * const samples = new Float32Array(pool.buffer, pool.byteOffset + pointer, 128);
+ * pool.free(pointer);
+ * ```
+ */
 export class RealtimePool {
   /** For messages, reports and debug patterns. */
   declare readonly name: string;

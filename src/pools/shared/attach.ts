@@ -340,9 +340,10 @@ function takeOver(memory: SharedArrayBuffer): void {
  * same in every check. Throws `ERR_INVALID_ARG_TYPE`.
  */
 function copyHandle(handle: SharedHandle): SharedHandle {
-  if (handle === null || typeof handle !== "object") throw wrongType("handle", "the handle of a SharedPool", handle);
+  if (handle === null || typeof handle !== "object")
+    throw wrongType("handle", "the handle of a SharedPool (pool.handle)", handle);
   const { kind, version, name, pool, size, count, align, members, zero, memory, membership } = handle;
-  if (kind !== "millpond.SharedPool") throw wrongType("handle", "the handle of a SharedPool", handle);
+  if (kind !== "millpond.SharedPool") throw wrongType("handle", "the handle of a SharedPool (pool.handle)", handle);
   if (typeof name !== "string") throw wrongType("handle.name", "a string", name);
   if (typeof pool !== "number") throw wrongType("handle.pool", "a number", pool);
   if (membership !== undefined && (membership === null || typeof membership !== "object")) {
@@ -385,7 +386,8 @@ function readHandle(
   if (typeof handle.zero !== "string") throw wrongType("handle.zero", "a string", handle.zero);
   const layout = layoutOf(checkShape(handle, handle.zero));
   const memory = given ?? handle.memory;
-  if (memory === undefined || !isShared(memory)) throw wrongType("handle.memory", "a SharedArrayBuffer", memory);
+  if (memory === undefined || !isShared(memory))
+    throw wrongType("handle.memory", "a SharedArrayBuffer (JSON has none: pass { memory })", memory);
   if (memory.byteLength < layout.bytes) {
     throw new MillpondError(
       "ERR_BAD_DATA",

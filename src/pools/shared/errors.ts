@@ -83,6 +83,12 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   return common.overError(words(name), lease, verb, now, details);
 }
 
+/** The error for a lease of another pool, and for what is no lease. */
+export function otherPoolError({ name }: Named, lease: { readonly pool: unknown }, verb: string): MillpondError {
+  const what = typeof lease.pool === "number" ? `a lease of pool ${lease.pool}` : show(lease);
+  return common.foreignError(words(name), what, `${verb} what it handed out, unchanged`);
+}
+
 /** Whether a value can be the identity of a lease at all. No lease has 0, so that -0 is none either. */
 export function isIdentity(core: Core, id: unknown): id is number {
   return typeof id === "number" && Number.isSafeInteger(id) && id > 0 && (id & core.indexMask) < core.count;

@@ -238,7 +238,7 @@ export interface SharedLayout extends SharedShape {
  * Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`.
  */
 export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
-  if (options === null || typeof options !== "object") throw wrongType("options", "an object of options", options);
+  if (options === null || typeof options !== "object") throw wrongType("options", "a plain object", options);
   const { size, count, align = 64, members = 12, zero: chosen = zero } = options;
   return {
     size: wholeNumber("options.size", size, 1, 2 ** 30),

@@ -85,7 +85,19 @@ const MAX_SKIPPED = 1024;
 /** Which end of the ring a thread has. */
 export type RingSide = "push" | "pop";
 
-/** A queue of leases between two threads of one pool; see the module text. */
+/**
+ * A queue of leases of one {@link SharedPool} from one thread to one other, as integers, without garbage: between an
+ * AudioWorklet and the thread that feeds it. Pushing gives the lease up, popping is holding it. `create` and `attach`
+ * take a side for the calling thread, which has it until it leaves the pool or ends; until then another one that asks
+ * for it gets `ERR_ALREADY_EXISTS`. A refused push leaves the lease with the pusher. Each call is O(1).
+ *
+ * ```ts
+ * const ring = LeaseRing.create(pool, 8, "push");       // this thread pushes; post pool.handle and ring.memory
+ * if (!ring.tryPush(id)) pool.releaseId(id);            // false: full, closed, or nobody is at the other side yet
+ * // there: const ring = LeaseRing.attach(pool, memory, "pop");
+ * const id = ring.tryPop();                             // -1: empty; await ring.pop({ timeout: 1000 }) waits
+ * ```
+ */
 export class LeaseRing {
   /** Leases that fit in. */
   declare readonly capacity: number;

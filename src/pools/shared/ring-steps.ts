@@ -182,7 +182,7 @@ function hasItem(ring: RingState): boolean {
   const seen = Atomics.load(i32, TAIL) & MASK;
   // A damaged counter may not make items of what nobody pushed.
   if (((seen - ring.head) & MASK) > ring.last + 1) throw damaged(ring, seen);
-  if ((Atomics.load(i32, HEAD) & MASK) !== ring.publishedHead) throw displacedError("pop");
+  if ((i32[HEAD]! & MASK) !== ring.publishedHead) throw displacedError("pop");
   if (ring.head === seen) {
     if (ring.publishedHead !== ring.head) publishHead(ring);
     for (let i = 0; i < PAUSES; i++) pause();

@@ -77,7 +77,17 @@ export interface RingOptions {
   clock?: Clock;
 }
 
-/** A queue of integers between two threads; see the module text. */
+/**
+ * A queue of small integers from one thread to one other, in shared memory. One thread pushes and one pops; integers
+ * come out once each, in order. `tryPush` and `tryPop` never wait and make no garbage; `push` and `pop` are promises,
+ * `pushSync` and `popSync` block. Either side may close it; what was pushed before can still be popped. Each is O(1).
+ *
+ * ```ts
+ * const ring = SpscRing.create(64);                     // post ring.memory; there: SpscRing.attach(memory)
+ * ring.tryPush(7);                                      // false: full
+ * const value = await ring.pop({ timeout: 1000 });      // there; tryPop() answers -1 for empty
+ * ```
+ */
 export class SpscRing {
   /** Integers that fit in. */
   declare readonly capacity: number;

@@ -160,7 +160,21 @@ class SlotAllocator extends Allocator {
   }
 }
 
-/** Buffers that other threads can look at; see the module text. */
+/**
+ * A {@link BufferPool} whose buffers lie in the slots of a {@link SharedPool}, `pool.shared`, so that other threads can
+ * look at a buffer. While one of them does, nobody gets its slot; another slot serves meanwhile, and there are
+ * `threads` more slots than buffers. The buffer's own hold on its lease is ended by the buffer alone: `retainId` the
+ * lease before it is sent or released as a lease. The slots are made at the first activation. Costs as a BufferPool,
+ * and one step more in shared memory for each return.
+ *
+ * ```ts
+ * const frame = await pool.acquire({ timeout: 1000 });
+ * const id = pool.leaseOf(frame);
+ * pool.shared.retainId(id);                             // a second hold, which goes to the worker
+ * await lane.send(pool.shared.lease(id), { pts: frame.pts });
+ * frame.release();                                      // the bytes stay until the worker releases its hold
+ * ```
+ */
 export class SharedBufferPool extends BufferPool {
   readonly #threads: number;
   #slots: SlotAllocator | undefined;

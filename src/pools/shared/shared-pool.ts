@@ -101,6 +101,7 @@ import {
   isEvicted,
   isIdentity,
   leaseError,
+  otherPoolError,
   refusal,
   starvedError,
 } from "./errors.ts";
@@ -134,7 +135,21 @@ import { type BudgetEntry, uncount } from "./memory-budget.ts";
 import { acquireIdSync, SharedQueue } from "./wait.ts";
 import { checkWaiter, type SharedWaiter } from "./waiter.ts";
 
-/** A pool of slots in shared memory, as one thread sees it; see the module text. */
+/**
+ * One pool of equal slots for all threads that attach to it, as one of them sees it. There is no lock, and no thread
+ * serves the others; a thread that ends at any instruction loses nothing of theirs. {@link SharedPool.connect} makes a
+ * lane to a worker, which gives the worker a membership; without a lane post `pool.handle` and attach there. The calls
+ * that end in `Id` are the same with integers and make no garbage. A slot is taken and given back in O(1); `reclaim`,
+ * `leave`, `retire`, `close`, `stats`, `holders` and `validate` are O(count).
+ *
+ * ```ts
+ * const pool = SharedPool.create({ name: "frames", size: 1920 * 1080 * 4, count: 8 });
+ * worker.postMessage(pool.handle);                      // never the pool; there: SharedPool.attach(handle)
+ * const lease = await pool.acquire({ timeout: 1000 });
+ * pool.bytes(lease).set(frame);                         // a lease has no bytes of its own
+ * lease.release();                                      // a second release() throws ERR_DOUBLE_RELEASE
+ * ```
+ */
 export class SharedPool implements LeasePool {
   /** @internal */
   readonly uncloneable: symbol = UNCLONEABLE;
@@ -241,7 +256,7 @@ export class SharedPool implements LeasePool {
    * reserved membership taken back, `ERR_POOL_FULL` when all memberships are taken. Changes nothing then.
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
-    if (options === null || typeof options !== "object") throw wrongType("options", "an object of options", options);
+    if (options === null || typeof options !== "object") throw wrongType("options", "a plain object", options);
     const given = checkedOptions(options, ATTACH_KEYS);
     const joined = joinPool(handle, given.memory);
     return new SharedPool(joined, joined.membership, given);
@@ -305,7 +320,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Waits for a slot: first come, first served within this thread; how far it goes between threads is in wait.ts.
+   * Waits for a slot: first come, first served within this thread. Between threads one release wakes one sleeper, in
+   * the order in which they fell asleep; a thread that takes a slot without waiting may be faster than one that wakes.
    * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it, of 1024 slots at
    * most), `ERR_POOL_DEAD`.
    */
@@ -526,7 +542,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE`
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, pending waits reject. Throws `ERR_IN_USE`
    * while slots are held, with who holds them; `force` ends those leases too. Throws `ERR_POOL_DEAD`, and the pool goes
    * on, where this thread has left it or was reclaimed. The memory goes when no thread refers to it. O(count).
    */
@@ -609,7 +625,7 @@ export class SharedPool implements LeasePool {
         lease,
       );
     }
-    if (lease.pool !== this.#pool) throw leaseError(this, `a lease of pool ${show(lease.pool)}`, verb);
+    if (lease.pool !== this.#pool) throw otherPoolError(this, lease, verb);
     return lease.id;
   }
 

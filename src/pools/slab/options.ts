@@ -161,7 +161,7 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
  * `ERR_OUT_OF_RANGE`.
  */
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
-  if (options === undefined) throw wrongType("options", "an object of options", options);
+  if (options === undefined) throw wrongType("options", "a plain object", options);
   const given = readOptions("options", options, OPTION_KEYS);
   const { source = replacedDefault(), struct } = given;
   const clock = checkClock("options.clock", given.clock);
@@ -180,7 +180,10 @@ export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<
 }
 
 function elementSizeOf<S extends StructFields>({ struct, elementSize }: SlabPoolOptions<S>): number {
-  if (struct === undefined) return elementSize as number;
+  if (struct === undefined) {
+    if (elementSize !== undefined) return elementSize;
+    throw wrongType("options.elementSize", "a number, or options.struct a layout", elementSize);
+  }
   if (typeof struct?.cursor !== "function") throw wrongType("options.struct", "a layout that struct() made", struct);
   if (elementSize !== undefined) throw badValue("options.elementSize", "absent where a struct is given", elementSize);
   return struct.size;

@@ -92,8 +92,8 @@ describe("options that an object inherits", () => {
   it("a missing argument is named by what it must be", () => {
     const none = undefined as never;
     for (const make of [() => BufferPool.create(none), () => SlabPool.create(none), () => leasePool(none)]) {
-      expect(make).toThrow("options must be an object of options, but it is undefined");
+      expect(make).toThrow("options must be a plain object, but it is undefined");
     }
-    expect(() => new BufferPool().configure(none)).toThrow("config must be an object of options, but it is undefined");
+    expect(() => new BufferPool().configure(none)).toThrow("config must be a plain object, but it is undefined");
   });
 });

@@ -14,7 +14,7 @@ it.each([
   { workers: 4, count: 32, killEvery: 30, operations: 3_000_000 },
   { workers: 8, count: 1024, killEvery: 40, operations: 5_000_000 },
 ])("%o: no slot with two workers, none lost, whichever is killed", REPEATED, async ({ operations, ...options }) => {
-  const least = times(Math.round(operations / 25), operations);
+  const least = times(Math.round(operations / 50), operations);
   const result = await stress({ ...options, operations: least, seed });
   console.log(JSON.stringify({ ...options, ...result }));
   expect(result).toMatchObject({ violations: 0, lost: 0 });

@@ -98,7 +98,7 @@ export class FrameSlots {
     if (bytes.length >= needed) return bytes;
     throw new MillpondError(
       "ERR_OUT_OF_RANGE",
-      `a ${pictureOf(frame)} frame takes ${needed} bytes, and the pool's buffers have ${bytes.length}; ` +
+      `a frame of ${pictureOf(frame)} takes ${needed} bytes, and the pool's buffers have ${bytes.length}; ` +
         "configure the pool for the largest frame",
     );
   }

@@ -265,7 +265,7 @@ export class FrameWriter {
     if (buffer.size < slotBytes) {
       throw new MillpondError(
         "ERR_OUT_OF_RANGE",
-        `a ${pictureOf(layout)} frame takes ${slotBytes} bytes of its slot, and the buffer has ${buffer.size}`,
+        `a frame of ${pictureOf(layout)} takes ${slotBytes} bytes of its slot, and the buffer has ${buffer.size}`,
       );
     }
     const mapping = buffer.map("read");

@@ -130,7 +130,7 @@ export function spawnFrames(command: string, args: readonly string[], options: S
   list.forEach((arg, i) => {
     plainText(`args[${i}]`, arg);
   });
-  if (options === undefined) throw wrongType("options", "an object of options with pool or count", options);
+  if (options === undefined) throw wrongType("options", "a plain object with pool or count", options);
   const given = readOptions("options", options, SPAWN_KEYS);
   if ((given.pool === undefined) === (given.count === undefined)) {
     throw new MillpondError(
@@ -339,16 +339,14 @@ class Program implements FrameOrigin {
   #error(code: "ERR_PROCESS_FAILED" | "ERR_BAD_DATA", why: string | undefined): MillpondError {
     const details = this.#details();
     const { exitCode, signal, frames, stderr } = details;
-    const how = this.child.isTerminated
-      ? "it was ended for that"
-      : signal === null
-        ? `it ended with exit code ${exitCode}`
-        : `it was ended by ${signal}`;
-    const said = stderr.trim().split("\n").slice(-MESSAGE_LINES).join("\n");
+    const end = signal === null ? `it ended with exit code ${exitCode}` : `it was ended by ${signal}`;
+    // What is wrong first, and then what came of it.
+    const said = this.child.isTerminated ? [why, "it was ended for that"] : [end, why];
+    const last = stderr.trim().split("\n").slice(-MESSAGE_LINES).join("\n");
     return new MillpondError(
       code,
-      `${show(this.#command)} after ${frames} frame${frames === 1 ? "" : "s"}: ${how}${why === undefined ? "" : `; ${why}`}` +
-        (said === "" ? "; it said nothing on stderr" : `; its stderr ends with:\n${said}\n`),
+      `${show(this.#command)} after ${frames} frame${frames === 1 ? "" : "s"}: ${said.filter((part) => part !== undefined).join("; ")}` +
+        (last === "" ? "; it said nothing on stderr" : `; its stderr ends with:\n${last}\n`),
       details,
     );
   }

@@ -2,8 +2,8 @@
  * Puts counting functions in the places of those that make large buffers. Each does what the original does, by calling
  * it, and looks at what came out: names, lengths, properties, prototypes, `new.target`, errors and `toString()` are the
  * original's. Everything that it does for the count is in one guard ({@link Patches.#guarded}): what fails there is not
- * counted, and the program does not hear of it. A small buffer costs a comparison more (20 to 60 ns for a typed array: the engine's short cuts for the
- * default constructors are gone).
+ * counted, and the program does not hear of it. A small buffer costs a comparison more (20 to 60 ns for a typed array:
+ * the engine's short cuts for the default constructors are gone).
  *
  * WebAssembly memories, other contexts (`node:vm`) and native code have constructors of their own, which stay as they
  * are.

@@ -31,6 +31,8 @@ interface PoolProbe {
   stats(): object;
   /** The leases that are out, at most so many, longest first where ages are known. */
   holders(most: number): readonly PoolHolder[];
+  /** Tells that the first wait is in vain: its error; undefined: nobody waits. Absent: nobody can wait. */
+  starve?(): unknown;
   /** Who takes part, in a shared pool. */
   members?(): readonly PoolMember[];
   /** The same number for every registration of one shared pool. */
@@ -76,6 +78,8 @@ export class PoolRegistration implements PoolIdentity {
   observer: PoolObserver | null = null;
   /** Leases that were collected without a release; null: the pool does not look for them. */
   leaks: number | null = null;
+  /** Whether {@link warnOnce} has warned of it. */
+  isWarned = false;
   #ended = false;
   #isReady = false;
 
@@ -140,9 +144,45 @@ export class PoolRegistration implements PoolIdentity {
 
 /** A wait begins behind `ahead` others; null: nobody wants to know. */
 export function beginWait(pool: PoolRegistration, ahead: number): WaitSpan | null {
+  if (!isEndWatched) watchEnd();
   const heard = waitChannel.hasSubscribers === true;
   if (pool.observer === null && !heard && waitListeners.size === 0) return null;
   return new WaitSpan(pool, heard ? { ...identityOf(pool), ahead } : null);
+}
+
+/** As far as it is used of Node's, Bun's and Deno's. */
+interface Host {
+  emitWarning?: (warning: unknown) => void;
+  on?: (event: "beforeExit", listener: () => void) => void;
+}
+const { process: host } = globalThis as { readonly process?: Host };
+let isEndWatched = false;
+
+/** A process that ends by itself while somebody waits: no pool keeps it alive, and nothing ends those waits any more. */
+function watchEnd(): void {
+  isEndWatched = true;
+  host?.on?.("beforeExit", () => {
+    for (const pool of registrations()) {
+      try {
+        const error = pool.probe.starve?.();
+        if (error !== undefined) warnOnce(pool, error);
+      } catch {
+        // A subclass's holders(), or a clock: the process ends as it would without.
+      }
+    }
+  });
+}
+
+/** Whether {@link warnOnce} would reach somebody. */
+export function canWarn({ isWarned }: PoolRegistration): boolean {
+  return !isWarned && host?.emitWarning !== undefined;
+}
+
+/** Emits an error as a warning of the process, one for each pool. */
+export function warnOnce(pool: PoolRegistration, error: unknown): void {
+  if (!canWarn(pool)) return;
+  pool.isWarned = true;
+  host!.emitWarning!(error);
 }
 
 /** Whether anybody wants to hear of starved waits. */

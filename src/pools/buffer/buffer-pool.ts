@@ -71,14 +71,16 @@ import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
   beginWait,
+  canWarn,
   isStarvationHeard,
   type PoolRegistration,
   registerPool,
   tellDiscarded,
   tellLeaked,
   tellStarved,
+  warnOnce,
 } from "../../observe/registry.ts";
-import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
+import { type Clock, CoarseClock, checkClock, systemClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
@@ -248,9 +250,11 @@ export class BufferPool {
     }
     this.#waiters = new WaitQueue(clock);
     const after = milliseconds("options.starvedAfter", starvedAfter, 1);
-    this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) =>
-      this.#reportStarved(waited, this.holders()),
-    );
+    this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) => {
+      const holders = this.holders();
+      if (this.#isHeard()) this.#reportStarved(waited, holders);
+      else warnOnce(this.#registration, starvedError(this.name, this.#config!, waited, holders));
+    });
     // A hook that no subclass overrides is not passed on, and costs nothing.
     const base = BufferPool.prototype;
     const hooks = {
@@ -266,6 +270,10 @@ export class BufferPool {
       counts: () => countsOf(BufferPool.prototype.stats.call(this), this.#state),
       stats: () => this.stats(),
       holders: (most) => this.#holders(most).map((holder) => poolHolder(holder, this.#config?.size ?? 0)),
+      starve: () => {
+        const { first } = this.#waiters;
+        return first === null ? undefined : this.#timeoutError(this.#clock.now() - first.since);
+      },
       watch: () => this.#updateFastPath(),
     });
     if (this.#leaks !== undefined) this.#registration.leaks = 0;
@@ -463,8 +471,15 @@ export class BufferPool {
     this.#updateFastPath();
     this.#serveWaiters();
     this.#finishQueued();
-    if (this.#events.has("starved") || isStarvationHeard(this.#registration)) this.#starvation.arm();
+    // A wait with a timeout has an error of its own. Another clock than the platform's is asked for nothing by itself.
+    const { timeout = Infinity } = options;
+    const warns = timeout === Infinity && this.#clock === systemClock && canWarn(this.#registration);
+    if (warns || this.#isHeard()) this.#starvation.arm();
     return wait;
+  }
+
+  #isHeard(): boolean {
+    return this.#events.has("starved") || isStarvationHeard(this.#registration);
   }
 
   #timeoutError(waited: number): MillpondError {

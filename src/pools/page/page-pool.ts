@@ -48,7 +48,7 @@ import {
   poolText,
   starvedError,
 } from "../common/lease-errors.ts";
-import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
+import { checkWait, type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import {
   type PageHolder,
   type PagePoolOptions,
@@ -70,6 +70,7 @@ export interface PagePoolEvents {
 
 interface Wanted {
   readonly size: number;
+  readonly total: number;
   readonly params: AllocationParams;
   /** Where it asked, when the pool is traced. */
   readonly site: Site | undefined;
@@ -122,6 +123,10 @@ export class PagePool {
       counts: () => this.#counts(),
       stats: () => this.stats(),
       holders: (most) => this.#poolHolders(most),
+      starve: () => {
+        const { first } = this.#waiters;
+        return first === null ? undefined : this.#starvedWait(first);
+      },
       watch: () => this.#allocator.updateFastPath(),
     });
     this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead);
@@ -210,11 +215,8 @@ export class PagePool {
       }
       this.#assertPossible(total);
       if (timeout === 0) return Promise.reject(this.#starved(total, 0));
-      const { clock } = this.#allocator.config;
-      const wanted: Wanted = { size, params, site };
-      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
-        this.#starved(total, clock.now() - waiter.since),
-      );
+      const wanted: Wanted = { size, total, params, site };
+      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) => this.#starvedWait(waiter));
       this.#updateFastPath();
       // A clock or a signal that released pages while the wait was made came too early for it.
       this.#serveWaiters();
@@ -232,6 +234,10 @@ export class PagePool {
       "ERR_POOL_FULL",
       `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, max ${max}; ask for less, or raise them`,
     );
+  }
+
+  #starvedWait({ tag, since }: Waiter<Memory, Wanted>): MillpondError {
+    return this.#starved(tag.total, this.#allocator.config.clock.now() - since);
   }
 
   #starved(total: number, waited: number): MillpondError {

@@ -111,6 +111,11 @@ export class SharedQueue {
     return this.#queue.length;
   }
 
+  /** Since when the first one waits; undefined: nobody does. */
+  get since(): number | undefined {
+    return this.#queue.first?.since;
+  }
+
   /** Joins the queue for a lease's identity. Settles as {@link WaitQueue.wait}. */
   async wait(options: WaitOptions, onTimeout: (waiter: Waiter<number>) => unknown): Promise<number> {
     const { i32 } = this.#core;

@@ -374,7 +374,11 @@ function byteCount(name: string, text: string | undefined): number {
 function parseRun(args: string[]): Command {
   const { values, positionals } = readOptions(args);
   if (values.help === true) return { kind: "help", topic: "run" };
-  if (values.elements === true) return { kind: "elements" };
+  if (values.elements === true) {
+    const other = Object.entries(values).find(([name, value]) => name !== "elements" && value !== undefined);
+    if (other !== undefined) throw new Failure(`--elements stands alone, without --${other[0]}`);
+    return { kind: "elements" };
+  }
   // Unquoted on the command line the shell has split it already; what has a space inside was quoted there.
   const text = positionals.length === 1 ? positionals[0]! : positionals.map(quoteWord).join(" ");
   if (/(^|\s)!(\s|$)/.test(text)) return parseText(text, values);

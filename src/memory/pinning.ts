@@ -12,7 +12,7 @@ import type { Allocator } from "./allocator.ts";
 import type { Memory } from "./memory.ts";
 import type { Region } from "./region.ts";
 
-/** What came of a step that the system may refuse: the bytes it was done to, or why not. */
+/** The result of a step that the system may refuse: the bytes it was done to, or why not. */
 export type StepResult =
   | { readonly ok: true; readonly bytes: number }
   | { readonly ok: false; readonly errno: string; readonly hint: string };

@@ -281,7 +281,7 @@ export class PipelineRun implements Running {
     stopListening?.();
     await this.#close(opened);
     this.#isOver = true;
-    for (const element of this.#elements) element.attach(null);
+    for (const element of this.#elements) this.#try(() => element.attach(null), element);
     if (this.failure !== undefined) throw this.failure.error;
     const summary = this.#summary(this.clock.now() - started);
     report();
@@ -487,9 +487,14 @@ export class PipelineRun implements Running {
     this.#onStall();
   }
 
+  /**
+   * Starts a loop. It is in the set before its first line runs, which may be a hook that seeks: a seek waits for all
+   * loops.
+   */
   #spawn(element: Element, task: (() => Promise<void>) | undefined): Promise<void> | undefined {
     if (task === undefined) return undefined;
-    const running = task()
+    const running = Promise.resolve()
+      .then(task)
       .catch((error: unknown) => {
         // What a seek or the end interrupts is meant to be interrupted.
         const isInterrupted = isMillpondError(error, "ERR_FLUSHING") || isMillpondError(error, "ERR_INACTIVE");
@@ -516,33 +521,27 @@ export class PipelineRun implements Running {
     this.#setFlushing(true);
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
     this.#onHalt();
-    const failure = this.#each((element) => this.#guarded(element.unlock(), element));
-    if (failure !== undefined) this.failure ??= failure;
+    this.#endWaits();
   }
 
-  /** Calls a hook of each element, whatever those of the others throw; the first error. */
-  #each(hook: (element: Element) => void): { error: unknown; element: string } | undefined {
-    let failure: { error: unknown; element: string } | undefined;
-    for (const element of this.#elements) {
-      try {
-        hook(element);
-      } catch (error) {
-        failure ??= { error, element: element.name };
-      }
-    }
-    return failure;
+  /** Ends what waits in the stages: first what they cannot fail to end, then by their hooks. */
+  #endWaits(): void {
+    for (const element of this.#elements) element.wakeWaiters();
+    for (const element of this.#elements) this.callHook(() => element.unlock(), element);
   }
 
-  /**
-   * A hook's promise that is not waited for. When it rejects, that is the run's error, also while the run ends; the
-   * rejection of one that comes later still has nobody to go to.
-   */
-  #guarded(work: unknown, element: Element): void {
-    if (!isPromise(work as Maybe<void>)) return;
-    (work as Promise<void>).then(undefined, (error: unknown) => {
+  callHook(hook: () => unknown, element: Element): void {
+    // Also while the run ends; the rejection of one that comes later still has nobody to go to.
+    const fail = (error: unknown): void => {
       this.fail(error, element);
-      if (!this.#isOver) this.failure ??= { error, element: element.name };
-    });
+      if (!this.#isOver) this.failure ??= { error, element: errorSource(error) ?? element.name };
+    };
+    try {
+      const work = hook() as Maybe<void>;
+      if (isPromise(work)) work.then(undefined, fail);
+    } catch (error) {
+      fail(error);
+    }
   }
 
   #setFlushing(on: boolean): void {
@@ -595,10 +594,10 @@ export class PipelineRun implements Running {
     this.#flushing = true;
     try {
       this.#setFlushing(true);
-      const unlocked = this.#each((element) => this.#guarded(element.unlock(), element));
+      this.#endWaits();
       await this.#unlessHalted(this.#idle());
-      const failure = this.#each((element) => this.#guarded(element.onFlush(), element)) ?? unlocked;
-      if (failure !== undefined) throw failure.error;
+      for (const element of this.#elements) this.callHook(() => element.onFlush(), element);
+      await this.#unlessHalted();
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
         for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });
@@ -633,7 +632,7 @@ export class PipelineRun implements Running {
   }
 
   /** Waits for work that may never end when the run is over; throws what ended the run then. */
-  async #unlessHalted(work: void | Promise<void>): Promise<void> {
+  async #unlessHalted(work?: void | Promise<void>): Promise<void> {
     if (isPromise(work)) await Promise.race([work, this.#halted]);
     if (this.stopping) throw this.failure?.error ?? this.#abort.signal.reason;
   }

@@ -61,6 +61,7 @@ describe("arguments", () => {
     [["walk"], /no command "walk"/],
     [["run", "a", "--speed"], /Unknown option '--speed'/],
     [["run", "-", "--format", "I420"], /belong together/],
+    [["run", "--elements", "--json"], /--elements stands alone, without --json/],
     [["run", "-", "--size", "0x10", "--format", "I420"], /--size is width x height/],
     [["run", "-", "--fps", "0"], /--fps is a number/],
     [["run", "-", "--compare"], /comes only once/],

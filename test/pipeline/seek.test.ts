@@ -18,6 +18,21 @@ import { codeOf } from "../helpers/code-of.ts";
 const never = (): Promise<never> => new Promise(() => {});
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+/** What became of a run by 500 turns of the event loop; one that still goes on is aborted by nobody. */
+async function outcome(run: Promise<unknown>): Promise<string> {
+  let became = "waits";
+  run.then(
+    () => {
+      became = "done";
+    },
+    (error: Error) => {
+      became = error.message;
+    },
+  );
+  for (let i = 0; i < 500 && became === "waits"; i++) await turn();
+  return became;
+}
+
 /** Buffers of 64 bytes, then of 128, a turn of the event loop each. */
 class Steps extends Source {
   at = 0;
@@ -164,5 +179,40 @@ describe("a branch whose loop was left", () => {
     await pipeline.seek(45);
     await Promise.all([run, again]);
     expect([...sizes]).toEqual([128]);
+  });
+});
+
+describe("a seek that a source's first fill() begins", () => {
+  it.each(["a sink", "an application's loop"])("waits for that fill(): one loop at a time, into %s", async (into) => {
+    const pipeline = new Pipeline();
+    let fills = 0;
+    let most = 0;
+    let sought: Promise<void> | undefined;
+    class Once extends Steps {
+      override async fill(buffer: MediaBuffer): Promise<undefined> {
+        most = Math.max(most, ++fills);
+        sought ??= pipeline.seek(0);
+        await super.fill(buffer);
+        await turn();
+        fills--;
+      }
+    }
+    const app = new AppSink();
+    const sink = into === "a sink" ? new NullSink() : app;
+    pipeline.link(new Once(6), sink);
+    let taken = 0;
+    const loop = (async () => {
+      for await (const buffer of app) {
+        taken++;
+        buffer.release();
+      }
+    })();
+    expect(await outcome(pipeline.run())).toBe("done");
+    await sought;
+    expect(most).toBe(1);
+    if (sink === app) {
+      await loop;
+      expect(taken).toBe(6);
+    } else expect((sink as NullSink).count).toBe(6);
   });
 });

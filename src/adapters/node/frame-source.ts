@@ -17,7 +17,7 @@ export type { FrameLayout, PlaneLayout, Presentation } from "../../media/video/f
 export interface SourceFrame {
   /** How its bytes will lie. */
   readonly layout: FrameLayout;
-  /** How it is to be shown. */
+  /** How to show it: rotation, colors. */
   readonly presentation: Presentation;
   /** Presentation time in nanoseconds from the start of the stream; undefined when there is none. */
   readonly pts: bigint | undefined;

@@ -51,7 +51,7 @@ const MAX_AHEAD = 64;
 /**
  * The bytes of a file in leases of `pool`, in order, each as large as a slot and the last one as large as what is left;
  * the loop releases them. `offset` and `offsetEnd` of each say which bytes of the file it has. Waits for a free slot:
- * the pool is to have those that the loop holds at a time and one more, or it never goes on.
+ * give the pool one slot more than the loop holds at a time, or the loop never goes on.
  *
  * A file that grows meanwhile is read to its end as found; one that shrinks ends early.
  *

@@ -70,7 +70,7 @@ async function openY4m(reader: ByteReader, frameRate: RawVideoPlan["frameRate"])
 export class RawVideo implements FrameSource {
   /** How each frame lies in its bytes. */
   readonly layout: FrameLayout;
-  /** How each frame is to be shown. */
+  /** How to show each frame: rotation, colors. */
   readonly presentation: Presentation;
   /** Frames per second as a fraction; undefined when it was not given. */
   readonly frameRate: { readonly num: number; readonly den: number } | undefined;

@@ -372,7 +372,7 @@ export class WorkersElement extends Queue {
 
   /** Nobody waits for a format that a seek has dropped, nor for a function that hangs when the run ends. */
   override unlock(): void {
-    super.unlock();
+    this.callHook(() => super.unlock());
     if (!this.out.flushing) return;
     this.#passage.reject(flushingError(String(this.in)));
     if (!this.running.stopping) return;

@@ -45,6 +45,7 @@ import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { Decision } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { InputPad, type Maybe, OutputPad } from "./pad.ts";
+import { Waiters } from "./waiters.ts";
 
 /** A wait inside a stage that the run bounds. Made by {@link Running.beginWait}. */
 export interface StageWait {
@@ -115,6 +116,11 @@ export interface Running {
   beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
   /** Ends a wait; does nothing for undefined. */
   endWait(wait: StageWait | undefined): void;
+  /**
+   * @internal Calls a hook that nobody waits for. What it throws, or its promise rejects with, is the error of the run
+   * and not of the stage or the application that made it be called.
+   */
+  callHook(hook: () => unknown, element: Element): void;
   /** @internal From now on what a stage does is its own: something that it waited for has ended. */
   ownFromNow(element: Element): void;
   /**
@@ -167,6 +173,7 @@ export abstract class Element {
   /** @internal When it came back last from another stage, from a pool, or from a wait of its own. */
   ownSince = 0;
   #running: Running | null = null;
+  readonly #waiters: Waiters[] = [];
 
   /** @param name for messages and reports; default: the class's name and a number. Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(name?: string) {
@@ -226,11 +233,26 @@ export abstract class Element {
     return this.#running.boundCall(work, this, caller, doing, times);
   }
 
-  /** @internal The promise of a hook that nobody waits for: when it rejects, the run fails. */
-  guarded(work: unknown): void {
-    if (!isPromise(work as Maybe<void>)) return;
-    const running = this.#running;
-    (work as Promise<void>).then(undefined, (error: unknown) => running?.fail(error, this));
+  /** @internal Calls a hook of this stage that nobody waits for, see {@link Running.callHook}. */
+  callHook(hook: () => unknown): void {
+    if (this.#running !== null) this.#running.callHook(hook, this);
+    else {
+      // No run whose error it could be: the caller hears of it, unless it comes later.
+      const work = hook() as Maybe<void>;
+      if (isPromise(work)) work.then(undefined, () => {});
+    }
+  }
+
+  /** @internal A place where calls of this stage wait; the run ends every wait there. */
+  protected addWaiters(): Waiters {
+    const waiters = new Waiters();
+    this.#waiters.push(waiters);
+    return waiters;
+  }
+
+  /** @internal What waits in this stage looks again. Throws nothing. */
+  wakeWaiters(): void {
+    for (const waiters of this.#waiters) waiters.wake();
   }
 
   /** The run it takes part in. Throws `ERR_INACTIVE` outside of one. */

@@ -77,7 +77,8 @@ export class InputPad extends Pad {
     peer.finished = true;
     peer.closed = true;
     const { element } = peer;
-    element.guarded(element.outputFinished(peer));
+    element.wakeWaiters();
+    element.callHook(() => element.outputFinished(peer));
   }
 
   /**
@@ -91,7 +92,7 @@ export class InputPad extends Pad {
   /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
   reconfigure(): void {
     const { peer } = this;
-    if (peer !== null) peer.element.guarded(peer.element.reconfigureRequested(peer));
+    if (peer !== null) peer.element.callHook(() => peer.element.reconfigureRequested(peer));
   }
 }
 

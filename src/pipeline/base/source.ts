@@ -191,7 +191,7 @@ export abstract class Source extends Element {
 
   /** Downstream wants nothing more: ends the wait for what comes next. */
   override outputFinished(): void {
-    this.unlock();
+    this.callHook(() => this.unlock());
   }
 
   /** Others may not change what it retains. */

@@ -19,6 +19,7 @@ import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName, type Running } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Sink } from "../base/sink.ts";
+import type { Waiters } from "../base/waiters.ts";
 import { Caps, checkCaps } from "../caps.ts";
 
 /** How an {@link AppSink} is made. */
@@ -40,7 +41,7 @@ interface Waiting {
 export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefined> {
   readonly #retained: number;
   #ready: MediaBuffer | undefined;
-  #taken: (() => void) | undefined;
+  readonly #takings: Waiters = this.addWaiters();
   /** Calls of next() that no buffer has come for, in order. */
   readonly #waiting: Waiting[] = [];
   #state: "idle" | "open" | "ended" = "idle";
@@ -104,9 +105,13 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       return undefined;
     }
     this.#ready = kept;
-    return new Promise((resolve) => {
-      this.#taken = resolve;
-    });
+    return this.#untilTaken(kept);
+  }
+
+  async #untilTaken(kept: MediaBuffer): Promise<void> {
+    await this.#takings.wait();
+    // The run has ended the wait, and the hook that drops it may have failed.
+    if (this.#ready === kept) this.#dropReady();
   }
 
   /** The loop ends when everything was taken. */
@@ -130,10 +135,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   #dropReady(): void {
     const ready = this.#ready;
-    const taken = this.#taken;
     this.#ready = undefined;
-    this.#taken = undefined;
-    taken?.();
+    this.#takings.wake();
     ready?.release();
   }
 
@@ -190,8 +193,12 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
         if (isOver) return over();
         this.#isLeft = true;
         this.#isTold = true;
-        this.requestEos();
-        this.#dropReady();
+        isOver = true;
+        try {
+          this.requestEos();
+        } finally {
+          this.#dropReady();
+        }
         return over();
       },
     };
@@ -201,9 +208,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
     const buffer = this.#ready;
     if (buffer !== undefined) {
       this.#ready = undefined;
-      const taken = this.#taken;
-      this.#taken = undefined;
-      taken?.();
+      this.#takings.wake();
       return Promise.resolve({ value: buffer, done: false });
     }
     if (this.#state === "ended") {

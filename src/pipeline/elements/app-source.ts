@@ -12,6 +12,7 @@ import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Source } from "../base/source.ts";
+import type { Waiters } from "../base/waiters.ts";
 import { Caps } from "../caps.ts";
 import { checkFormat, type StreamFormat, sizeOfFormat } from "../stream-format.ts";
 
@@ -58,7 +59,7 @@ export class AppSource extends Source {
   #iterator: AsyncIterator<AppItem> | Iterator<AppItem> | undefined;
   #format: StreamFormat;
   #item: Uint8Array | MediaBuffer | undefined;
-  #wake: ((error?: unknown) => void) | undefined;
+  readonly #interruptions: Waiters = this.addWaiters();
   #pending: Promise<IteratorResult<AppItem>> | undefined;
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
@@ -105,16 +106,10 @@ export class AppSource extends Source {
   /** The next item, or the end of the wait for it: an iterator cannot be interrupted, but the wait for it can end. */
   async #await(): Promise<IteratorResult<AppItem> | undefined> {
     this.#pending ??= Promise.resolve(this.#iterator!.next());
-    const interrupted = new Promise<undefined>((resolve, reject) => {
-      this.#wake = (error) => (error === undefined ? resolve(undefined) : reject(error));
-    });
-    try {
-      const result = await Promise.race([this.#pending, interrupted]);
-      if (result !== undefined) this.#pending = undefined;
-      return result;
-    } finally {
-      this.#wake = undefined;
-    }
+    const result = await Promise.race([this.#pending, this.#interruptions.waitFor(this.#pending)]);
+    if (result !== undefined) this.#pending = undefined;
+    else if (this.out.flushing) throw flushingError(String(this.out));
+    return result as IteratorResult<AppItem> | undefined;
   }
 
   /** The item itself, or a buffer of the pool with its bytes. */
@@ -144,7 +139,7 @@ export class AppSource extends Source {
 
   /** Ends the wait for the application. */
   override unlock(): void {
-    this.#wake?.(this.out.flushing ? flushingError(String(this.out)) : undefined);
+    this.#interruptions.wake();
   }
 
   #drop(): void {

@@ -16,8 +16,9 @@ import { releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
 import { stageWaits, stageWorks } from "../../observe/stages.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
-import { checkName, Element, isPromise, TimeSlice } from "../base/element.ts";
+import { checkName, Element, TimeSlice } from "../base/element.ts";
 import { DOWNSTREAM, flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
+import type { Waiters } from "../base/waiters.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
@@ -50,7 +51,7 @@ type Entry =
       readonly measure: ItemMeasure | undefined;
     }
   | { readonly kind: "format"; readonly format: StreamFormat }
-  | { readonly kind: "query"; readonly query: AllocationQuery; readonly answer: (answered: Maybe<boolean>) => void }
+  | { readonly kind: "query"; readonly query: AllocationQuery; answer: Maybe<boolean> | undefined }
   | { readonly kind: "end" };
 
 /** A bounded line between two stages; with {@link Queue.begin} overridden, a line whose buffers are worked on. */
@@ -72,8 +73,12 @@ export class Queue extends Element {
   #line: Entry[] = [];
   #count = 0;
   #failure: { error: unknown } | undefined;
-  #wakeLoop: (() => void) | undefined;
-  #wakePusher: (() => void) | undefined;
+  /** Where the loop waits for an entry. */
+  readonly #arrivals: Waiters = this.addWaiters();
+  /** Where pushers wait for room, and where questions wait for their answers. */
+  readonly #departures: Waiters = this.addWaiters();
+  /** Buffers that wait for room, in the order in which they came. */
+  readonly #outside: MediaBuffer[] = [];
 
   /** An empty line. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: QueueOptions = {}) {
@@ -93,7 +98,12 @@ export class Queue extends Element {
 
   /** Joins the line; waits while it is full. */
   override chain(buffer: MediaBuffer): Maybe<void> {
-    if (this.#count >= this.max || this.#failure !== undefined || this.out.flushing) return this.#chainSlow(buffer);
+    if (this.#count >= this.max || this.#outside.length > 0 || this.#failure !== undefined || this.out.flushing)
+      return this.#chainSlow(buffer);
+    return this.#enter(buffer);
+  }
+
+  #enter(buffer: MediaBuffer): Maybe<void> {
     let measure: ItemMeasure | undefined;
     if (this.#limits !== undefined) {
       measure = this.#measure(buffer);
@@ -177,12 +187,18 @@ export class Queue extends Element {
   }
 
   async #waitForRoom(buffer: MediaBuffer): Promise<void> {
-    while (this.#isFull(buffer) && this.#refusal() === undefined && !this.out.finished) {
-      await new Promise<void>((resolve) => {
-        this.#wakePusher = resolve;
-      });
+    const outside = this.#outside;
+    outside.push(buffer);
+    try {
+      while ((outside[0] !== buffer || this.#isFull(buffer)) && this.#refusal() === undefined && !this.out.finished)
+        await this.#departures.wait();
+    } finally {
+      outside.splice(outside.indexOf(buffer), 1);
     }
-    return this.chain(buffer);
+    // There may be room for the one behind, too.
+    if (outside.length > 0) this.#departures.wake();
+    if (this.#refusal() !== undefined || this.out.finished) return this.#chainSlow(buffer);
+    return this.#enter(buffer);
   }
 
   #refusal(): { error: unknown } | undefined {
@@ -191,10 +207,7 @@ export class Queue extends Element {
 
   #join(entry: Entry): void {
     this.#line.push(entry);
-    const wake = this.#wakeLoop;
-    if (wake === undefined) return;
-    this.#wakeLoop = undefined;
-    wake();
+    this.#arrivals.wake();
   }
 
   /** @internal Waits in line: what came before it still has the old format. */
@@ -218,13 +231,12 @@ export class Queue extends Element {
   /** Waits in line, then asks downstream and adds what the line holds, and the one on its way out. */
   override async proposeAllocation(query: AllocationQuery): Promise<boolean> {
     if (this.#refusal() !== undefined) return false;
-    await new Promise<boolean>((resolve, reject) => {
-      this.#join({
-        kind: "query",
-        query,
-        answer: (answered) => (isPromise(answered) ? answered.then(resolve, reject) : resolve(answered)),
-      });
-    });
+    const entry: Entry = { kind: "query", query, answer: undefined };
+    this.#join(entry);
+    // A run that is over, and a seek, leave the question without an answer.
+    while (entry.answer === undefined && this.#refusal() === undefined && !this.running.stopping)
+      await this.#departures.wait();
+    await entry.answer;
     query.answering = this.name;
     this.addRetained(query);
     return true;
@@ -254,16 +266,14 @@ export class Queue extends Element {
         if (out.finished) this.#dropLine();
         const entry = this.#line.shift();
         if (entry === undefined) {
-          const more = new Promise<void>((resolve) => {
-            this.#wakeLoop = resolve;
-          });
+          const more = this.#arrivals.wait();
           stageWaits(this, "waits for input", more);
           await more;
           continue;
         }
         if (entry.kind === "buffer") {
           this.#leave(entry.measure);
-          this.#wake();
+          this.#departures.wake();
           const { work } = entry;
           const buffer =
             work === undefined ? entry.buffer : await this.boundedCall(work, undefined, "working on a buffer");
@@ -297,7 +307,8 @@ export class Queue extends Element {
     } else if (entry.kind === "query") {
       // It has left the line: whatever becomes of it, the asker is told.
       const asked = (async () => this.out.query(entry.query))();
-      entry.answer(asked);
+      entry.answer = asked;
+      this.#departures.wake();
       await asked;
     } else {
       await this.out.end();
@@ -315,39 +326,27 @@ export class Queue extends Element {
       if (entry.kind === "buffer") {
         if (entry.work === undefined) waiting.push(entry.buffer);
         else dropLater(entry.work);
-      } else if (entry.kind === "query") entry.answer(false);
+      } else if (entry.kind === "query") entry.answer = false;
       else this.#line.push(entry);
     }
     this.#count = 0;
     this.#level.clear();
-    this.#wake();
+    this.#departures.wake();
     // Last: whatever a release throws, nobody waits any more.
     releaseAll(waiting);
-  }
-
-  #wake(): void {
-    const wake = this.#wakePusher;
-    if (wake === undefined) return;
-    this.#wakePusher = undefined;
-    wake();
   }
 
   /** The other end wants nothing more: releases the line, and ends the wait of a stage that is about to join it. */
   override outputFinished(pad: OutputPad): void {
     super.outputFinished(pad);
-    try {
-      this.#dropLine();
-    } finally {
-      this.unlock();
-    }
+    this.callHook(() => this.#dropLine());
+    this.callHook(() => this.unlock());
   }
 
   /** Wakes both sides, so that they look again. Releases the line, too, when the reason is a seek or the end. */
   override unlock(): void {
-    this.#wake();
-    const wake = this.#wakeLoop;
-    this.#wakeLoop = undefined;
-    wake?.();
+    this.#departures.wake();
+    this.#arrivals.wake();
     if (this.out.flushing) this.#dropLine();
   }
 

@@ -177,7 +177,7 @@ export class Lane<Data = unknown> {
     port.addEventListener("close", () => this.lost());
   }
 
-  /** The pool on this side: what `bytes`, `retain` and `release` of what came are called on. */
+  /** The pool on this side: call its `bytes`, `retain` and `release` with a lease that was received. */
   get pool(): LeasePool {
     return this.#carrier.pool;
   }
@@ -285,8 +285,8 @@ export class Lane<Data = unknown> {
   }
 
   /**
-   * Closes in good order: what was sent before arrives, what came and was not taken is released, and the other side's
-   * iteration ends. Resolves when it has heard so, or is gone. Leases that this thread holds stay its own.
+   * Closes in good order: what was sent before arrives, leases that arrived and were not taken are released, and the
+   * other side's iteration ends. Resolves when it has heard so, or is gone. Leases that this thread holds stay its own.
    */
   close(): Promise<void> {
     this.#ending ??= this.#close();

@@ -297,7 +297,7 @@ export class TransferPool implements LeasePool {
   }
 
   /**
-   * Ends the pool with its last lease: nobody gets a slot any more, who waits is rejected, leases stay good. Returns
+   * Ends the pool with its last lease: nobody gets a slot any more, pending waits reject, leases stay good. Returns
    * who holds one.
    */
   retire(): readonly TransferHolder[] {

@@ -6,7 +6,7 @@ import { badValue, flag, oneOf, outOfRange, readOptions, text, wholeNumber, wron
 import { RealtimeFlags, realtimePreference } from "./preference.ts";
 
 /**
- * Whether the pool's bytes are to stay in RAM: "auto" tries and says what came of it, "required" fails when it cannot
+ * Whether the pool's bytes are to stay in RAM: "auto" tries and says whether it worked, "required" fails when it cannot
  * be done, "off" does not try. "preference" does as the user of the machine wants (see {@link realtimePreference}): as
  * "auto" if the ALLOCATOR flag is on when the pool is made; else it does not try, and `lockReason` begins with
  * "disabled".

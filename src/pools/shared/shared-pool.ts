@@ -544,7 +544,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE`
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, pending waits reject. Throws `ERR_IN_USE`
    * while slots are held, with who holds them; `force` ends those leases too. Throws `ERR_POOL_DEAD`, and the pool goes
    * on, where this thread has left it or was reclaimed. The memory goes when no thread refers to it. O(count).
    */

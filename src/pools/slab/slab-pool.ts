@@ -317,7 +317,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     return this.#generations?.pointers[number] ?? number;
   }
 
-  /** Elements handed out. O(pointers): a count kept by alloc and free would cost them a tenth of their time. */
+  /** Elements handed out. O(pointers). */
+  // A count kept by alloc and free would cost them a tenth of their time.
   get live(): number {
     return countLinks(this.#table, LIVE);
   }

@@ -1,0 +1,164 @@
+/** Waits of stages end whatever a hook throws, and however many wait in one place. */
+import { describe, expect, it } from "vitest";
+import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { Element, nextTurn } from "../../src/pipeline/base/element.ts";
+import type { Maybe } from "../../src/pipeline/base/pad.ts";
+import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
+import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.ts";
+import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
+import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { BLOCK, Collector, expectHome, Numbers, runOrStall, turns } from "./kit.ts";
+
+const broken = (): never => {
+  throw new Error("of unlock()");
+};
+
+/** What became of a promise by 500 turns of the event loop, in which nothing here waits for time. */
+async function outcome(promise: Promise<unknown>): Promise<string> {
+  let became = "waits";
+  promise.then(
+    () => {
+      became = "resolved";
+    },
+    (error: Error) => {
+      became = error.message;
+    },
+  );
+  for (let turn = 0; turn < 500 && became === "waits"; turn++) await nextTurn();
+  return became;
+}
+
+class BrokenNumbers extends Numbers {
+  override unlock(): void {
+    broken();
+  }
+}
+class BrokenSink extends AppSink {
+  override unlock(): void {
+    broken();
+  }
+}
+class BrokenSource extends AppSource {
+  override unlock(): void {
+    broken();
+  }
+}
+class BrokenQueue extends Queue {
+  override unlock(): void {
+    broken();
+  }
+}
+
+async function takeTwo(sink: AppSink): Promise<void> {
+  let taken = 0;
+  for await (const buffer of sink) {
+    buffer.release();
+    if (++taken === 2) break;
+    await turns(3);
+  }
+}
+
+describe("an unlock() that throws", () => {
+  it("fails the run that an application's loop was left in, and not that loop", async () => {
+    const sink = new AppSink();
+    const pipeline = new Pipeline().link(new BrokenNumbers("src", 50), sink);
+    const run = outcome(pipeline.run());
+    expect(await outcome(takeTwo(sink))).toBe("resolved");
+    expect(await run).toBe("of unlock()");
+    expect(pipeline.failedIn).toBe("src");
+    expectHome(pipeline);
+  });
+
+  it("and one whose promise rejects fail the run when a sink wants no more, behind a queue too", async () => {
+    for (const hook of [broken, (): Promise<void> => Promise.reject(new Error("of unlock()"))]) {
+      for (const between of [[], [new Queue()]]) {
+        class Source extends Numbers {
+          override unlock(): Promise<void> {
+            return hook();
+          }
+        }
+        const pipeline = new Pipeline().link(new Source("src", 50), ...between, new NullSink({ limit: 3 }));
+        expect(await outcome(pipeline.run())).toBe("of unlock()");
+        expectHome(pipeline);
+      }
+    }
+  });
+
+  it("does not keep what waits in its stage from ending with the run", async () => {
+    async function* nothing(): AsyncGenerator<AppItem> {
+      await new Promise(() => {});
+      yield new Uint8Array(1);
+    }
+    const graphs = [
+      () => new Pipeline().link(new Numbers("src", 50), new BrokenSink()),
+      () => new Pipeline().link(new BrokenSource(nothing(), { format: BLOCK }), new NullSink()),
+      () => new Pipeline().link(new Numbers("src", 50), new BrokenQueue({ max: 1 }), new AppSink()),
+      () => new Pipeline().link(new AppSource(nothing(), { format: BLOCK }), new BrokenQueue(), new NullSink()),
+    ];
+    for (const graph of graphs) {
+      const pipeline = graph();
+      const abort = new AbortController();
+      const run = pipeline.run({ signal: abort.signal });
+      await turns(20);
+      abort.abort(new Error("aborted"));
+      expect(await outcome(run)).toBe("aborted");
+      expectHome(pipeline);
+    }
+  });
+});
+
+/** Two out of each that comes, without a wait between them. */
+class Twice extends Element {
+  readonly in = this.addInput("in");
+  readonly out = this.addOutput("out");
+  #count = 0;
+
+  override formatChanged(format: typeof BLOCK): Maybe<void> {
+    return this.out.setFormat(format);
+  }
+  override onEos(): Maybe<void> {
+    return this.out.end();
+  }
+  override async chain(buffer: MediaBuffer): Promise<void> {
+    const other = buffer.copy({ deep: true });
+    for (const one of [buffer, other]) {
+      const bytes = one.map("write");
+      new DataView(bytes.bytes.buffer, bytes.bytes.byteOffset).setUint32(0, this.#count);
+      bytes.unmap();
+      one.pts = BigInt(this.#count++);
+    }
+    await Promise.all([this.out.push(buffer), this.out.push(other)]);
+  }
+}
+
+const FORTY = Array.from({ length: 40 }, (_, i) => i);
+
+describe("a stage that pushes without waiting for the push before", () => {
+  it("loses no push at a full queue, and they arrive in order", async () => {
+    const sink = new Collector("sink", { slow: 1 });
+    const pipeline = new Pipeline().link(new Numbers("src", 20), new Twice(), new Queue({ max: 1 }), sink);
+    expect(await runOrStall(pipeline)).toBe("done");
+    expect(sink.seen).toEqual(FORTY);
+    expectHome(pipeline);
+  });
+
+  it("waits at a queue that is bounded in bytes, too", async () => {
+    const sink = new Collector("sink", { slow: 1 });
+    const queue = new Queue({ max: 3, maxBytes: 100 });
+    const pipeline = new Pipeline().link(new Numbers("src", 20), new Twice(), queue, sink);
+    expect(await runOrStall(pipeline)).toBe("done");
+    expect(sink.seen).toEqual(FORTY);
+  });
+
+  it("ends at an abort with every buffer back", async () => {
+    const pipeline = new Pipeline();
+    pipeline.link(new Numbers("src", 20), new Twice(), new Queue({ max: 1 }), new AppSink());
+    const abort = new AbortController();
+    const run = pipeline.run({ signal: abort.signal });
+    await turns(20);
+    abort.abort(new Error("aborted"));
+    expect(await outcome(run)).toBe("aborted");
+    expectHome(pipeline);
+  });
+});

@@ -145,7 +145,7 @@ export interface BufferPoolOptions {
   leaks?: "off" | "sample" | "all";
   /**
    * Milliseconds a wait may last before the "starved" event tells who holds the buffers, and between two of them; 1 or
-   * more, default 1000.
+   * more, default 1000. Where nobody listens, a warning of the process tells it once, of a wait without a timeout.
    */
   starvedAfter?: number;
 }
@@ -250,11 +250,9 @@ export class BufferPool {
     }
     this.#waiters = new WaitQueue(clock);
     const after = milliseconds("options.starvedAfter", starvedAfter, 1);
-    this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) => {
-      const holders = this.holders();
-      if (this.#isHeard()) this.#reportStarved(waited, holders);
-      else warnOnce(this.#registration, starvedError(this.name, this.#config!, waited, holders));
-    });
+    this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) =>
+      warnOnce(this.#registration, this.#tellStarved(waited)),
+    );
     // A hook that no subclass overrides is not passed on, and costs nothing.
     const base = BufferPool.prototype;
     const hooks = {
@@ -270,14 +268,10 @@ export class BufferPool {
       counts: () => countsOf(BufferPool.prototype.stats.call(this), this.#state),
       stats: () => this.stats(),
       holders: (most) => this.#holders(most).map((holder) => poolHolder(holder, this.#config?.size ?? 0)),
-      starve: () => {
-        const { first } = this.#waiters;
-        return first === null ? undefined : this.#timeoutError(this.#clock.now() - first.since);
-      },
       watch: () => this.#updateFastPath(),
     });
     if (this.#leaks !== undefined) this.#registration.leaks = 0;
-    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead);
+    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead, this.#waiters);
     this.#slots.registration = this.#registration;
     this.#registration.begin();
   }
@@ -472,26 +466,22 @@ export class BufferPool {
     this.#serveWaiters();
     this.#finishQueued();
     // A wait with a timeout has an error of its own. Another clock than the platform's is asked for nothing by itself.
-    const { timeout = Infinity } = options;
-    const warns = timeout === Infinity && this.#clock === systemClock && canWarn(this.#registration);
-    if (warns || this.#isHeard()) this.#starvation.arm();
+    const warns = (options.timeout ?? Infinity) === Infinity && this.#clock === systemClock;
+    if (this.#events.has("starved") || isStarvationHeard(this.#registration) || (warns && canWarn(this.#registration)))
+      this.#starvation.arm();
     return wait;
-  }
-
-  #isHeard(): boolean {
-    return this.#events.has("starved") || isStarvationHeard(this.#registration);
   }
 
   #timeoutError(waited: number): MillpondError {
     this.#starvedCount++;
-    const holders = this.holders();
-    this.#reportStarved(waited, holders);
-    return starvedError(this.name, this.#config!, waited, holders);
+    return this.#tellStarved(waited);
   }
 
-  #reportStarved(waited: number, holders: readonly Holder[]): void {
+  #tellStarved(waited: number): MillpondError {
+    const holders = this.holders();
     this.#events.emit("starved", { pool: this.name, waited, waiting: this.#waiters.length, holders });
     tellStarved(this.#registration, waited, this.#waiters.length);
+    return starvedError(this.name, this.#config!, waited, holders);
   }
 
   /**
@@ -837,7 +827,10 @@ export class BufferPool {
   on<K extends keyof BufferPoolEvents>(name: K, listener: (event: BufferPoolEvents[K]) => void): () => void {
     const off = this.#events.on(name, listener);
     this.#updateFastPath();
-    if (name === "starved") this.#starvation.arm();
+    if (name === "starved") {
+      this.#registration.isWarned = true;
+      this.#starvation.arm();
+    }
     return () => {
       off();
       this.#updateFastPath();

@@ -174,13 +174,9 @@ export class TransferPool implements LeasePool {
       counts: () => this.#counts(),
       stats: () => this.stats(),
       holders: (most) => this.#poolHolders(most),
-      starve: () => {
-        const { first } = this.#queue;
-        return first === null ? undefined : this.#starved(first.since);
-      },
       watch() {},
     });
-    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead);
+    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead, this.#queue);
     this.#registration.begin();
   }
 

@@ -48,7 +48,7 @@ import {
   poolText,
   starvedError,
 } from "../common/lease-errors.ts";
-import { checkWait, type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import {
   type PageHolder,
   type PagePoolOptions,
@@ -70,7 +70,6 @@ export interface PagePoolEvents {
 
 interface Wanted {
   readonly size: number;
-  readonly total: number;
   readonly params: AllocationParams;
   /** Where it asked, when the pool is traced. */
   readonly site: Site | undefined;
@@ -123,13 +122,9 @@ export class PagePool {
       counts: () => this.#counts(),
       stats: () => this.stats(),
       holders: (most) => this.#poolHolders(most),
-      starve: () => {
-        const { first } = this.#waiters;
-        return first === null ? undefined : this.#starvedWait(first);
-      },
       watch: () => this.#allocator.updateFastPath(),
     });
-    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead);
+    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead, this.#waiters);
     this.#allocator.registration = registration;
     this.#allocator.cache.registration = registration;
     registration.begin();
@@ -215,8 +210,11 @@ export class PagePool {
       }
       this.#assertPossible(total);
       if (timeout === 0) return Promise.reject(this.#starved(total, 0));
-      const wanted: Wanted = { size, total, params, site };
-      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) => this.#starvedWait(waiter));
+      const { clock } = this.#allocator.config;
+      const wanted: Wanted = { size, params, site };
+      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
+        this.#starved(total, clock.now() - waiter.since),
+      );
       this.#updateFastPath();
       // A clock or a signal that released pages while the wait was made came too early for it.
       this.#serveWaiters();
@@ -234,10 +232,6 @@ export class PagePool {
       "ERR_POOL_FULL",
       `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, max ${max}; ask for less, or raise them`,
     );
-  }
-
-  #starvedWait({ tag, since }: Waiter<Memory, Wanted>): MillpondError {
-    return this.#starved(tag.total, this.#allocator.config.clock.now() - since);
   }
 
   #starved(total: number, waited: number): MillpondError {

@@ -223,10 +223,6 @@ export class SharedPool implements LeasePool {
       counts: () => this.#counts(),
       stats: () => this.stats(),
       holders: (most) => this.#poolHolders(most),
-      starve: () => {
-        const { since } = this.#queue;
-        return since === undefined ? undefined : this.#starved(since);
-      },
       members: () => this.#poolMembers(),
       watch: () => this.#watch(),
       shared: made.pool,

@@ -103,17 +103,12 @@ export class SharedQueue {
 
   /** The pool that these wait for, once it is registered. */
   set registration(pool: PoolRegistration) {
-    this.#queue.beginSpan = (ahead) => beginWait(pool, ahead);
+    this.#queue.beginSpan = (ahead) => beginWait(pool, ahead, this.#queue);
   }
 
   /** How many wait. */
   get length(): number {
     return this.#queue.length;
-  }
-
-  /** Since when the first one waits; undefined: nobody does. */
-  get since(): number | undefined {
-    return this.#queue.first?.since;
   }
 
   /** Joins the queue for a lease's identity. Settles as {@link WaitQueue.wait}. */

@@ -184,7 +184,7 @@ export class TransferPool implements LeasePool {
       holders: (most) => this.#poolHolders(most),
       watch() {},
     });
-    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead);
+    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead, this.#queue);
     this.#registration.begin();
   }
 

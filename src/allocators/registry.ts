@@ -5,14 +5,14 @@
 
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
 import { MillpondError } from "../util/errors.ts";
-import { checkOptions, flag, isMade, nearest, nonEmpty, show, word, wrongType } from "../util/validate.ts";
+import { badValue, checkOptions, flag, isMade, nonEmpty, word, wrongType } from "../util/validate.ts";
 import { SharedAllocator } from "./shared.ts";
 import { WasmAllocator } from "./wasm.ts";
 
 const byName: Map<string, Allocator> = new Map();
 
 /** What millpond/native registers. */
-const NATIVE: readonly string[] = ["pages", "locked", "processShared", "dmabuf"];
+const NATIVE = "pages, locked, processShared, dmabuf";
 
 /** Names of other entry points. */
 const lazily: Map<string, () => Allocator> = new Map();
@@ -86,11 +86,7 @@ export const allocators = {
   get(name: string): Allocator {
     const found = allocators.find(word("name", name));
     if (found !== undefined) return found;
-    const names = allocators.names();
-    const near = nearest(name, names);
-    const remedy = near === undefined ? `the names are ${names.join(", ")}` : `did you mean "${near}"?`;
-    const native = NATIVE.includes(name) ? 'import "millpond/native" first' : remedy;
-    throw new MillpondError("ERR_INVALID_ARG_VALUE", `name ${show(name)} is no allocator's here; ${native}`, { name });
+    throw badValue("name", `one of ${allocators.names().join(", ")} (import "millpond/native" for ${NATIVE})`, name);
   },
 
   /** Every name that {@link allocators.find} knows. */

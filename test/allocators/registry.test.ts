@@ -15,8 +15,9 @@ it("get() gives what find() gives, and throws where that is undefined", () => {
     allocators.find("system"),
     allocators.find("shared"),
   ]);
-  expect(message(() => allocators.get("sharde"))).toMatch(/"sharde" .*did you mean "shared"\?.*ERR_INVALID_ARG_VALUE/);
-  expect(message(() => allocators.get("gpu"))).toMatch(/"gpu" .*the names are system, shared, wasm/);
+  expect(message(() => allocators.get("sharde"))).toMatch(
+    /^name must be one of system, shared, wasm .*, but it is "sharde" \[ERR_INVALID_ARG_VALUE\]$/,
+  );
   expect(message(() => allocators.get("__proto__"))).toContain("ERR_INVALID_ARG_VALUE");
   for (const none of [undefined, null, 5, {}]) {
     expect(message(() => allocators.get(none as never))).toContain("ERR_INVALID_ARG_TYPE");
@@ -29,7 +30,7 @@ it("get() of a native allocator names the import that is missing, for each that 
   expect(names.length).toBeGreaterThan(3);
   for (const name of names) {
     expect(allocators.find(name)).toBeUndefined();
-    expect(message(() => allocators.get(name))).toContain('import "millpond/native" first');
+    expect(message(() => allocators.get(name))).toMatch(new RegExp(`import "millpond/native" for .*${name}`));
     expect(message(() => BufferPool.create({ size: 8, max: 1, allocator: allocators.get(name) }))).toContain(name);
   }
 });

@@ -49,6 +49,7 @@ import {
   ONE_BOTH,
   ONE_READ,
   ONE_WRITE,
+  PLAIN,
   REFUSED,
   removeAccess,
 } from "./lock.ts";
@@ -105,7 +106,7 @@ export class Mapping {
    */
   get memory(): Memory {
     if (this.word < 0 || this.source.references === 0) throw staleMappingError(this);
-    this.source.parentBuffer?.onShared();
+    this.source.show();
     return this.source;
   }
 
@@ -314,7 +315,7 @@ export class Memory {
       view.length === this.currentSize &&
       this.references > 0
     ) {
-      this.accessWord = unit;
+      this.accessWord = unit | PLAIN;
       return view;
     }
     return mapSlow(this, unit).view;
@@ -324,7 +325,8 @@ export class Memory {
   unlock(mode: MapMode): void {
     const unit = unitOf(mode);
     // A cached view tells plain memory from opaque, whose allocator wants to hear of the end.
-    if (this.accessWord === unit && this.view !== null && !this.parentBuffer?.awaitingMemory) this.accessWord = 0;
+    if (this.accessWord === (unit | PLAIN) && this.view !== null && !this.parentBuffer?.awaitingMemory)
+      this.accessWord = 0;
     else unlockSlow(this, unit);
   }
 
@@ -370,6 +372,7 @@ export class Memory {
         `${this} is mapped for writing, so its bytes may still change; unmap it before share()`,
       );
     }
+    this.show();
     return answered(this.allocator, this.allocator.shareMemory(this, offset, length));
   }
 
@@ -383,6 +386,7 @@ export class Memory {
   copy(offset = 0, size?: number): Memory {
     if (this.references === 0) throw usedAfterReleaseError(this, "copy");
     const { region } = this;
+    this.show();
     const copy = answered(this.allocator, this.allocator.copyMemory(this, offset, checkRange(this, offset, size)));
     inheritWipe(copy.region, region);
     return copy;
@@ -506,7 +510,17 @@ export class Memory {
   acquireOwnership(): boolean {
     if (!canShare(this.accessWord, this.ownerCount)) return false;
     this.ownerCount++;
+    this.show();
     return true;
+  }
+
+  /**
+   * @internal Code that does not end with the lease may have this object from now on, so the next lease of the slot
+   * that it belongs to gets another one. The one place that says so, for every way out: a buffer's list, a mapping, a
+   * second owner (another buffer's list; a sub-memory, whose `parent` it is), a hook of its allocator. @realtime
+   */
+  show(): void {
+    this.parentBuffer?.onShared();
   }
 
   /** @internal The reverse of {@link acquireOwnership}. @realtime */
@@ -778,6 +792,8 @@ function endNested(memory: Memory, unit: number): void {
 /** The slow path of {@link Memory.unlock}. Throws `ERR_OUT_OF_RANGE` when no such lock is held. */
 function unlockSlow(memory: Memory, unit: number): void {
   if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLockedError(memory, modeOf(unit));
+  // It may be a mapping's lock that ends; the mapping does not know, so it must end with the lease.
+  memory.show();
   try {
     if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {

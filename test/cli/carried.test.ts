@@ -96,7 +96,7 @@ describe.skipIf(!hasTools)("what is read of a file", () => {
     it(`${name} has ffprobe's frames, times, rotation and shape`, isMore(name) ? FULL : REPEATED, async () => {
       const facts = probe(name);
       const out = at(`out-${name}`);
-      const { code, stdout, stderr } = await runCommand(["run", at(name), "--json", "--out", out]);
+      const { code, stdout, stderr } = await runCommand(["run", at(name), "--json", "--workers", "1", "--out", out]);
       expect(code, stderr).toBe(0);
       const { source } = JSON.parse(stdout.toString());
       const { frames } = JSON.parse(readFileSync(join(out, "frames.json"), "utf8"));

@@ -35,6 +35,9 @@ afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
+/** One thread for the frames of a file, where it is about what is read: each costs as much as all of the frames. */
+const ONE = ["--workers", "1"] as const;
+
 const hasFfmpeg = spawnSync("ffmpeg", ["-version"], { stdio: "ignore" }).status === 0;
 const clip = readFileSync(CLIP);
 
@@ -312,7 +315,7 @@ describe("input without one readable frame", () => {
       },
       {
         name: `${name}: a run of the file exits with 1, and there is no folder`,
-        args: ["run", "in.y4m", "--out", "results"],
+        args: ["run", "in.y4m", ...ONE, "--out", "results"],
         code: 1,
         message: /no frame could be read from in\.y4m/,
         arrange: write(bytes),
@@ -367,7 +370,7 @@ describe("damage that a decoder conceals", () => {
   hostileRuns([
     {
       name: "is counted, and the decoder itself says nothing",
-      args: ["run", "in.mp4", "--json"],
+      args: ["run", "in.mp4", ...ONE, "--json"],
       code: 0,
       arrange: damaged,
       check: ({ stdout, stderr }) => {
@@ -395,7 +398,7 @@ describe("damage that a decoder conceals", () => {
     },
     {
       name: "is counted in the summary that people read",
-      args: ["run", "in.mp4"],
+      args: ["run", "in.mp4", ...ONE],
       code: 0,
       arrange: damaged,
       check: ({ stdout }) => expect(stdout.toString()).toMatch(/concealed: \d+/),
@@ -410,7 +413,7 @@ describe("damage that a decoder conceals", () => {
     })),
     {
       name: "a whole file has none, and --strict has nothing against it",
-      args: ["run", join(scratch, "a.mp4"), "--strict", "--json"],
+      args: ["run", join(scratch, "a.mp4"), ...ONE, "--strict", "--json"],
       code: 0,
       check: ({ stdout }) => expect(JSON.parse(stdout.toString()).concealed).toBe(0),
     },
@@ -423,7 +426,7 @@ describe("damage that a decoder conceals", () => {
  */
 const damagedRun = (name: string, file: string, bytes: Uint8Array, isPipeline: boolean): HostileRun => ({
   name,
-  args: isPipeline ? ["run", `file ${file} ! decode ! y4msink out.y4m`, "--quiet"] : ["run", file, "--quiet"],
+  args: isPipeline ? ["run", `file ${file} ! decode ! y4msink out.y4m`, "--quiet"] : ["run", file, ...ONE, "--quiet"],
   code: [0, 1, 2],
   arrange: (folder) => writeFileSync(join(folder, file), bytes),
   check: ({ code }, folder) => {
@@ -504,7 +507,7 @@ describe("an index that announces more than the file can have", () => {
     const at = bytes.indexOf("stsc") + 16;
     await hold({
       name: "stsc",
-      args: ["run", "in.mov", "--json"],
+      args: ["run", "in.mov", ...ONE, "--json"],
       code: 2,
       message: new RegExp(`its index does not make sense at byte ${at}`),
       arrange: (folder) => writeFileSync(join(folder, "in.mov"), bytes),
@@ -522,7 +525,7 @@ describe("a first group of pictures that cannot be decoded", () => {
     bytes.writeUInt32BE(0xd74b, first + 4 + bytes.readUInt32BE(first));
     await hold({
       name: "no key frame",
-      args: ["run", "in.mov", "--json"],
+      args: ["run", "in.mov", ...ONE, "--json"],
       code: 2,
       message: /could not be decoded, the first one at 0\.00 s/,
       arrange: (folder) => writeFileSync(join(folder, "in.mov"), bytes),
@@ -540,7 +543,7 @@ describe("Matroska whose reader would not get on", () => {
     bytes.fill(0, cues);
     await hold({
       name: "zeros",
-      args: ["run", "in.webm", "--json"],
+      args: ["run", "in.webm", ...ONE, "--json"],
       code: 2,
       message: /its structure breaks off at byte \d+/,
       arrange: (folder) => writeFileSync(join(folder, "in.webm"), bytes),
@@ -590,7 +593,7 @@ describe("Matroska that is cut short", () => {
           const end = cues < 0 ? bytes.length : cues;
           const { stdout } = await hold({
             name: "cut",
-            args: ["run", "in.webm", "--json"],
+            args: ["run", "in.webm", ...ONE, "--json"],
             code: 2,
             message: /the file is cut short|ends early/i,
             arrange: (folder) => writeFileSync(join(folder, "in.webm"), bytes.subarray(0, Math.floor(end * part))),
@@ -611,7 +614,7 @@ describe("Matroska that is cut short", () => {
       async () => {
         await hold({
           name: "whole",
-          args: ["run", "in.webm", "--json"],
+          args: ["run", "in.webm", ...ONE, "--json"],
           code: 0,
           arrange: (folder) => writeFileSync(join(folder, "in.webm"), make(readFileSync(join(scratch, "a.webm")))),
           check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(60),

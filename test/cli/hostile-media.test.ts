@@ -193,7 +193,7 @@ describe("damage in the middle of a file", () => {
       const whole = files.get(name)!;
       await hold({
         name,
-        args: ["run", name, "--json"],
+        args: ["run", name, "--workers", "1", "--json"],
         code: 2,
         message,
         arrange: (folder) => writeFileSync(join(folder, name), damages[damage]!(whole, Math.floor(whole.length / 2))),
@@ -210,7 +210,7 @@ describe("damage in the middle of a file", () => {
     const whole = files.get("a.ts")!;
     await hold({
       name: "a.ts",
-      args: ["run", "a.ts"],
+      args: ["run", "a.ts", "--workers", "1"],
       code: 2,
       message: /damaged: 72 bytes/,
       arrange: (folder) =>

@@ -31,7 +31,10 @@ function message({ stderr }: Exit): string {
 
 async function expectNothing(args: readonly string[], pattern: RegExp, fault?: string): Promise<Exit> {
   const out = join(scratch.path, `out-${Math.random().toString(36).slice(2)}`);
-  const outcome = await millpond(["run", ...args, "--out", out], fault === undefined ? {} : { fault });
+  const outcome = await millpond(
+    ["run", ...args, "--workers", "1", "--out", out],
+    fault === undefined ? {} : { fault },
+  );
   expectPlainMessage(outcome);
   expect(message(outcome)).toMatch(pattern);
   expect(outcome.code).toBe(1);
@@ -83,7 +86,7 @@ describe("a file that was cut short", REPEATED, () => {
   it("decodes what is whole, says what is missing, and exits with 2", async () => {
     const path = file("cut.mp4", clip.subarray(0, Math.round(clip.length * 0.7)));
     const out = join(scratch.path, "cut");
-    const outcome = await millpond(["run", path, "--json", "--out", out]);
+    const outcome = await millpond(["run", path, "--json", "--workers", "1", "--out", out]);
     expect(outcome.code).toBe(2);
     expectPlainMessage(outcome);
     const summary = JSON.parse(outcome.stdout) as RunSummary;
@@ -154,9 +157,11 @@ describe("output that cannot be written", REPEATED, () => {
 
   it("keeps an older result when a run fails", async () => {
     const out = join(scratch.path, "older");
-    expect((await millpond(["run", SMALL, "--quiet", "--out", out])).code).toBe(0);
+    expect((await millpond(["run", SMALL, "--quiet", "--workers", "1", "--out", out])).code).toBe(0);
     const before = readFileSync(join(out, "frames.json"));
-    expect((await millpond(["run", SMALL, "--quiet", "--out", out], { fault: "throw:30" })).code).toBe(1);
+    expect(
+      (await millpond(["run", SMALL, "--quiet", "--workers", "1", "--out", out], { fault: "throw:30" })).code,
+    ).toBe(1);
     expect(readFileSync(join(out, "frames.json")).equals(before)).toBe(true);
     expect(filesIn(out)).toEqual(["contact-sheet.png", "frames.json"]);
   });

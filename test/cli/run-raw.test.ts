@@ -1,8 +1,9 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
+import type { Exit } from "../helpers/child.ts";
 import { millpond, scratchFolder } from "./command.ts";
 
 const scratch = scratchFolder();
@@ -21,7 +22,17 @@ function y4m(header: string, frames: readonly Buffer[], params = ""): Buffer {
 }
 
 async function summaryOf(args: readonly string[], stdin: Uint8Array): Promise<RunSummary> {
-  const { code, stdout, stderr } = await millpond(["run", "-", "--json", ...args], { stdin });
+  return summary(await millpond(["run", "-", "--json", ...args], { stdin }));
+}
+
+/** The same of a file, which is read by the same reader. */
+async function summaryOfFile(args: readonly string[], bytes: Uint8Array): Promise<RunSummary> {
+  const path = join(scratch.path, "film.raw");
+  writeFileSync(path, bytes);
+  return summary(await millpond(["run", path, "--workers", "1", "--json", ...args]));
+}
+
+function summary({ code, stdout, stderr }: Exit): RunSummary {
   expect(stderr).toBe("");
   expect(code).toBe(0);
   return JSON.parse(stdout) as RunSummary;
@@ -39,15 +50,15 @@ describe("raw video on standard input", () => {
   });
 
   it("knows ffmpeg's names, odd sizes, ten bits and packed pixels", async () => {
-    const odd = await summaryOf(["--format", "yuv420p", "--size", "5x3"], frame(77, 5, 3, 2 * 3 * 2));
+    const odd = await summaryOfFile(["--format", "yuv420p", "--size", "5x3"], frame(77, 5, 3, 2 * 3 * 2));
     expect(odd.measures.luma?.mean).toBe(77);
-    const nv12 = await summaryOf(["--format", "nv12", "--size", "16x16"], frame(50, 16, 16, 128));
+    const nv12 = await summaryOfFile(["--format", "nv12", "--size", "16x16"], frame(50, 16, 16, 128));
     expect(nv12.measures.luma?.mean).toBe(50);
     const ten = Buffer.alloc(16 * 16 * 3);
     for (let i = 0; i < 16 * 16; i++) ten.writeUInt16LE(400, 2 * i);
-    const p10 = await summaryOf(["--format", "yuv420p10le", "--size", "16x16"], ten);
+    const p10 = await summaryOfFile(["--format", "yuv420p10le", "--size", "16x16"], ten);
     expect(p10.measures.luma?.mean).toBe(100);
-    const white = await summaryOf(["--format", "rgba", "--size", "8x8"], Buffer.alloc(8 * 8 * 4, 255));
+    const white = await summaryOfFile(["--format", "rgba", "--size", "8x8"], Buffer.alloc(8 * 8 * 4, 255));
     expect(white.measures.luma?.mean).toBe(255);
   });
 
@@ -110,7 +121,7 @@ describe("Y4M", () => {
     ["", 2 * 16 * 12],
   ])("reads %s with FRAME parameters", async (chroma, chromaBytes) => {
     const frames = [frame(90, 32, 24, chromaBytes), frame(90, 32, 24, chromaBytes)];
-    const summary = await summaryOf([], y4m(`W32 H24 F30:1 ${chroma}`, frames, " Ip XNOTE=1"));
+    const summary = await summaryOfFile([], y4m(`W32 H24 F30:1 ${chroma}`, frames, " Ip XNOTE=1"));
     expect(summary.measures.frames).toBe(2);
     expect(summary.measures.luma?.mean).toBe(90);
   });
@@ -134,7 +145,6 @@ describe("Y4M", () => {
   });
 
   it("is also read from a file, whatever its name", async () => {
-    const { writeFileSync } = await import("node:fs");
     const path = join(scratch.path, "film.bin");
     writeFileSync(path, y4m("W32 H24 F25:1", [frame(40, 32, 24, 384), frame(44, 32, 24, 384)]));
     const out = join(scratch.path, "file");

@@ -55,6 +55,7 @@ import {
   wrongType,
   yesOrNo,
 } from "../../util/validate.ts";
+import { takeLease, untakeLease } from "./taken-leases.ts";
 
 /** How a {@link PooledSocket} hands out what arrives. */
 export interface PooledSocketOptions {
@@ -414,17 +415,27 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
    *
    * Rejects with the connection's error, the signal's reason, `ERR_ENDED` after {@link end} or {@link destroy}. The
    * lease stays yours only when it is none (`ERR_INVALID_ARG_TYPE`), is over (`ERR_USE_AFTER_RELEASE`), or has no bytes
-   * that can be reached (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`).
+   * that can be reached (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`), and that of an earlier write when it is
+   * being written already (`ERR_MAPPED`).
    */
   async write(lease: MediaBuffer): Promise<void> {
     instance("lease", "a MediaBuffer", MediaBuffer, lease);
-    const mappings = mapAll(lease);
+    lease.live("write");
+    takeLease("lease", lease);
+    let mappings: Mapping[];
+    try {
+      mappings = mapAll(lease);
+    } catch (error) {
+      untakeLease(lease);
+      throw error;
+    }
     this.#writes++;
     try {
       if (this.#isOver || this.#isClosed || this.#ending !== undefined) throw this.#refusal("write to");
       await this.#send(mappings);
     } finally {
       for (const mapping of mappings) mapping.unmap();
+      untakeLease(lease);
       this.#writes--;
       try {
         // A pool that was closed by force has it already.

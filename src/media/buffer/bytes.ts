@@ -40,7 +40,7 @@ export function mapMemories(slot: BufferSlot, index: number, length: number, mod
   if (mode !== "read" && !writable) throw sharedBuffer(slot, "write to");
   if (length > 1) {
     if (!writable) return mapTemporary(slot, index, length, mode);
-    assertMergeable(slot, index, length);
+    assertMergeable(slot.memories.slice(index, index + length));
   } else if (mode === "read" || slot.memories[index]!.isWritable) return slot.memories[index]!.map(mode);
   assertNotFrozen(slot);
   return mapReplaced(slot, index, length, mode);
@@ -77,7 +77,7 @@ function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapM
   let gone: Memory[];
   try {
     assertSameLease(slot, generation, "map");
-    if (length > 1) assertMergeable(slot, index, length);
+    if (length > 1) assertMergeable(slot.memories.slice(index, index + length));
     gone = swapIn(slot, index, length, memory);
   } catch (error) {
     unmapFailed(mapping);

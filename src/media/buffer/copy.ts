@@ -6,22 +6,15 @@
  */
 
 import { Access, heldAccess } from "../../memory/lock.ts";
-import { type Memory, releaseFailed } from "../../memory/memory.ts";
+import { type Memory, releaseFailed, saysGone } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
+import { throwLater } from "../../util/errors.ts";
 import { outOfRange, wholeNumber } from "../../util/validate.ts";
 import { copyMetas } from "../meta/attach.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { insertMemory, joined, mergeRange, protect, removeMemories, totalSize, unprotect } from "./memory-list.ts";
-import {
-  assertSameLease,
-  type BufferSlot,
-  freeUnpooledSlot,
-  MAX_MEMORIES,
-  SlotFlags,
-  sharedBuffer,
-  unpooledSlot,
-} from "./slot.ts";
+import { appendMemories, assertMergeable, joinMemories, protect, totalSize, unprotect } from "./memory-list.ts";
+import { assertSameLease, type BufferSlot, MAX_MEMORIES, SlotFlags, sharedBuffer, unpooledSlot } from "./slot.ts";
 
 /**
  * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
@@ -86,9 +79,9 @@ export function shareWhole(source: BufferSlot): BufferSlot | undefined {
   for (const memory of memories) {
     memory.references++;
     memory.ownerCount++;
+    memory.show();
     target.memories.push(memory);
   }
-  source.slotFlags |= SlotFlags.SHARED;
   if ((source.slotFlags & SlotFlags.DIRTY_FIELDS) !== 0) copyFields(target, source);
   return target;
 }
@@ -120,13 +113,17 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, parti
   target.offsetEnd = source.offsetEnd;
 }
 
+/**
+ * Appends the bytes of a range to the target's list. All that calls a hook is done before the list changes, also the
+ * merges, so that a refused copy has changed nothing and no hook sees a list half made.
+ */
 function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
-  const { generation, slotFlags: flagsBefore } = target;
-  let merged = false;
-  let before = target.memories.length;
+  const { generation } = target;
   let start = 0;
   let left = size;
+  let merged = 0;
   const parts: Memory[] = [];
+  let failure: unknown;
   try {
     // The list as it is now: an allocator's hook may change it on the way.
     for (const memory of source.memories.slice()) {
@@ -139,42 +136,48 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
       parts.push(partOf(memory, skip, run, (flags & CopyFlags.DEEP) !== 0));
     }
     assertSameLease(target, generation, "copy into");
-    before = target.memories.length;
-    if (before > 0 && before + parts.length > MAX_MEMORIES) {
-      // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be
-      // undone.
-      if (parts.length === MAX_MEMORIES) joinFirstTwo(parts);
-      mergeRange(target, 0, before);
+    const merge = (flags & CopyFlags.MERGE) !== 0;
+    if (merge || target.memories.length + parts.length > MAX_MEMORIES) {
+      merged = makeRoom(target, parts, merge);
       assertSameLease(target, generation, "copy into");
-      merged = true;
-      before = target.memories.length;
     }
-    while (parts.length > 0) {
-      insertMemory(target, target.memories.length, parts[0]!);
-      parts.shift();
-    }
-    if ((flags & CopyFlags.MERGE) !== 0) mergeRange(target, 0, target.memories.length);
+    failure = appendMemories(target, parts, merged);
   } catch (error) {
     for (const part of parts) releaseFailed(part);
-    if (target.memories.length > before) {
-      removeMemories(target, before, target.memories.length - before);
-      target.slotFlags = merged ? target.slotFlags : flagsBefore;
-    }
     throw error;
+  }
+  // The copy is made, whatever an allocator says to the memories that were merged.
+  if (failure !== undefined && !saysGone(failure)) throwLater(failure);
+}
+
+/**
+ * Merges the memories of the target into one in front of `parts`, or all of both into one; returns how many of the
+ * target's that takes the place of. The list is not changed.
+ */
+function makeRoom(target: BufferSlot, parts: Memory[], all: boolean): number {
+  const { memories } = target;
+  const { length } = memories;
+  const before = protect(target, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
+  try {
+    if (all) {
+      if (length + parts.length > 1) joinParts(parts, parts.length, memories);
+      return parts.length > 0 ? length : 0;
+    }
+    // With 16 parts and one memory in front of them the list would be one too long.
+    if (parts.length === MAX_MEMORIES) joinParts(parts, 2, []);
+    if (length < 2) return 0;
+    joinParts(parts, 0, memories);
+    return length;
+  } finally {
+    unprotect(target, before);
   }
 }
 
-/** With 16 parts and one merged memory in front of them the list would be one too long. */
-function joinFirstTwo(parts: Memory[]): void {
-  const pair = unpooledSlot();
-  try {
-    pair.memories.push(parts[0]!, parts[1]!);
-    const one = joined(pair, 0, 2);
-    for (const part of parts.splice(0, 2, one)) part.release();
-  } finally {
-    pair.memories.length = 0;
-    freeUnpooledSlot(pair);
-  }
+/** Puts one memory in the place of the first `count` parts, with the bytes of `front` before theirs. */
+function joinParts(parts: Memory[], count: number, front: readonly Memory[]): void {
+  const run = front.concat(parts.slice(0, count));
+  if (front.length > 0) assertMergeable(run);
+  for (const part of parts.splice(0, count, joinMemories(run))) releaseFailed(part);
 }
 
 /** A reference for the target's list: the memory itself, a part of it, or a copy where sharing is refused. */

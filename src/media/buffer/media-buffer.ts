@@ -297,17 +297,17 @@ export class MediaBuffer {
    * array each time.
    */
   get memories(): readonly Memory[] {
-    const slot = this.live("read");
-    slot.slotFlags |= SlotFlags.SHARED;
-    return slot.memories.slice();
+    const { memories } = this.live("read");
+    for (const memory of memories) memory.show();
+    return memories.slice();
   }
 
   /** The memory at `index`, without a reference for the caller. Throws `ERR_OUT_OF_RANGE`. */
   memoryAt(index: number): Memory {
-    const slot = this.live("read");
-    wholeNumber("index", index, 0, slot.memories.length - 1);
-    slot.slotFlags |= SlotFlags.SHARED;
-    return slot.memories[index]!;
+    const { memories } = this.live("read");
+    const memory = memories[wholeNumber("index", index, 0, memories.length - 1)]!;
+    memory.show();
+    return memory;
   }
 
   /** One memory with the bytes of a range of memories, one reference to the caller; the buffer keeps its list. */
@@ -315,7 +315,7 @@ export class MediaBuffer {
     const slot = this.live("read");
     const count = list.checkIndices(slot, index, length);
     if (count === 0) return undefined;
-    slot.slotFlags |= SlotFlags.SHARED;
+    if (count === 1) slot.memories[index]!.show();
     return list.joined(slot, index, count);
   }
 
@@ -328,7 +328,6 @@ export class MediaBuffer {
     const slot = this.writable("change the memories of");
     checkMemory(memory);
     list.insertMemory(slot, index, memory);
-    slot.slotFlags |= SlotFlags.SHARED;
   }
 
   /** {@link insert} at the front. */
@@ -361,7 +360,6 @@ export class MediaBuffer {
     wholeNumber("index", index, 0, slot.memories.length);
     wholeNumber("length", length, 1, slot.memories.length - index);
     list.replaceMemories(slot, index, length, memory);
-    slot.slotFlags |= SlotFlags.SHARED;
   }
 
   /**
@@ -496,7 +494,6 @@ export class MediaBuffer {
     const copy = new MediaBuffer();
     copyInto(copy.slot, copy, source, this, flags, offset, size);
     copy.slot.memoryChanged = false;
-    if ((flags & CopyFlags.DEEP) === 0) source.slotFlags |= SlotFlags.SHARED;
     return copy;
   }
 
@@ -509,7 +506,6 @@ export class MediaBuffer {
     copyFlags("flags", flags);
     const from = source.live("copy");
     copyInto(this.live("copy into"), this, from, source, flags, offset, size);
-    from.slotFlags |= SlotFlags.SHARED;
   }
 
   /** Consumes the caller's reference and gives a buffer that may be changed: this one, or a copy of it. */

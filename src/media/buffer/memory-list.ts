@@ -92,6 +92,28 @@ export function insertMemory(slot: BufferSlot, index: number, memory: Memory): v
   slot.line = null;
 }
 
+/**
+ * Puts memories (one reference of each taken over) behind the list, and drops its first `dropped`: all of it or
+ * nothing. Nothing calls a hook before the list is as it shall be. Returns what {@link dropMemories} does.
+ */
+export function appendMemories(slot: BufferSlot, memories: readonly Memory[], dropped: number): unknown {
+  assertNotFrozen(slot);
+  if (dropped > 0) assertSwappableRun(slot, 0, dropped);
+  let owned = 0;
+  try {
+    for (; owned < memories.length; owned++) takeOwnership(memories[owned]!);
+  } catch (error) {
+    while (owned > 0) memories[--owned]!.dropOwnership();
+    throw error;
+  }
+  if (memories.length === 0) return undefined;
+  const gone = dropped === 0 ? undefined : slot.memories.splice(0, dropped);
+  slot.memories.push(...memories);
+  slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
+  slot.line = null;
+  return gone === undefined ? undefined : dropMemories(slot, gone);
+}
+
 /** Makes the buffer an owner of a memory that it is given; the caller keeps its reference when that is refused. */
 function takeOwnership(memory: Memory): void {
   if (memory.references === 0) {
@@ -145,10 +167,15 @@ function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
 
 /** Throws unless both halves of a full list can be merged now. */
 function assertHalves(slot: BufferSlot, index: number, count: number): void {
-  assertMergeable(slot, 0, index);
-  assertMergeable(slot, index, count);
-  if (index > 1) assertUnmapped(slot, 0, index);
-  if (count > 1) assertUnmapped(slot, index, count);
+  // One memory alone is not merged.
+  if (index > 1) assertSwappableRun(slot, 0, index);
+  if (count > 1) assertSwappableRun(slot, index, count);
+}
+
+/** Throws unless the memories of a range can be merged, and dropped after that. */
+function assertSwappableRun(slot: BufferSlot, index: number, length: number): void {
+  assertMergeable(slot.memories.slice(index, index + length));
+  assertUnmapped(slot, index, length);
 }
 
 /** Refuses to change the list under a call that reads it and has called a hook. */
@@ -246,32 +273,9 @@ export function swapIn(slot: BufferSlot, index: number, length: number, memory: 
   return slot.memories.splice(index, length, memory);
 }
 
-/** Merges `length` memories of the list into one, in place. Throws `ERR_MAPPED` when one of them is mapped. */
-export function mergeRange(slot: BufferSlot, index: number, length: number): void {
-  if (length < 2) return;
-  assertMergeable(slot, index, length);
-  assertNotFrozen(slot);
-  const { generation } = slot;
-  const merged = joined(slot, index, length);
-  let gone: Memory[];
-  try {
-    assertSameLease(slot, generation, "merge the memories of");
-    assertMergeable(slot, index, length);
-    gone = swapIn(slot, index, length, merged);
-  } catch (error) {
-    releaseFailed(merged);
-    throw error;
-  }
-  throwIfFailed(dropMemories(slot, gone));
-}
-
-/**
- * Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged.
- */
-export function assertMergeable(slot: BufferSlot, index: number, length: number): void {
-  if (length < 2) return;
-  for (let i = index; i < index + length; i++) {
-    const memory = slot.memories[i]!;
+/** Throws `ERR_MAPPED` when merging memories would take one away from under a map. */
+export function assertMergeable(run: readonly Memory[]): void {
+  for (const memory of run) {
     if (memory.accessWord !== 0) {
       throw new MillpondError(
         "ERR_MAPPED",
@@ -282,30 +286,35 @@ export function assertMergeable(slot: BufferSlot, index: number, length: number)
 }
 
 /**
- * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they
- * are consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it
- * copies.
+ * One memory with the bytes of a range, one reference to the caller, as {@link joinMemories}. The list is not changed,
+ * nor can a hook change it meanwhile. O(size) when it copies.
  */
 export function joined(slot: BufferSlot, index: number, length: number): Memory {
-  if (length === 1) return slot.memories[index]!.retain();
+  const { generation } = slot;
   const before = protect(slot, SlotFlags.IN_HOOK | SlotFlags.FROZEN);
   try {
-    return joinedRun(slot, index, length);
+    // Hooks can end the lease by force.
+    return joinMemories(slot.memories.slice(index, index + length), () => assertNotEnded(slot, generation, "read"));
   } finally {
     unprotect(slot, before);
   }
 }
 
-function joinedRun(slot: BufferSlot, index: number, length: number): Memory {
-  const first = slot.memories[index]!;
-  const size = sizeOfRange(slot, index, length);
-  const span = spanStart(slot, index, length);
+/**
+ * One memory with the bytes of several, one reference to the caller: the memory itself where it is the only one, a
+ * re-joined parent when they are consecutive parts of one, else a copy from the default allocator. `check` may throw
+ * before each is read. O(size) when it copies.
+ */
+export function joinMemories(run: readonly Memory[], check?: () => void): Memory {
+  const first = run[0]!;
+  if (run.length === 1) return first.retain();
+  let size = 0;
+  for (const memory of run) size += memory.size;
+  const span = spanStart(run);
   if (span !== undefined) {
     const parent = first.parent!;
     if ((parent.flags & MemoryFlags.NO_SHARE) === 0 && parent.size >= span + size) return parent.share(span, size);
   }
-  const { generation } = slot;
-  const run = slot.memories.slice(index, index + length);
   const regions = run.map(({ region }) => region);
   const merged = allocateCopy(defaultAllocator(), size, undefined, regions.some(promisesRevocation));
   for (const region of regions) inheritWipe(merged.region, region);
@@ -315,8 +324,7 @@ function joinedRun(slot: BufferSlot, index: number, length: number): Memory {
     sink = merged.map("write");
     let at = 0;
     for (const memory of run) {
-      // Allocating and mapping call hooks, which can end the lease by force.
-      assertNotEnded(slot, generation, "read");
+      check?.();
       source = mapToRead(memory);
       sink.bytes.set(source.bytes, at);
       at += source.size;
@@ -332,20 +340,14 @@ function joinedRun(slot: BufferSlot, index: number, length: number): Memory {
   }
 }
 
-function spanStart(slot: BufferSlot, index: number, length: number): number | undefined {
+function spanStart(run: readonly Memory[]): number | undefined {
   let start: number | undefined;
-  for (let i = index; i < index + length - 1; i++) {
-    const at = slot.memories[i]!.isSpan(slot.memories[i + 1]!);
+  for (let i = 0; i < run.length - 1; i++) {
+    const at = run[i]!.isSpan(run[i + 1]!);
     if (at === undefined) return undefined;
     start ??= at;
   }
   return start;
-}
-
-function sizeOfRange(slot: BufferSlot, index: number, length: number): number {
-  let size = 0;
-  for (let i = index; i < index + length; i++) size += slot.memories[i]!.size;
-  return size;
 }
 
 /**

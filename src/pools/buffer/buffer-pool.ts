@@ -71,14 +71,16 @@ import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
   beginWait,
+  canWarn,
   isStarvationHeard,
   type PoolRegistration,
   registerPool,
   tellDiscarded,
   tellLeaked,
   tellStarved,
+  warnOnce,
 } from "../../observe/registry.ts";
-import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
+import { type Clock, CoarseClock, checkClock, systemClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
@@ -143,7 +145,7 @@ export interface BufferPoolOptions {
   leaks?: "off" | "sample" | "all";
   /**
    * Milliseconds a wait may last before the "starved" event tells who holds the buffers, and between two of them; 1 or
-   * more, default 1000.
+   * more, default 1000. Where nobody listens, a warning of the process tells it once, of a wait without a timeout.
    */
   starvedAfter?: number;
 }
@@ -249,7 +251,7 @@ export class BufferPool {
     this.#waiters = new WaitQueue(clock);
     const after = milliseconds("options.starvedAfter", starvedAfter, 1);
     this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) =>
-      this.#reportStarved(waited, this.holders()),
+      warnOnce(this.#registration, this.#tellStarved(waited)),
     );
     // A hook that no subclass overrides is not passed on, and costs nothing.
     const base = BufferPool.prototype;
@@ -269,7 +271,7 @@ export class BufferPool {
       watch: () => this.#updateFastPath(),
     });
     if (this.#leaks !== undefined) this.#registration.leaks = 0;
-    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead);
+    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead, this.#waiters);
     this.#slots.registration = this.#registration;
     this.#registration.begin();
   }
@@ -463,20 +465,23 @@ export class BufferPool {
     this.#updateFastPath();
     this.#serveWaiters();
     this.#finishQueued();
-    if (this.#events.has("starved") || isStarvationHeard(this.#registration)) this.#starvation.arm();
+    // A wait with a timeout has an error of its own. Another clock than the platform's is asked for nothing by itself.
+    const warns = (options.timeout ?? Infinity) === Infinity && this.#clock === systemClock;
+    if (this.#events.has("starved") || isStarvationHeard(this.#registration) || (warns && canWarn(this.#registration)))
+      this.#starvation.arm();
     return wait;
   }
 
   #timeoutError(waited: number): MillpondError {
     this.#starvedCount++;
-    const holders = this.holders();
-    this.#reportStarved(waited, holders);
-    return starvedError(this.name, this.#config!, waited, holders);
+    return this.#tellStarved(waited);
   }
 
-  #reportStarved(waited: number, holders: readonly Holder[]): void {
+  #tellStarved(waited: number): MillpondError {
+    const holders = this.holders();
     this.#events.emit("starved", { pool: this.name, waited, waiting: this.#waiters.length, holders });
     tellStarved(this.#registration, waited, this.#waiters.length);
+    return starvedError(this.name, this.#config!, waited, holders);
   }
 
   /**
@@ -822,7 +827,10 @@ export class BufferPool {
   on<K extends keyof BufferPoolEvents>(name: K, listener: (event: BufferPoolEvents[K]) => void): () => void {
     const off = this.#events.on(name, listener);
     this.#updateFastPath();
-    if (name === "starved") this.#starvation.arm();
+    if (name === "starved") {
+      this.#registration.isWarned = true;
+      this.#starvation.arm();
+    }
     return () => {
       off();
       this.#updateFastPath();

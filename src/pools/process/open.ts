@@ -230,7 +230,7 @@ function rowOf(
     let claim = take();
     // A supervisor that starts a killed process anew may be faster than the members that clear up after it, and only a
     // member may.
-    for (let n = 0; claim === null && n < RETRY.times && anyEnded(table, own); n++) {
+    for (let n = 0; claim === null && n < RETRY.times && anyEnded(table, i32, layout, own); n++) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.ms);
       claim = take();
     }

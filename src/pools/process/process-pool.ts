@@ -28,7 +28,7 @@ import type { Lease } from "../common/lease.ts";
 import { poolFullError, type SharedHandle } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
-import { disown, isAlive, type Membership } from "../shared/membership.ts";
+import { disown, endVisit, isAlive, type Membership, noteProcess, visit } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { ProcessWaiter } from "./futex-waiter.ts";
 import {
@@ -45,11 +45,10 @@ import {
 import {
   type Claim,
   claimRow,
-  dropLeftRows,
   dropRow,
-  dropRowIfLeft,
+  freeRows,
+  judged,
   noteThread,
-  occupantOf,
   othersOf,
   type ProcessTable,
   pidOf,
@@ -80,7 +79,6 @@ export class ProcessPool extends SharedPool {
   readonly #row: bigint | undefined;
   readonly #layout: SharedLayout;
   readonly #waiter: ProcessWaiter;
-  #claims: Claim[];
   #timer: ReturnType<typeof setInterval> | undefined;
   #lastLook: number;
   readonly #watchMs: number;
@@ -126,7 +124,8 @@ export class ProcessPool extends SharedPool {
     this.#row = word;
     this.#layout = made.layout;
     this.#waiter = waiter;
-    this.#claims = [];
+    const { pid, start } = judged(table, this.#self);
+    noteProcess(this.core, pid, start);
     this.#watchMs = watch;
     this.#lastLook = performance.now();
     this.#timer = undefined;
@@ -175,7 +174,6 @@ export class ProcessPool extends SharedPool {
     // Refuses a dead pool and an evicted member, as a pool of threads does.
     if (this.isOver) return super.reserve();
     this.#self = knownIdentity(`cannot reserve a membership of shared pool "${this.name}"`);
-    this.#claims = dropLeftRows(this.#table, this.core, this.#claims);
     let claim = this.#claim();
     if (claim === null) {
       // The dead may have the memberships.
@@ -185,17 +183,13 @@ export class ProcessPool extends SharedPool {
     if (claim === null) throw poolFullError(this.name, this.#layout.members);
     // Which thread of the process it is for, is not known.
     noteThread(this.#table, claim.membership.member, claim.word, undefined);
-    this.#claims.push(claim);
     return { ...this.handle, membership: claim.membership };
   }
 
   /** As {@link SharedPool.reclaim}: for a process in another PID namespace, and for threads. */
   override reclaim(member: number | SharedHandle): number {
-    const number = typeof member === "object" ? member?.membership?.member : member;
-    const known = Number.isInteger(number) && number! >= 0 && number! < this.#layout.members;
-    const occupant = known ? occupantOf(this.#table, this.core, number!) : undefined;
     const freed = super.reclaim(member);
-    if (occupant !== undefined) dropRowIfLeft(this.#table, this.core, number!, occupant);
+    this.#freeRows();
     return freed;
   }
 
@@ -219,7 +213,6 @@ export class ProcessPool extends SharedPool {
    */
   reclaimEnded(): Reclaimed {
     this.#lastLook = performance.now();
-    this.#claims = dropLeftRows(this.#table, this.core, this.#claims);
     return this.isOver ? { freed: 0, members: 0 } : reclaimProcesses(this.#table, this.core, this.#self);
   }
 
@@ -230,12 +223,14 @@ export class ProcessPool extends SharedPool {
 
   /** @internal */
   override processOf(member: number): number {
-    return pidOf(this.#table, member);
+    return pidOf(this.#table, this.core.i32, this.#layout, member);
   }
 
   /** The process of each member: its number, or 0. */
   processes(): readonly number[] {
-    return Array.from({ length: this.#layout.members }, (_, member) => pidOf(this.#table, member));
+    return Array.from({ length: this.#layout.members }, (_, member) =>
+      pidOf(this.#table, this.core.i32, this.#layout, member),
+    );
   }
 
   /**
@@ -245,6 +240,8 @@ export class ProcessPool extends SharedPool {
    */
   override leave(options: { force?: boolean } = {}): void {
     super.leave(options);
+    // Of what it had reserved.
+    this.#freeRows();
     const { block } = this;
     const others = block === undefined ? [] : this.#othersAt(block);
     this.#end();
@@ -268,6 +265,14 @@ export class ProcessPool extends SharedPool {
     this.#waiter.close();
     if (this.#row !== undefined) dropRow(this.#table, this.member, this.#row);
     if (this.block !== undefined) blocks.delete(`${this.block.inode}:${this.member}`);
+  }
+
+  /** This thread may have left: what it looks at is the pool's still, and stays that. */
+  #freeRows(): void {
+    const { i32, pool } = this.core;
+    if (!visit(i32, pool)) return;
+    freeRows(this.#table, i32, this.#layout);
+    endVisit(i32);
   }
 
   /** By what the other members of this process came to the memory of this block. In doubt it is theirs. */

@@ -15,16 +15,19 @@ import type { Core } from "../shared/core.ts";
 import { LINE, MemberState, MemberWord, type SharedLayout } from "../shared/layout.ts";
 import {
   claimMembership,
-  evict,
   evictThread,
   inheritMembership,
   type Membership,
+  nextFree,
+  processOf,
   reclaimAll,
 } from "../shared/membership.ts";
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;
-const TABLE_VERSION = 2;
+const TABLE_VERSION = 3;
+/** Tries for one place: each but the last met one who gave its row back in that moment. */
+const TRIES = 8;
 /** 64 bytes, a cache line: as the pool's own words. */
 const LINE_BYTES = 64;
 /** Of 64-bit words. */
@@ -103,16 +106,36 @@ export function claimRow(
   maker: Membership | null = null,
 ): Claim | null {
   for (let member = 0; member < layout.members; member++) {
-    const seen = rowOf(table, member);
-    if ((seen & PID_MASK) !== 0n) continue;
-    const word = wordOf(table, own, seen);
-    if (swapRow(table, member, seen, word) !== seen) continue;
-    const membership = claimMembership(i32, layout, state, member, member + 1, maker);
-    if (membership !== null) return { word, membership };
-    // A thread that attached by a handle without a reservation has this place, or the last member is being reclaimed.
-    dropRow(table, member, word);
+    for (let n = 0; n < TRIES; n++) {
+      // Before the row is taken: see freeRows().
+      const free = Atomics.load(i32, statusAt(layout, member));
+      const seen = rowOf(table, member);
+      if ((seen & PID_MASK) !== 0n || (free & MemberState.MASK) !== MemberState.FREE) break;
+      const word = wordOf(table, own, seen);
+      if (swapRow(table, member, seen, word) !== seen) break;
+      const membership = claimMembership(i32, layout, state, member, member + 1, maker, free);
+      if (membership !== null) return { word, membership };
+      dropRow(table, member, word);
+    }
   }
   return null;
+}
+
+/**
+ * Gives back each row whose membership is empty: of one that left, was reclaimed in another way, or was never taken. No
+ * row of a place that is being taken is lost: who takes it saw the status of the empty place first, and expects it;
+ * that status changes here before the row is given back. Any thread may do so, and be stopped at it.
+ */
+export function freeRows(table: ProcessTable, i32: Int32Array, layout: SharedLayout): void {
+  for (let member = 0; member < layout.members; member++) {
+    const word = rowOf(table, member);
+    const at = statusAt(layout, member);
+    const status = Atomics.load(i32, at);
+    if ((word & PID_MASK) === 0n || (status & MemberState.MASK) !== MemberState.FREE) continue;
+    // After the status: a row that changed since is that of the next one.
+    if (rowOf(table, member) !== word) continue;
+    if (Atomics.compareExchange(i32, at, status, nextFree(status)) === status) dropRow(table, member, word);
+  }
 }
 
 /**
@@ -135,7 +158,8 @@ export function inheritRow(
     // Nobody is there any more, and what was held is a reclaim's.
     if (state === MemberState.RECLAIMING || state === MemberState.RECLAIMED) continue;
     if (state === MemberState.FREE && (seen & PID_MASK) === 0n) continue;
-    if (!namesEnded(seen, own, ended) && !threadEnded(table, member, seen)) return null;
+    const process = processWord(i32, layout, seen, { member, status });
+    if (!namesEnded(process, own, ended) && !threadEnded(table, member, seen)) return null;
     left.push({ seen, membership: { member, status } });
   }
   for (const { seen, membership } of left) {
@@ -145,7 +169,7 @@ export function inheritRow(
     if (swapRow(table, member, seen, word) !== seen) continue;
     const isFree = (status & MemberState.MASK) === MemberState.FREE;
     const claimed = isFree
-      ? claimMembership(i32, layout, MemberState.RESERVED, member, member + 1)
+      ? claimMembership(i32, layout, MemberState.RESERVED, member, member + 1, null, status)
       : inheritMembership(i32, layout, membership);
     if (claimed !== null) return { word, membership: claimed, isInherited: !isFree };
     dropRow(table, member, word);
@@ -180,45 +204,6 @@ export function dropRow(table: ProcessTable, member: number, word: bigint): void
   swapRow(table, member, word, word & ~OCCUPANT_MASK);
 }
 
-/** Gives back the rows of claims whose membership is empty again, or somebody else's; answers those that are left. */
-export function dropLeftRows(table: ProcessTable, core: Core, claims: readonly Claim[]): Claim[] {
-  const left: Claim[] = [];
-  for (const claim of claims) {
-    const { word, membership } = claim;
-    // The process that it was reserved for has made the row its own.
-    if (rowOf(table, membership.member) !== word) continue;
-    const status = Atomics.load(core.i32, statusAt(core.layout, membership.member));
-    const same = (status & ~MemberState.MASK) === (membership.status & ~MemberState.MASK);
-    if (same && (status & MemberState.MASK) !== MemberState.FREE) left.push(claim);
-    else dropRow(table, membership.member, word);
-  }
-  return left;
-}
-
-/** The row and the status of a member, for {@link dropRowIfLeft}; undefined when the place is free. */
-export function occupantOf(
-  table: ProcessTable,
-  core: Core,
-  member: number,
-): { readonly word: bigint; readonly status: number } | undefined {
-  const word = rowOf(table, member);
-  const status = Atomics.load(core.i32, statusAt(core.layout, member));
-  return (status & MemberState.MASK) === MemberState.FREE || rowOf(table, member) !== word
-    ? undefined
-    : { word, status };
-}
-
-/** Gives a member's row back after it was ended by other means than {@link reclaimProcesses}. */
-export function dropRowIfLeft(
-  table: ProcessTable,
-  core: Core,
-  member: number,
-  { word, status }: { readonly word: bigint; readonly status: number },
-): void {
-  const now = Atomics.load(core.i32, statusAt(core.layout, member));
-  if (now === (status & ~MemberState.MASK)) dropRow(table, member, word);
-}
-
 /** What a look for ended processes did. */
 export interface Reclaimed {
   /** Slots that came free. */
@@ -237,45 +222,61 @@ export function reclaimProcesses(
   own: ProcessIdentity,
   ended: (pid: number, start: number) => boolean = hasEnded,
 ): Reclaimed {
+  const { i32, layout } = core;
   let memberships = 0;
-  const places: { readonly member: number; readonly occupant: { readonly word: bigint; readonly status: number } }[] =
-    [];
-  if ((own.namespace | 0) !== table.namespace) return { freed: 0, members: memberships };
-  for (let member = 0; member < core.memberBits; member++) {
-    const word = rowOf(table, member);
-    const isProcess = namesEnded(word, own, ended);
-    if (!isProcess && !threadEnded(table, member, word)) continue;
-    const status = Atomics.load(core.i32, statusAt(core.layout, member));
-    // Somebody else has cleared it up since, and the status may be that of who came after.
-    if (rowOf(table, member) !== word) continue;
-    // 0 is not a status of a pool's membership, and for evict() it would mean any member.
-    if (status !== 0 && isProcess) evict(core, member, status);
-    // Its workers have ended with it. Their rows name the process, which lives.
-    else if (status !== 0) {
-      for (let other = 0; other < core.memberBits; other++) {
-        const occupant = occupantOf(table, core, other);
-        if (occupant !== undefined) places.push({ member: other, occupant });
-      }
-      evictThread(core, { member, status });
+  if ((own.namespace | 0) === table.namespace) {
+    for (let member = 0; member < layout.members; member++) {
+      const word = rowOf(table, member);
+      const status = Atomics.load(i32, statusAt(layout, member));
+      const process = processWord(i32, layout, word, { member, status });
+      if (!namesEnded(process, own, ended) && !threadEnded(table, member, word)) continue;
+      // Somebody else has cleared it up since, and the status may be that of who came after.
+      if (rowOf(table, member) !== word) continue;
+      // 0 is not a status of a pool's membership. What ends with the thread ends here too; of a process all threads do.
+      if (status !== 0) evictThread(core, { member, status });
+      dropRow(table, member, word);
+      memberships++;
     }
-    dropRow(table, member, word);
-    memberships++;
   }
   // All of them in one pass; and those that a process left which was killed while it cleared up.
   const freed = reclaimAll(core);
-  // Of its workers, and of what it had reserved: what knew of these rows was in the thread.
-  for (const { member, occupant } of places) dropRowIfLeft(table, core, member, occupant);
+  freeRows(table, i32, layout);
   return { freed, members: memberships };
 }
 
-/** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */
-export function anyEnded(table: ProcessTable, own: ProcessIdentity): boolean {
-  if ((own.namespace | 0) !== table.namespace) return false;
-  for (let member = 0; member < table.rows.length / ROW_STRIDE; member++) {
+/**
+ * Whether a place will be free when one of the others has looked: somebody who has ended has it, or nobody has it but
+ * its row is taken.
+ */
+export function anyEnded(table: ProcessTable, i32: Int32Array, layout: SharedLayout, own: ProcessIdentity): boolean {
+  const isJudge = (own.namespace | 0) === table.namespace;
+  for (let member = 0; member < layout.members; member++) {
     const word = rowOf(table, member);
-    if (namesEnded(word, own, hasEnded) || threadEnded(table, member, word)) return true;
+    const status = Atomics.load(i32, statusAt(layout, member));
+    if ((status & MemberState.MASK) === MemberState.FREE) {
+      if ((word & PID_MASK) !== 0n) return true;
+    } else if (isJudge) {
+      const process = processWord(i32, layout, word, { member, status });
+      if (namesEnded(process, own, hasEnded) || threadEnded(table, member, word)) return true;
+    }
   }
   return false;
+}
+
+/**
+ * The process of a member, as the row of one says it: the row's word, and where nobody has the row, what its maker
+ * noted beside its status. So the worker of a worker, which knows of no table, is known by its process as well.
+ */
+function processWord(i32: Int32Array, layout: SharedLayout, row: bigint, membership: Membership): bigint {
+  if ((row & PID_MASK) !== 0n) return row;
+  const { pid, start } = processOf(i32, layout, membership);
+  return ((BigInt(start) & START_MASK) << PID_BITS) | (BigInt(pid) & PID_MASK);
+}
+
+/** What {@link noteProcess} is to note for a member of this process: a process that nobody can judge is none. */
+export function judged(table: ProcessTable, own: ProcessIdentity): { readonly pid: number; readonly start: number } {
+  const { pid, start, namespace } = own;
+  return start === undefined || (namespace | 0) !== table.namespace ? { pid: 0, start: 0 } : { pid, start };
 }
 
 function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, start: number) => boolean): boolean {
@@ -314,9 +315,10 @@ function threadEnded({ rows }: ProcessTable, member: number, word: bigint): bool
 export function othersOf(table: ProcessTable, core: Core, own: ProcessIdentity, member: number): number[] {
   const found: number[] = [];
   for (let other = 0; other < core.layout.members; other++) {
-    const state = Atomics.load(core.i32, statusAt(core.layout, other)) & MemberState.MASK;
+    const status = Atomics.load(core.i32, statusAt(core.layout, other));
+    const state = status & MemberState.MASK;
     if (other === member || state === MemberState.FREE || state === MemberState.RECLAIMED) continue;
-    const word = rowOf(table, other);
+    const word = processWord(core.i32, core.layout, rowOf(table, other), { member: other, status });
     const pid = Number(word & PID_MASK);
     const isOwn = pid === own.pid && Number((word >> PID_BITS) & START_MASK) === (own.start ?? 0);
     if (pid === 0 || isOwn) found.push(other);
@@ -324,9 +326,10 @@ export function othersOf(table: ProcessTable, core: Core, own: ProcessIdentity, 
   return found;
 }
 
-/** The process that has a row: its number, or 0. For reports. */
-export function pidOf(table: ProcessTable, member: number): number {
-  return Number(rowOf(table, member) & PID_MASK);
+/** The process of a member: its number, or 0. For reports. */
+export function pidOf(table: ProcessTable, i32: Int32Array, layout: SharedLayout, member: number): number {
+  const status = Atomics.load(i32, statusAt(layout, member));
+  return Number(processWord(i32, layout, rowOf(table, member), { member, status }) & PID_MASK);
 }
 
 /** Position of a membership's status. */

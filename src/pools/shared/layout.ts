@@ -30,7 +30,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 9;
+export const LAYOUT_VERSION = 10;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -81,6 +81,11 @@ export const Header = {
    * elsewhere in a pool with another number of members that is made in this memory while this thread is late.
    */
   CLEARING: 96,
+  /**
+   * After it, on each member's line: the members whose thread's end is the end of this one's thread, the nearest first,
+   * up to a 0. As PARENT they say nothing of the next member in this place. They stay where one of those has left.
+   */
+  ANCESTORS: 97,
   /** After {@link MAX_MEMBERS} lines. */
   END: 416,
 } as const;
@@ -98,12 +103,14 @@ export const MemberWord = {
   MISSES: 4,
   WAITS: 5,
   /**
-   * The member whose worker this one's thread is, + 1, and above it the epoch of this one: what is there says nothing
-   * of the next member in this place. And that member's status, with the state RESERVED where it only made the
-   * reservation, and without one where it ends this one with itself.
+   * The member that connected or reserved this one, + 1, or 0, and above it the epoch of this one: what stands here
+   * says nothing of the next member in this place. And that member's status, without its state.
    */
   PARENT: 6,
   PARENT_STATUS: 7,
+  /** The process that this one is of, as far as somebody can judge it, and when it started; 0: none. */
+  PROCESS: 8,
+  PROCESS_START: 9,
 } as const;
 
 /** What a membership is: the low bits of its status; above them, how often it was given away. */

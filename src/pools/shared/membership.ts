@@ -10,7 +10,13 @@
  *   RECLAIMING --a pass is whole--> RECLAIMED --no earlier pass goes on--> FREE        RESERVED --cancel--> FREE
  * ```
  * A reservation is for a thread that is starting: its maker knows the number and can evict it whenever it dies. Until
- * it is activated it belongs to its maker, which its epoch names from the first step on, and is taken back with it.
+ * it is activated it belongs to its maker, which its epoch names from the first step on, and is taken back when its
+ * maker leaves or ends.
+ *
+ * What ends with a thread ends by one function, {@link evictThread}, however that end is told: its membership, what it
+ * reserved, and the members whose threads are its workers, or theirs. So each member's line names all threads that its
+ * own ends with, and a member in between that has left the pool is no gap. It also names the process, where there is a
+ * table of processes: the end of that is the end of each of its members.
  * LIVE and RESERVED members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no earlier
  * pass of another thread can still count it in. Each state is left by one compare-exchange from the exact word that was
  * read, so that no step meets a later member.
@@ -140,7 +146,8 @@ export interface Membership {
 
 /**
  * Takes a free place from `first` on and before `end` for `state`, live or reserved; null when there is none. `maker`:
- * the member that reserves it, with whose end a reservation ends that nobody has activated.
+ * the member that reserves it, with whose end a reservation ends that nobody has activated. `then`: the status that the
+ * free place must have still; 0: any.
  */
 export function claimMembership(
   i32: Int32Array,
@@ -149,17 +156,18 @@ export function claimMembership(
   first = 0,
   end: number = layout.members,
   maker: Membership | null = null,
+  then = 0,
 ): Membership | null {
   for (let member = first; member < end; member++) {
     const at = layout.membersAt + member * LINE + MemberWord.STATUS;
-    const status = Atomics.load(i32, at);
+    const status = then === 0 ? Atomics.load(i32, at) : then;
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
     const free = status & ~MemberState.MASK;
     const steps = state === MemberState.RESERVED ? stepsToMaker(free, maker === null ? 0 : maker.member + 1) : 1;
     const mine = ((free + steps * MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
     if (!isTransferTarget(i32, layout, member)) {
-      if (maker !== null) noteMaker(i32, at - MemberWord.STATUS, mine, maker, MemberState.RESERVED);
+      if (maker !== null) noteMaker(i32, layout, { member, status: mine }, maker, false);
       // A member that was declared dead too early may have announced a transfer after its end; it would keep others
       // out.
       Atomics.store(i32, at - MemberWord.STATUS + MemberWord.TRANSFER, 0);
@@ -186,14 +194,78 @@ function stepsToMaker(status: number, maker: number): number {
 /** Bits of a status below its epoch. */
 const STATE_BITS: number = Math.log2(MemberState.EPOCH);
 
+/** Bits of a member's number in the words that {@link epochAndNumber} makes. */
+const NUMBER_BITS = 5;
+
+/** How far up it is known whose worker a thread is, past members that have left the pool and live on. */
+const ANCESTORS: number = LINE - 1;
+
 /**
- * Writes who made the member at that place. `until`: RESERVED where it belongs to its maker until it is activated; 0:
- * it ends with its maker.
+ * Writes who made a member, and its process. `isWorker`: its thread is a worker of the maker's, and so ends with that
+ * thread and with each that the maker's ends with; else it belongs to its maker until it is activated. The maker calls
+ * it.
  */
-function noteMaker(i32: Int32Array, at: number, status: number, maker: Membership, until: number): void {
-  i32[at + MemberWord.PARENT_STATUS] = (maker.status & ~MemberState.MASK) | until;
+function noteMaker(
+  i32: Int32Array,
+  layout: SharedLayout,
+  { member, status }: Membership,
+  maker: Membership,
+  isWorker: boolean,
+): void {
+  const at = layout.membersAt + member * LINE;
+  const makerAt = layout.membersAt + maker.member * LINE;
+  const line = ancestorsAt(member);
+  const makerLine = ancestorsAt(maker.member);
+  const isNoted = isNotedAt(i32, makerAt, maker.status);
+  i32[at + MemberWord.PROCESS] = isNoted ? i32[makerAt + MemberWord.PROCESS]! : 0;
+  i32[at + MemberWord.PROCESS_START] = i32[makerAt + MemberWord.PROCESS_START]!;
+  for (let n = 1; isWorker && n < ANCESTORS; n++) i32[line + n] = isNoted ? i32[makerLine + n - 1]! : 0;
+  i32[line] = isWorker ? epochAndNumber(maker.status, maker.member) : 0;
+  i32[at + MemberWord.PARENT_STATUS] = maker.status & ~MemberState.MASK;
   // The maker's number and the member's epoch, so that the word of the last member in this place fits no other one.
   Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, maker.member));
+}
+
+/** Whether what stands beside a status was written for the member that has it. */
+function isNotedAt(i32: Int32Array, at: number, status: number): boolean {
+  const noted = Atomics.load(i32, at + MemberWord.PARENT);
+  return noted >>> NUMBER_BITS === epochAndNumber(status, 0) >>> NUMBER_BITS;
+}
+
+/** Where it stands whose end is the end of that member's thread: the nearest first, up to a 0. */
+function ancestorsAt(member: number): number {
+  return Header.ANCESTORS + member * LINE;
+}
+
+/**
+ * Says which process this member is of: its number and start, or 0 where nobody can judge it. What it connects or
+ * reserves is of the same process, also where no row of a table says so.
+ */
+export function noteProcess(core: Core, pid: number, start: number): void {
+  const { i32, status, member } = core;
+  const at = memberAt(core, member);
+  const isNoted = isNotedAt(i32, at, status);
+  i32[at + MemberWord.PROCESS] = pid;
+  i32[at + MemberWord.PROCESS_START] = start;
+  if (isNoted) return;
+  i32[ancestorsAt(member)] = 0;
+  // Nobody made it.
+  Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, -1));
+}
+
+/** The process that a member with that status was noted to be of: its number and its start; 0: none. */
+export function processOf(
+  i32: Int32Array,
+  layout: SharedLayout,
+  { member, status }: Membership,
+): { readonly pid: number; readonly start: number } {
+  const at = layout.membersAt + member * LINE;
+  const state = status & MemberState.MASK;
+  if ((!isPresent(status) && state !== MemberState.LEAVING) || !isNotedAt(i32, at, status)) return { pid: 0, start: 0 };
+  const pid = i32[at + MemberWord.PROCESS]!;
+  const start = i32[at + MemberWord.PROCESS_START]!;
+  // Of the next one in this place, which is written there after its status.
+  return hasLeft(Atomics.load(i32, at + MemberWord.STATUS), status) ? { pid: 0, start: 0 } : { pid, start };
 }
 
 /**
@@ -209,6 +281,11 @@ function isTransferTarget(i32: Int32Array, layout: SharedLayout, member: number)
     if ((Atomics.load(i32, at + MemberWord.STATUS) & MemberState.MASK) !== MemberState.FREE) return true;
   }
   return false;
+}
+
+/** The status of a free place that nobody has taken, so that one who expects this one does not take it. */
+export function nextFree(status: number): number {
+  return ((status & ~MemberState.MASK) + MemberState.EPOCH) & ALL;
 }
 
 /** Whether a status is that of a reserved membership: what {@link activateReservation} takes. */
@@ -450,6 +527,8 @@ export function leave(core: Core): number {
   const { i32, status } = core;
   const at = memberAt(core, core.member) + MemberWord.STATUS;
   const leaving = (status & ~MemberState.MASK) | MemberState.LEAVING;
+  // They end with their maker: nobody else would take them back.
+  if (takeBackReservations(core, core)) reclaimAll(core);
   // First this: a thread that sends to this one from now on notices. It fails where this one was evicted: others clear
   // up then.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
@@ -481,16 +560,19 @@ export function leaveEnded(core: Core): void {
 }
 
 /**
- * Ends the membership of a thread that has ended, in a pool that has ended: the one that had the status `then` (0:
- * whichever is there). False: the memory holds another pool by now. This thread need not be a member.
+ * Ends the membership of a thread that has ended, and those that end with it, in a pool that has ended: the one that
+ * had the status `then` (0: whichever is there). False: the memory holds another pool by now. This thread need not be a
+ * member.
  */
 export function endMember(core: Core, member: number, then: number): boolean {
   const { i32, pool } = core;
   if (!visit(i32, pool)) return false;
-  const at = memberAt(core, member) + MemberWord.STATUS;
-  const status = Atomics.load(i32, at);
-  if (then === 0 || (status & ~MemberState.MASK) === (then & ~MemberState.MASK))
-    Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK);
+  for (const ended of endedWith(core, { member, status: then === 0 ? statusOf(core, member) : then })) {
+    const at = memberAt(core, ended.member) + MemberWord.STATUS;
+    const status = Atomics.load(i32, at);
+    if ((status & ~MemberState.MASK) === (ended.status & ~MemberState.MASK))
+      Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK);
+  }
   endVisit(i32);
   return true;
 }
@@ -567,8 +649,9 @@ function newPass(): Pass {
 }
 
 /**
- * Ends another member, the one that had the status `then` (0: whichever is there): what only it held is free, what
- * others hold too stays theirs. Returns how many slots came free by this call.
+ * Ends another membership, the one that had the status `then` (0: whichever is there), and no other one, because its
+ * thread may live: what only it held is free, what others hold too stays theirs. Returns how many slots came free by
+ * this call. Where the thread has ended: {@link reclaimThread}.
  */
 export function reclaim(core: Core, member: number, then: number): number {
   evict(core, member, then);
@@ -576,7 +659,7 @@ export function reclaim(core: Core, member: number, then: number): number {
 }
 
 /** Marks a member for reclaim, the one that had the status `then` (0: whichever is there); the next pass clears up. */
-export function evict(core: Core, member: number, then: number): void {
+function evict(core: Core, member: number, then: number): void {
   const { i32 } = core;
   const at = memberAt(core, member) + MemberWord.STATUS;
   for (let n = 0; n < RETRIES; n++) {
@@ -594,8 +677,8 @@ export function evict(core: Core, member: number, then: number): void {
 }
 
 /** Says that the thread of a reserved membership is a worker of this thread: it ends with this one. */
-export function adopt(core: Core, { member, status }: Membership): void {
-  noteMaker(core.i32, memberAt(core, member), status, core, 0);
+export function adopt(core: Core, membership: Membership): void {
+  noteMaker(core.i32, core.layout, membership, core, true);
 }
 
 /** An epoch and a member's number in one word, which is not 0: two words are the same where both are. */
@@ -603,21 +686,25 @@ function epochAndNumber(status: number, member: number): number {
   return ((status & ~MemberState.MASK) << 2) | (member + 1);
 }
 
-/** The members whose threads are workers of the thread that was, or is, this member. O(members). */
+/**
+ * The members whose threads end with the thread that was, or is, this member: its workers and theirs, also where one in
+ * between has left the pool. O(members).
+ */
 export function childrenOf(core: Core, parent: Membership): Membership[] {
   const { i32, layout } = core;
+  const wanted = epochAndNumber(parent.status, parent.member);
   const found: Membership[] = [];
   for (let member = 0; member < layout.members; member++) {
-    const at = memberAt(core, member);
     const status = statusOf(core, member);
-    if (
-      !isPresent(status) ||
-      member === parent.member ||
-      isSameMember(status, member === core.member ? core.status : 0)
-    )
-      continue;
-    if (Atomics.load(i32, at + MemberWord.PARENT) !== epochAndNumber(status, parent.member)) continue;
-    if (i32[at + MemberWord.PARENT_STATUS] === (parent.status & ~MemberState.MASK)) found.push({ member, status });
+    const state = status & MemberState.MASK;
+    // One that ends in the middle of leave() has left nothing but a part of its slots.
+    if (!isPresent(status) && state !== MemberState.LEAVING) continue;
+    if (member === parent.member || isSameMember(status, member === core.member ? core.status : 0)) continue;
+    if (!isNotedAt(i32, memberAt(core, member), status)) continue;
+    const line = ancestorsAt(member);
+    let ancestor = i32[line]!;
+    for (let n = 1; n < ANCESTORS && ancestor !== 0 && ancestor !== wanted; n++) ancestor = i32[line + n]!;
+    if (ancestor === wanted) found.push({ member, status });
   }
   return found;
 }
@@ -649,14 +736,16 @@ export function hasDependents(core: Core, member: Membership): boolean {
 }
 
 /**
- * Takes back what a member that has ended has reserved. What may have been sent there is a reclaim's. One that is
- * activated in this moment is its new member's: the same word decides.
+ * Takes back what a member that has ended, or ends now, has reserved; whether there was something. What may have been
+ * sent there is a reclaim's. One that is activated in this moment is its new member's: the same word decides.
  */
-function takeBackReservations(core: Core, maker: Membership): void {
-  for (const { member, status } of reservationsOf(core, maker)) {
+function takeBackReservations(core: Core, maker: Membership): boolean {
+  const reservations = reservationsOf(core, maker);
+  for (const { member, status } of reservations) {
     const reclaiming = (status & ~MemberState.MASK) | MemberState.RECLAIMING;
     Atomics.compareExchange(core.i32, memberAt(core, member) + MemberWord.STATUS, status, reclaiming);
   }
+  return reservations.length > 0;
 }
 
 /**
@@ -681,20 +770,33 @@ export function reclaimFromOutside(core: Core, thread: Membership): void {
   endVisit(i32);
 }
 
-/** The first half of {@link reclaimThread}. Each place is looked at once, whatever is written there meanwhile. */
+/**
+ * The first half of {@link reclaimThread}: the one way to end a thread's membership, by whichever call its end is told.
+ */
 export function evictThread(core: Core, thread: Membership): void {
+  for (const ended of endedWith(core, thread)) {
+    evict(core, ended.member, ended.status);
+    // Also where it had left, and its place is another one's by now.
+    takeBackReservations(core, ended);
+  }
+}
+
+/**
+ * The member of a thread that has ended, and all that have ended with it. Each place is looked at once, whatever is
+ * written there meanwhile.
+ */
+function endedWith(core: Core, thread: Membership): Membership[] {
   const ended = [thread];
   const seen = new Set([thread.member]);
-  for (let next = ended.pop(); next !== undefined; next = ended.pop()) {
-    for (const child of childrenOf(core, next)) {
+  // It grows on the way.
+  for (const one of ended) {
+    for (const child of childrenOf(core, one)) {
       if (seen.has(child.member)) continue;
       seen.add(child.member);
       ended.push(child);
     }
-    evict(core, next.member, next.status);
-    // Also where it had left, and its place is another one's by now.
-    takeBackReservations(core, next);
   }
+  return ended;
 }
 
 /**

@@ -126,7 +126,7 @@ import {
   leave,
   leaveEnded,
   type Membership,
-  reclaim,
+  reclaimThread,
   resumeReclaim,
   retirePool,
   statusOf,
@@ -291,7 +291,7 @@ export class SharedPool implements LeasePool {
   /**
    * A handle with a membership of its own, for one thread. Its number is known before the thread is, so that
    * {@link reclaim} can clear up after it whenever it dies; a connection does all of that by itself. Until the thread
-   * attaches it ends with this one: it is taken back when this thread's membership is reclaimed. Throws
+   * attaches it ends with this one: it is taken back when this thread leaves, or its membership is reclaimed. Throws
    * `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
   reserve(): SharedHandle & { readonly membership: Membership } {
@@ -451,7 +451,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Should it live after
+   * Ends a thread that has ended, with the workers that it connected and theirs: what only they held is free, and those
+   * who wait are woken. Should it live after
    * all, its late calls find another generation. Returns the slots that came free by this call. With
    * `zero: "release"` one call clears 64 MiB; later calls, and those that find no slot, go on. Throws
    * `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link leave}) and for a handle of
@@ -478,7 +479,8 @@ export class SharedPool implements LeasePool {
     if (!isAlive(this.core) && endMember(this.core, number, membership.status)) return 0;
     const error = refusal(this, "reclaim a thread of");
     if (error !== undefined) throw error;
-    return reclaim(this.core, number, membership.status);
+    const status = membership.status === 0 ? statusOf(this.core, number) : membership.status;
+    return reclaimThread(this.core, { member: number, status });
   }
 
   /**

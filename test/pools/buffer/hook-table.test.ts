@@ -160,6 +160,12 @@ const FOREIGN: Answers = {
   held: "ERR_FOREIGN_RELEASE",
 };
 const MEMORY: Record<string, Row> = {
+  bytes: ofMemory((m) => m.bytes, {
+    making: "ERR_UNSUPPORTED",
+    returning: "ERR_UNSUPPORTED",
+    busy: "ERR_UNSUPPORTED",
+    held: "ERR_UNSUPPORTED",
+  }),
   offset: ofMemory((m) => m.offset),
   size: ofMemory((m) => m.size),
   flags: ofMemory((m) => m.flags),
@@ -246,6 +252,7 @@ const INTERNAL = new Set([
     "setExtent",
     "acquireOwnership",
     "dropOwnership",
+    "show",
     "endByForce",
     "releaseOrLater",
     "markInUse",

@@ -109,15 +109,18 @@ describe("a worker that is terminated while it connects over a port", () => {
     pool.validate();
   });
 
-  it("leaves what a member reserved that has left, and what the next one in its place has", () => {
-    const pool = SharedPool.create({ size: 64, count: 4, members: 4 });
+  it("leaves what another member reserved than the one that left, also the next one in its place", () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 5 });
     const first = SharedPool.attach(pool.handle);
-    const kept = first.reserve();
+    const kept = pool.reserve();
+    const lost = first.reserve();
     first.leave();
     const second = SharedPool.attach(pool.handle);
     expect(second.member).toBe(first.member);
-    pool.reclaim(second.member);
-    SharedPool.attach(kept).tryAcquire()!.release();
+    const own = second.reserve();
+    first.leave({ force: true });
+    expect(code(() => SharedPool.attach(lost))).toBe("ERR_POOL_DEAD");
+    for (const handle of [kept, own]) SharedPool.attach(handle).tryAcquire()!.release();
   });
 });
 

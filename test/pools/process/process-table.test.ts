@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The memberships of processes: every moment at which one may be killed, while others join and clear up, on the code
  * itself.
@@ -13,7 +14,7 @@ import {
 } from "../../../src/pools/process/process-table.ts";
 import { createCore } from "../../../src/pools/shared/core.ts";
 import { checkShape, layoutOf, MemberState, type SharedLayout, writePool } from "../../../src/pools/shared/layout.ts";
-import { claimMembership, statusOf } from "../../../src/pools/shared/membership.ts";
+import { claimMembership, noteProcess, statusOf } from "../../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { REPEATED } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
@@ -176,13 +177,10 @@ describe("a process is killed between any two instructions", REPEATED, () => {
       const processes = new Processes();
       alone(processes.join(2));
       const joining = processes.join(1);
-      // A look at each row, and the step that takes the third.
-      for (let i = 0; i < 4; i++) joining.next();
-      if (pidOf(processes.table, 2) !== 101) joining.next();
-      if (
-        pidOf(processes.table, 2) !== 101 ||
-        (statusOf(processes.cores[0]!, 2) & MemberState.MASK) !== MemberState.FREE
-      )
+      const pid = (): number => pidOf(processes.table, processes.i32, processes.layout, 2);
+      // Up to the step that takes the third row.
+      while (pid() !== 101) joining.next();
+      if ((statusOf(processes.cores[0]!, 2) & MemberState.MASK) !== MemberState.FREE)
         throw new Error("not where it should be");
       processes.ended.add(1);
       return processes.run(
@@ -257,6 +255,54 @@ describe("who is judged", () => {
     const stranger = { pid: 102, start: undefined, namespace: 7 };
     expect(claimRow(processes.table, processes.i32, processes.layout, stranger, MemberState.LIVE)).not.toBeNull();
     expect(reclaim(processes.process(0))).toEqual({ freed: 0, members: 1 });
+  });
+
+  it("a row without its member is given back by any look, and nobody who takes the place at that moment loses his", () => {
+    const make = (): Run => {
+      const processes = new Processes();
+      // As one leaves it that left, was reclaimed by hand, or found the place taken.
+      const { rows } = processes.table;
+      rows[16] = (1n << 51n) | (1n << 22n) | 177n;
+      const look = function* (): Thread {
+        yield* steps.freeRows(processes.table, processes.i32, processes.layout);
+      };
+      const run = processes.run([during(processes.join(1)), during(processes.join(2)), look(), look()], 0, 1);
+      return {
+        ...run,
+        check() {
+          for (const [i, member] of processes.seated) {
+            if (!processes.ended.has(i) && pidOf(processes.table, processes.i32, processes.layout, member) !== 100 + i)
+              throw new Error(`the row of ${i} was given away`);
+          }
+          run.check();
+        },
+      };
+    };
+    expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(500));
+  });
+
+  it("where a worker's worker, which has no row, is of a process that has ended, another one inherits, and clears up after it", () => {
+    const processes = new Processes();
+    const { i32, layout } = processes;
+    alone(processes.join(1));
+    noteProcess(processes.cores[1]!, 101, 1);
+    const maker = processes.cores[1]!;
+    const { member, status } = alone(
+      steps.claimMembership(i32, layout, MemberState.RESERVED, 0, layout.members, maker),
+    ) as NonNullable<ReturnType<typeof claimMembership>>;
+    processes.enter(4, member, alone(steps.activateReservation(i32, layout, member, status)) as number);
+    expect(alone(processes.take(4))).not.toBe(-1);
+    // Its own maker has left the pool, and its process lives.
+    alone(processes.leave(1));
+    alone(processes.reclaim(0));
+    expect(pidOf(processes.table, i32, layout, member)).toBe(101);
+    alone(processes.join(2));
+    processes.ended.add(0).add(2);
+    expect(alone(processes.inherit(3))).toBe(false);
+    processes.ended.add(1).add(4);
+    expect(alone(processes.inherit(3))).toBe(true);
+    alone(processes.reclaim(3));
+    expect(alone(processes.take(3))).not.toBe(-1);
   });
 
   it("a table of another kind is not read", () => {

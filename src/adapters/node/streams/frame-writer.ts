@@ -10,10 +10,11 @@
  * an error or the other side, which drop it; then every write is refused.
  *
  * Invariants: every lease that `write` takes over is released once, when the Writable has called back for each of its
- * chunks, or has closed; its bytes are mapped until then, so that neither a writer nor a forced close of the pool
- * changes them. A Writable that closes without calling back may still have them queued, as may an HTTP/2 session whose
- * stream was destroyed: then the write rejects at once, and the pool discards the slot, so that no later lease has its
- * bytes.
+ * chunks, or is over (os/stream-end.ts knows when, for each class of stream; after `destroy()` at the latest 8 turns of
+ * the event loop later); its bytes are mapped until then, so that neither a writer nor a forced close of the pool
+ * changes them. A Writable that is over without calling back may still have them queued, as may an HTTP/2 session whose
+ * stream was destroyed: then the write rejects at once, and the pool discards the slot. Its memory belongs to what
+ * refers to it from then on, so that no later lease has its bytes, whether they are ever sent or not.
  *
  * Complexity: no byte is copied here, and a frame is one write for each memory, or for each row where its slot has
  * padded rows. Only where a Writable takes one chunk at a time are padded rows first copied into one.
@@ -22,12 +23,14 @@ import { PassThrough, type Writable } from "node:stream";
 import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import type { Mapping } from "../../../memory/memory.ts";
+import { isDestroyed, isHttp2, isWriteOver, type WriteWatch, watchWrites } from "../../../os/stream-end.ts";
 import { onAbort } from "../../../util/abortable.ts";
 import { disposeWith } from "../../../util/dispose.ts";
 import { MillpondError } from "../../../util/errors.ts";
 import { abortSignal, badValue, instance, readOptions, withMethods, wrongType } from "../../../util/validate.ts";
 import { endOf, pictureOf, type Run, runsOf } from "../../raw-video/frame-runs.ts";
 import { layoutFor } from "../../raw-video/layout.ts";
+import { takeLease, untakeLease } from "../taken-leases.ts";
 import type { Thrown } from "./frame-loop.ts";
 import { layoutOf } from "./frame-slots.ts";
 
@@ -63,7 +66,7 @@ export function frameWriter(writable: Writable, options: FrameWriterOptions = {}
   const given = layout === undefined ? undefined : layoutOf(layout);
   if (layout !== undefined && given === undefined) throw wrongType("options.layout", "a VideoInfo", layout);
   const packing = given === undefined ? undefined : packingOf(given);
-  if (isOver(writable)) throw endedError("write to it", undefined);
+  if (isWriteOver(writable)) throw endedError("write to it", undefined);
   return new FrameWriter(writable, packing, signal);
 }
 
@@ -97,6 +100,13 @@ export class FrameWriter {
   #found: { readonly format: unknown; readonly packing: Packing | undefined } | undefined;
   #failure: { readonly error: unknown } | undefined;
   #ending: Promise<void> | undefined;
+  #settleEnding: (() => void) | undefined;
+  /** Called when nothing is under way any more. */
+  #onIdle: (() => void) | undefined;
+  /** It is over: what it has not called back for by now is lost. */
+  #isClosed = false;
+  #hasFinished = false;
+  readonly #watch: WriteWatch;
   #written = 0;
   #unlisten: () => void = () => {};
 
@@ -104,15 +114,21 @@ export class FrameWriter {
   constructor(writable: Writable, packing: Packing | undefined, signal: AbortSignal | undefined) {
     this.#writable = writable;
     this.#packing = packing;
-    writable.on("error", this.#onError);
-    writable.on("close", this.#onClose);
-    writable.on("finish", this.#onFinish);
+    this.#watch = watchWrites(writable, {
+      onFinish: () => this.#onFinish(),
+      onError: (error) => this.#onError(error),
+      onClose: () => this.#onClose(),
+    });
     this.#unlisten = onAbort(signal, (reason) => this.destroy(reason));
   }
 
   /** True once writes are refused: after `end()`, `destroy()`, an error, an abort, or the other side's end. */
   get isEnded(): boolean {
-    return this.#ending !== undefined || this.#failure !== undefined || isOver(this.#writable);
+    return this.#ending !== undefined || this.#isOver;
+  }
+
+  get #isOver(): boolean {
+    return this.#isClosed || this.#failure !== undefined || isWriteOver(this.#writable);
   }
 
   /** Leases that the writable has not taken the bytes of. */
@@ -131,11 +147,13 @@ export class FrameWriter {
    * each keeps one under way; a loop that does not wait has as many as the pool gives it.
    *
    * Rejects with `ERR_INVALID_ARG_TYPE` or `ERR_USE_AFTER_RELEASE` for what is no lease, `ERR_OUT_OF_RANGE` for a
-   * buffer that is smaller than its frame, `ERR_ENDED` after the end, the writable's own error, or the signal's reason.
+   * buffer that is smaller than its frame, `ERR_ENDED` after the end, the writable's own error, or the signal's reason;
+   * with `ERR_MAPPED`, and nothing is taken over, when the lease is being written already.
    */
   async write(buffer: MediaBuffer): Promise<void> {
     instance("buffer", "a MediaBuffer", MediaBuffer, buffer);
     buffer.live("write");
+    takeLease("buffer", buffer);
     const mappings: Mapping[] = [];
     try {
       if (this.isEnded) throw endedError("write a frame to it", this.#failure?.error);
@@ -149,6 +167,7 @@ export class FrameWriter {
       }
       this.#written++;
     } finally {
+      untakeLease(buffer);
       unmapAndRelease(buffer, mappings);
     }
   }
@@ -165,31 +184,38 @@ export class FrameWriter {
 
   /**
    * Drops what is under way and destroys the writable; the writes that wait reject with the reason, and their leases
-   * come back when the writable has let go of them or has closed. Slots that it has not let go of by then are
-   * discarded.
+   * come back when the writable has let go of them or has closed, within a few turns of the event loop. Slots that it
+   * has not let go of by then are discarded.
    */
   destroy(reason?: unknown): void {
-    if (this.#writable.destroyed) return;
-    this.#failure ??= { error: reason ?? endedError("finish a write to it", undefined) };
-    this.#unlisten();
-    this.#writable.destroy(isError(reason) ? reason : undefined);
+    if (this.#isClosed) return;
+    if (!this.#writable.destroyed) {
+      this.#failure ??= { error: reason ?? endedError("finish a write to it", undefined) };
+      this.#unlisten();
+      this.#writable.destroy(isError(reason) ? reason : undefined);
+    }
+    // Also where others have destroyed it: a stream need not say that it has closed.
+    this.#watch.expectClose();
   }
 
   // A writable without autoDestroy never closes: with its error or its end there is nothing left to abort.
-  readonly #onError = (error: unknown): void => {
+  #onError(error: unknown): void {
     this.#failure ??= { error };
     this.#unlisten();
-  };
+  }
 
-  readonly #onFinish = (): void => this.#unlisten();
-
-  readonly #onClose = (): void => {
+  #onFinish(): void {
+    this.#hasFinished = true;
     this.#unlisten();
-    this.#writable.off("finish", this.#onFinish);
-    this.#writable.off("error", this.#onError);
-    this.#writable.off("close", this.#onClose);
+    this.#settleEnding?.();
+  }
+
+  #onClose(): void {
+    this.#isClosed = true;
+    this.#unlisten();
     for (const pending of [...this.#pending]) pending(endedError("finish a write to it", undefined));
-  };
+    this.#settleEnding?.();
+  }
 
   /** Gives the chunks to the writable; resolves when it has called back for each of them, or has closed. */
   #put(chunks: readonly Uint8Array[]): Promise<Outcome> {
@@ -205,9 +231,14 @@ export class FrameWriter {
         left--;
         if (error !== undefined && error !== null) failure ??= { error };
         if (left > 0 || !this.#pending.delete(end)) return;
+        const isCut = isDestroyed(writable);
         // Node reports what a destroy() cut off as written.
-        if (failure !== undefined || writable.destroyed) failure = this.#failure ?? failure;
-        resolve({ failure, isInUse: isHttp2(writable) && writable.destroyed });
+        if (failure !== undefined || isCut) failure = this.#failure ?? failure;
+        // A stream of HTTP/2 calls back as soon as it is destroyed, and its session still sends what it has begun.
+        resolve({ failure, isInUse: isCut && isHttp2(writable) });
+        // The write in front of this one may never be called back.
+        if (isCut) this.#watch.expectClose();
+        if (this.#pending.size === 0) this.#onIdle?.();
       };
       this.#pending.add(end);
       try {
@@ -235,18 +266,25 @@ export class FrameWriter {
     const writable = this.#writable;
     return new Promise((resolve, reject) => {
       const settle = (): void => {
-        writable.off("finish", settle);
-        writable.off("close", settle);
-        if (writable.writableFinished) resolve();
+        this.#settleEnding = undefined;
+        // Node ends a stream of HTTP/2 that its peer has reset, and its response "finishes" whatever it has sent.
+        const isFinished = this.#hasFinished && writable.writableFinished !== false;
+        if (isFinished && this.#failure === undefined) resolve();
         else reject(this.#failure?.error ?? endedError("finish it", undefined));
       };
-      if (this.#failure !== undefined || isOver(writable)) {
+      if (this.#isOver) {
         settle();
         return;
       }
-      writable.on("finish", settle);
-      writable.on("close", settle);
-      writable.end();
+      this.#settleEnding = settle;
+      // Node says nothing of a reset by the peer that comes behind the end() of a stream of HTTP/2, so it is called
+      // when nothing is under way. What is corked goes out by it alone.
+      if (this.#pending.size > 0 && isHttp2(writable) && !(writable.writableCorked > 0)) {
+        this.#onIdle = () => {
+          this.#onIdle = undefined;
+          if (!this.#isOver) writable.end();
+        };
+      } else writable.end();
     });
   }
 
@@ -323,20 +361,6 @@ function isError(value: unknown): value is Error {
   } catch {
     return false;
   }
-}
-
-/**
- * A stream of HTTP/2, or its response: when it is destroyed it calls back at once, and its session still sends the
- * frames that it has begun.
- */
-function isHttp2(writable: Writable): boolean {
-  const { stream = writable } = writable as { stream?: unknown };
-  return typeof stream === "object" && stream !== null && "rstCode" in stream;
-}
-
-/** Whether a writable takes nothing any more. */
-function isOver(writable: Writable): boolean {
-  return writable.destroyed || writable.writableEnded || writable.closed;
 }
 
 function endedError(verb: string, cause: unknown): MillpondError {

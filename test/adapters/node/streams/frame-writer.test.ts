@@ -8,13 +8,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { frameWriter } from "../../../../src/adapters/node/streams/frame-writer.ts";
+import { type FrameWriter, frameWriter } from "../../../../src/adapters/node/streams/frame-writer.ts";
 import { SharedAllocator } from "../../../../src/allocators/shared.ts";
 import { MediaBuffer } from "../../../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../../../src/pools/page/page-pool.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
+import { lateErrors } from "../../../helpers/late-errors.ts";
 
 let folder = "";
 beforeAll(() => {
@@ -432,11 +433,12 @@ describe("a writer of frames", () => {
     let callback: (() => void) | undefined;
     let sink: Buffer | undefined;
     const writable = new Writable({
-      emitClose: false,
       write(chunk: Buffer, _encoding, done) {
         sink = chunk;
         callback = done;
       },
+      // As that of a file, which waits for its write.
+      destroy() {},
     });
     const pool = BufferPool.create({ size: 16, max: 1 });
     const writer = frameWriter(writable);
@@ -538,4 +540,218 @@ describe("a writer of frames", () => {
       server.close();
     },
   );
+});
+
+type Ends = Promise<{ readonly codes: string[]; readonly end: string }>;
+
+/** Three writes under way and an end(): how each of them ends. */
+function endsOf(writer: FrameWriter, writes: readonly Promise<void>[]): Ends {
+  return Promise.all(writes.map(codeOf)).then(async (codes) => ({ codes, end: await codeOf(writer.end()) }));
+}
+
+describe("a writer whose stream ends", () => {
+  /** A writer at one end of a stream of HTTP/2 whose other end takes nothing, and that other end. */
+  async function http2Pair(kind: "server stream" | "response" | "client stream"): Promise<{
+    readonly writable: Writable;
+    readonly peer: http2.Http2Stream;
+    close(): void;
+  }> {
+    const server = http2.createServer();
+    server.on("session", (session) => session.on("error", () => {}));
+    const arrived = new Promise<{ stream: http2.ServerHttp2Stream; response: http2.Http2ServerResponse }>((resolve) => {
+      server.on("stream", (stream) => {
+        stream.on("error", () => {});
+        if (kind === "response") return;
+        stream.respond();
+        resolve({ stream, response: undefined as never });
+      });
+      if (kind === "response") server.on("request", (_, response) => resolve({ stream: response.stream, response }));
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const client = http2.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    client.on("error", () => {});
+    const request = client.request({ ":method": kind === "client stream" ? "POST" : "GET" });
+    request.on("error", () => {});
+    const { stream, response } = await arrived;
+    const isClient = kind === "client stream";
+    return {
+      writable: isClient ? request : kind === "response" ? (response as unknown as Writable) : stream,
+      peer: isClient ? stream : request,
+      close() {
+        client.destroy();
+        server.close();
+      },
+    };
+  }
+
+  it.each(["server stream", "response", "client stream"] as const)(
+    "rejects what waits, and the end, when the peer resets an HTTP/2 %s without an error, or with one",
+    async (kind) => {
+      for (const code of [http2.constants.NGHTTP2_NO_ERROR, http2.constants.NGHTTP2_CANCEL, "end first"] as const) {
+        const { writable, peer, close } = await http2Pair(kind);
+        const pool = BufferPool.create({ size: 300_000, max: 3 });
+        const writer = frameWriter(writable);
+        const writes = await Promise.all([1, 2, 3].map(async (i) => ({ write: writer.write(await fill(pool, i)) })));
+        const all = writes.map(({ write }) => write);
+        // The end is called while writes wait, too.
+        const ends = code === "end first" ? codeOf(writer.end()) : undefined;
+        const settled = endsOf(writer, all);
+        // The window lets the peer have some of it.
+        await new Promise<void>((resolve) => void peer.once("data", () => resolve()));
+        peer.close(code === "end first" ? 0 : code);
+        const { codes, end } = await settled;
+        expect(
+          codes.every((each) => each !== "ok"),
+          `${code}: ${codes}`,
+        ).toBe(true);
+        expect(end, String(code)).not.toBe("ok");
+        if (ends !== undefined) expect(await ends).not.toBe("ok");
+        expect([pool.outstanding, writer.inFlight, writer.isEnded], String(code)).toEqual([0, 0, true]);
+        close();
+      }
+    },
+  );
+
+  it("says that an HTTP/2 response has not finished when its client had left before end() was called", async () => {
+    const { writable, peer, close } = await http2Pair("response");
+    const pool = BufferPool.create({ size: 1000, max: 1 });
+    const writer = frameWriter(writable);
+    await writer.write(await fill(pool, 1));
+    const gone = once(writable, "close");
+    peer.close(http2.constants.NGHTTP2_CANCEL);
+    await gone;
+    expect(await codeOf(writer.end())).toBe("ERR_ENDED");
+    expect(await codeOf(writer.write(await fill(pool, 2)))).toBe("ERR_ENDED");
+    expect(pool.outstanding).toBe(0);
+    close();
+  });
+
+  it("ends a response that waits for its turn on a connection, when the client leaves and when it is destroyed", async () => {
+    for (const how of ["client leaves", "destroy()"] as const) {
+      const pool = BufferPool.create({ size: 65_536, max: 1 });
+      let connection: Socket | undefined;
+      const ends = new Promise<Awaited<Ends>>((resolve) => {
+        const server = createServer((request, response) => {
+          // The first is never answered.
+          if (request.url === "/a") return;
+          const writer = frameWriter(response);
+          void endsOf(writer, [writer.write(pool.tryAcquire()!)]).then((all) => {
+            server.closeAllConnections();
+            server.close();
+            resolve(all);
+          });
+          if (how === "destroy()") writer.destroy();
+          else connection!.destroy();
+        });
+        server.listen(0, "127.0.0.1", () => {
+          connection = connect((server.address() as AddressInfo).port, "127.0.0.1");
+          connection.on("error", () => {});
+          connection.write("GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+        });
+      });
+      expect(await ends, how).toEqual({ codes: ["ERR_ENDED"], end: "ERR_ENDED" });
+      expect(pool.outstanding, how).toBe(0);
+      connection!.destroy();
+    }
+  });
+
+  it("adds one listener to a connection, however many requests a client pipelines", async () => {
+    const warnings: string[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning.name);
+    process.on("warning", onWarning);
+    const pool = BufferPool.create({ size: 16, max: 20 });
+    const server = createServer();
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const connection = connect((server.address() as AddressInfo).port, "127.0.0.1");
+    connection.on("error", () => {});
+    const writes: Promise<string>[] = [];
+    const all = new Promise<void>((resolve) => {
+      server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+        if (request.url === "/0") return;
+        writes.push(codeOf(frameWriter(response).write(pool.tryAcquire()!)));
+        if (writes.length === 19) resolve();
+      });
+    });
+    connection.write(Array.from({ length: 20 }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: x\r\n\r\n`).join(""));
+    await all;
+    connection.destroy();
+    expect(new Set(await Promise.all(writes))).toEqual(new Set(["ERR_ENDED"]));
+    expect(pool.outstanding).toBe(0);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings).toEqual([]);
+    process.off("warning", onWarning);
+    server.close();
+  });
+
+  it("settles with a stream that never says that it has closed, whoever destroys it, and leaves it as it was", async () => {
+    const silent = (): Writable => new Writable({ emitClose: false, write() {} });
+    const stuck = (): Writable => new Writable({ write() {}, destroy() {} });
+    const ways: [string, () => Writable, (writable: Writable, writer: FrameWriter) => void][] = [
+      ["emitClose: false, by others", silent, (writable) => void writable.destroy()],
+      ["emitClose: false, by the writer", silent, (_, writer) => writer.destroy()],
+      ["never closed, by the writer", stuck, (_, writer) => writer.destroy()],
+      [
+        "never closed, by others, then by the writer",
+        stuck,
+        (writable, writer) => {
+          writable.destroy();
+          writer.destroy();
+        },
+      ],
+    ];
+    for (const [name, make, way] of ways) {
+      const pool = BufferPool.create({ size: 10, max: 3 });
+      const writable = make();
+      const writer = frameWriter(writable);
+      const writes = [1, 2, 3].map(() => writer.write(pool.tryAcquire()!));
+      const ends = endsOf(writer, writes);
+      way(writable, writer);
+      const { codes, end } = await ends;
+      expect(codes[0], name).toBe("ERR_ENDED");
+      expect(codes.every((code) => code !== "ok") && end !== "ok", name).toBe(true);
+      expect([pool.outstanding, writer.inFlight], name).toEqual([0, 0]);
+      expect(Object.hasOwn(writable, "_destroy"), name).toBe(make === stuck);
+      pool.validate();
+    }
+  });
+
+  it("ends no process with an error that a stream has when it was given up", async () => {
+    let close: ((error: Error) => void) | undefined;
+    const writable = new Writable({
+      write() {},
+      destroy(_error, callback) {
+        close = callback;
+      },
+    });
+    const pool = BufferPool.create({ size: 10, max: 1 });
+    const writer = frameWriter(writable);
+    const write = codeOf(writer.write(pool.tryAcquire()!));
+    writer.destroy();
+    expect(await write).toBe("ERR_ENDED");
+    expect(await lateErrors(() => close!(new Error("late")))).toEqual([]);
+    expect(writable.listenerCount("error")).toBe(0);
+  });
+});
+
+describe("a lease that is being written", () => {
+  it("is not taken by a second write, and is by as many as it has references", async () => {
+    const pool = BufferPool.create({ size: 4, max: 1 });
+    const slow = new Slow();
+    const [writer, other] = [frameWriter(slow), frameWriter(new Slow())];
+    const lease = await fill(pool, 1);
+    const first = writer.write(lease);
+    expect(await codeOf(writer.write(lease))).toBe("ERR_MAPPED");
+    expect(await codeOf(other.write(lease))).toBe("ERR_MAPPED");
+    expect(lease.isLive).toBe(true);
+    lease.retain();
+    const second = writer.write(lease);
+    slow.waiting!();
+    await first;
+    await untilTrue(() => slow.waiting !== undefined);
+    slow.waiting!();
+    await second;
+    expect([pool.outstanding, slow.taken.length]).toEqual([0, 2]);
+    expect(await codeOf(writer.write(lease))).toBe("ERR_USE_AFTER_RELEASE");
+    pool.validate();
+  });
 });

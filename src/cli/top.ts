@@ -316,10 +316,11 @@ async function json(target: Found, interval: number | undefined, signal: AbortSi
   return await finish(target, `process ${target.pid}`, signal);
 }
 
-/** JSON leaves some characters as they are that a terminal takes for commands. */
-function jsonOf(snapshot: ProcessSnapshot): string {
-  return JSON.stringify(snapshot).replaceAll(/[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, (character) => {
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+/** JSON leaves some characters as they are that a terminal takes for commands, or shows in another order. */
+export function jsonOf(snapshot: ProcessSnapshot): string {
+  return JSON.stringify(snapshot).replaceAll(/[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu, (character) => {
+    const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
+    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
   });
 }
 

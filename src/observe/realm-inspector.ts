@@ -5,9 +5,11 @@
  * it has no recorder, no observer and no timer, and the pools' fast paths are open.
  *
  * Invariants: a snapshot changes nothing, has no bytes of buffers, and is bounded whatever the program names its pools:
- * {@link MAX_POOLS} pools, {@link MAX_LISTED} holders, texts are cut. A pool that cannot be read is left out.
+ * {@link MAX_POOLS} pools, {@link MAX_LISTED} holders, texts are cut. A pool that cannot be read is left out. What is
+ * kept of a pool goes with the pool.
  * Complexity: a snapshot is O(slots) and the events since the one before; 20 us more for each traced lease, once.
  */
+import { cut } from "../util/cut.ts";
 import type { Steps } from "../util/steps.ts";
 import { type GcWatch, MAJOR_GC, watchGc } from "./gc.ts";
 import type { PoolHolder, PoolMember } from "./pool-info.ts";
@@ -129,7 +131,9 @@ export class RealmInspector {
   snapshot(): RealmSnapshot {
     this.#readTimes();
     this.#gcWatch?.poll();
-    const live = registrations().slice(0, MAX_POOLS);
+    const all = registrations();
+    this.#prune(all);
+    const live = all.slice(0, MAX_POOLS);
     const most = Math.min(MAX_HOLDERS, Math.max(MIN_HOLDERS, Math.floor(MAX_LISTED / Math.max(1, live.length))));
     const pools: PoolSnapshot[] = [];
     for (const pool of live) {
@@ -148,7 +152,7 @@ export class RealmInspector {
       runtime,
       pools,
       gc: { ...this.#gc },
-      heap: heap?.() ?? null,
+      heap: heapOf(heap),
       recording: this.isRecording,
     };
   }
@@ -179,9 +183,10 @@ export class RealmInspector {
           time,
           waited,
           waiting,
-          holders: pool.probe.holders(MAX_REPORTED).map(plainHolder),
+          holders: pool.probe.holders(MAX_REPORTED).map(keptHolder),
         });
       },
+      onEnd: (pool) => this.#forget(pool),
     });
     this.#since = performance.now();
     this.#gcWatch = watchGc((kind, _start, duration) => {
@@ -199,6 +204,21 @@ export class RealmInspector {
     this.#recorder = undefined;
     this.#starved.clear();
     this.#timed.clear();
+  }
+
+  /** A pool has gone: so does what is kept of it. */
+  #forget(pool: number): void {
+    this.#starved.delete(pool);
+    this.#timed.delete(pool);
+  }
+
+  /** The same for pools that the program forgot, which have no end. */
+  #prune(live: readonly PoolRegistration[]): void {
+    if (this.#starved.size + this.#timed.size === 0) return;
+    const ids = new Set(live.map(({ id }) => id));
+    for (const table of [this.#starved, this.#timed]) {
+      for (const id of table.keys()) if (!ids.has(id)) this.#forget(id);
+    }
   }
 
   /** Reads of the recorder since when leases are out whose pools do not know it. */
@@ -292,6 +312,15 @@ export class RealmInspector {
   }
 }
 
+/** A program may have put a function of its own in the place of the platform's. */
+function heapOf(heap: RealmFacts["heap"]): RealmSnapshot["heap"] {
+  try {
+    return heap?.() ?? null;
+  } catch {
+    return null;
+  }
+}
+
 function setTime(leases: Map<number, Timed>, slot: number, lease: number, began: number): void {
   if (began === ENDED) leases.delete(slot);
   else if (leases.size < MAX_TIMED || leases.has(slot)) leases.set(slot, { lease, began });
@@ -309,6 +338,11 @@ function plainHolder(holder: PoolHolder): PoolHolder {
   return isShort ? { ...holder, age: rounded } : { ...holder, ...cutTexts(holder), age: rounded };
 }
 
+/** The same to be kept: nothing of the program's texts stays alive with it. */
+function keptHolder(holder: PoolHolder): PoolHolder {
+  return { ...plainHolder(holder), ...cutTexts(holder) };
+}
+
 interface Texts {
   readonly tag?: string | undefined;
   readonly note?: string | undefined;
@@ -323,10 +357,4 @@ function cutTexts({ tag, note, text, site }: Texts): Texts {
     ...(text === undefined ? {} : { text: cut(text, MAX_NAME) }),
     ...(site === undefined ? {} : { site: cut(site, MAX_TEXT) }),
   };
-}
-
-/** Half a surrogate pair at the end would not be UTF-8. */
-function cut(value: unknown, most: number): string {
-  const text = String(value);
-  return text.length <= most ? text : `${text.slice(0, most - 1).toWellFormed()}…`;
 }

@@ -1,7 +1,7 @@
 /**
  * Recorder: what the pools of this realm did, in a ring of fixed size: the beginning and end of every lease and wait,
- * discards and starvation. It allocates its ring once and nothing for an event. What the stages of pipelines did, and
- * pauses of the garbage collector, are in a second ring of the same size.
+ * discards and starvation. It allocates its ring once, and for an event nothing but its text. What the stages of
+ * pipelines did, and pauses of the garbage collector, are in a second ring of the same size.
  *
  * ```ts
  * const recorder = record();
@@ -16,6 +16,7 @@
  * Invariants: events are in order of time; the newest `capacity` are kept and the others counted in `dropped`; leases
  * that were out at the start have the age that their pool knew. An event is O(1), {@link Recorder.events} O(capacity).
  */
+import { cut } from "../util/cut.ts";
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
 import { finish, ITEMS_A_STEP, type Steps, sortSteps } from "../util/steps.ts";
@@ -26,6 +27,7 @@ import type { PoolCounts, PoolKind } from "./pool-info.ts";
 import type { PoolInfo } from "./pools.ts";
 import { threadName } from "./realm.ts";
 import { onRegister, type PoolObserver, type PoolRegistration, registrations } from "./registry.ts";
+import { MAX_NAME, MAX_TEXT } from "./snapshot.ts";
 import { type RecordedSpan, SpanRing } from "./spans.ts";
 import { type StageObserver, watchStages } from "./stages.ts";
 import { type Trace, type TraceExtra, traceOf } from "./trace.ts";
@@ -48,7 +50,7 @@ export interface RecordedEvent {
   readonly subject: number;
   /** acquire: which lease of the slot. waitEnd: 1 when it was served, else 0. starved: milliseconds waited. */
   readonly value: number;
-  /** acquire: what the holder calls itself; discard: the reason. */
+  /** acquire: what the holder calls itself; discard: the reason. At most 200 characters. */
   readonly text?: string;
   /** acquire, in a pool that is traced: where. */
   readonly site?: string;
@@ -60,7 +62,7 @@ export interface RecordedPool {
   readonly id: number;
   /** Its kind. */
   readonly kind: PoolKind;
-  /** Its name. */
+  /** Its name, at most 200 characters. */
   readonly name: string;
   /** Slots that it had when its recording began. */
   readonly count: number;
@@ -101,7 +103,10 @@ export interface Recording {
 export interface RecordOptions {
   /** Which pools; default: all that live, and all that are made while it records. */
   pools?: readonly PoolInfo[];
-  /** Events that are kept; 16 to 1,048,576, default 65,536, which take 2.9 MB; as many spans of stages. */
+  /**
+   * Events that are kept; 16 to 1,048,576, default 65,536, which take 2.9 MB and 0.3 kB for each text of its own; as
+   * many spans of stages.
+   */
   capacity?: number;
   /** What this thread is called in a trace; default: "main", "worker 2". */
   thread?: string;
@@ -118,6 +123,7 @@ const STARVED = 6;
 const END = 7;
 const HAS_TEXT = 8;
 const HAS_SITE = 16;
+const HAS_NOTE = HAS_TEXT | HAS_SITE;
 
 /** @internal What {@link Recorder.leasesFrom} has for the time of a lease that ended. */
 export const ENDED: number = Number.NEGATIVE_INFINITY;
@@ -146,6 +152,8 @@ interface RecorderExtra {
   readonly threads?: boolean;
   /** Hears of starvation as it happens. */
   readonly onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void;
+  /** Hears of the end of a pool, by its number. */
+  readonly onEnd?: (pool: number) => void;
 }
 
 /** A pool that is recorded, or was until it ended. */
@@ -226,7 +234,7 @@ export class Recorder {
 
   /** @internal Made by {@link record}. */
   constructor(capacity: number, ids: ReadonlySet<number> | undefined, extra: RecorderExtra = {}) {
-    const { thread = threadName(), threads = false, onStarved } = extra;
+    const { thread = threadName(), threads = false, onStarved, onEnd } = extra;
     this.capacity = capacity;
     this.#thread = thread;
     this.#spans = new SpanRing(capacity);
@@ -267,6 +275,7 @@ export class Recorder {
       onEnd: (pool) => {
         this.#add(performance.now(), pool.id * 32 + END, 0, 0);
         this.#ended(pool.id);
+        onEnd?.(pool.id);
       },
     };
     for (const pool of registrations()) if (ids === undefined || ids.has(pool.id)) this.#watch(pool);
@@ -416,7 +425,13 @@ export class Recorder {
       this.#sweep();
       this.#sweepAt = this.#watched.size + SWEEP;
     }
-    const recorded = { id, kind, name, count, ...(probe.shared === undefined ? {} : { shared: probe.shared }) };
+    const recorded = {
+      id,
+      kind,
+      name: cut(name, MAX_NAME),
+      count,
+      ...(probe.shared === undefined ? {} : { shared: probe.shared }),
+    };
     this.#taken[id] = 0;
     const now = performance.now();
     // Other members' leases of a shared pool are recorded where they are; this thread would not hear of their ends.
@@ -448,6 +463,7 @@ export class Recorder {
       if (this.#count - endedAt < this.capacity) continue;
       unwatch();
       this.#watched.delete(id);
+      delete this.#taken[id];
     }
   }
 
@@ -455,6 +471,7 @@ export class Recorder {
     const at = this.#next;
     this.#next = at + 1 === this.capacity ? 0 : at + 1;
     this.#count++;
+    if ((this.#heads[at]! & HAS_NOTE) !== 0) this.#forget(at);
     this.#times[at] = now;
     this.#heads[at] = head;
     this.#subjects[at] = subject;
@@ -462,10 +479,15 @@ export class Recorder {
     return at;
   }
 
-  /** What few events have. A place that has none keeps what an older event left, unread. */
+  #forget(at: number): void {
+    this.#texts[at] = undefined;
+    this.#sites[at] = undefined;
+  }
+
+  /** What few events have. */
   #note(at: number, text: string | undefined, site: Site | undefined): void {
     if (text !== undefined) {
-      this.#texts[at] = text;
+      this.#texts[at] = cut(text, MAX_NAME);
       this.#heads[at]! |= HAS_TEXT;
     }
     if (site !== undefined) {
@@ -502,7 +524,7 @@ export class Recorder {
   /** Formats a place once: the ring keeps the text instead. */
   #siteAt(at: number, site: Site | string | undefined, known: Map<string, string>): string | undefined {
     if (typeof site !== "object") return site;
-    const text = callerOf(site);
+    const text = cut(callerOf(site), MAX_TEXT);
     const one = known.get(text) ?? text;
     if (one === text) known.set(text, text);
     if (this.#sites[at] === site) this.#sites[at] = one;

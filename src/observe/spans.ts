@@ -2,9 +2,12 @@
  * SpanRing: what took time in a realm beside leases and waits for them: pauses of the garbage collector, and what the
  * stages of pipelines did. A ring of fixed size, which is allocated with the first span; nothing is for a later one.
  *
- * Invariants: the newest `capacity` are kept, the others are counted in `dropped`. Complexity: a span is O(1).
+ * Invariants: the newest `capacity` are kept, the others are counted in `dropped`; no stage is kept alive, and of its
+ * texts a copy of {@link MAX_NAME} characters. Complexity: a span is O(1).
  */
+import { cut } from "../util/cut.ts";
 import { finish, ITEMS_A_STEP, type Steps, sortSteps } from "../util/steps.ts";
+import { MAX_NAME } from "./snapshot.ts";
 import type { Stage } from "./stages.ts";
 
 /** What took time. */
@@ -32,8 +35,23 @@ export interface RecordedSpan {
   readonly text: string;
 }
 
+/** What is kept of a stage. */
+interface Track {
+  readonly track: number;
+  readonly name: string;
+}
+
 /** Stands for the garbage collector among the stages. */
-const COLLECTOR: Stage = { name: "GC" };
+const COLLECTOR: Track = { track: 0, name: "GC" };
+
+/** A stage of the program's own may have a name that throws. */
+function nameOf(stage: Stage): string {
+  try {
+    return cut(stage.name, MAX_NAME);
+  } catch {
+    return "";
+  }
+}
 
 /** See the module text. */
 export class SpanRing {
@@ -41,11 +59,11 @@ export class SpanRing {
   #times: Float64Array | undefined;
   #durations: Float64Array | undefined;
   #types: SpanType[] = [];
-  #stages: Stage[] = [];
+  #tracks: Track[] = [];
   #texts: string[] = [];
   #count = 0;
-  /** Numbers of stages, from 1. */
-  readonly #numbers: WeakMap<Stage, number> = new WeakMap();
+  /** Stages are numbered from 1. */
+  readonly #known: WeakMap<Stage, Track> = new WeakMap();
   #stageCount = 0;
 
   /** With room for so many spans. */
@@ -65,18 +83,22 @@ export class SpanRing {
 
   /** What a stage did or waited for since then, and is over now. */
   addStage(stage: Stage, activity: string, isWait: boolean, since: number): void {
-    if (!this.#numbers.has(stage)) this.#numbers.set(stage, ++this.#stageCount);
-    this.#add(isWait ? "wait" : "work", stage, activity, since, performance.now() - since);
+    let track = this.#known.get(stage);
+    if (track === undefined) {
+      track = { track: ++this.#stageCount, name: nameOf(stage) };
+      this.#known.set(stage, track);
+    }
+    this.#add(isWait ? "wait" : "work", track, cut(activity, MAX_NAME), since, performance.now() - since);
   }
 
-  #add(type: SpanType, stage: Stage, text: string, start: number, duration: number): void {
+  #add(type: SpanType, track: Track, text: string, start: number, duration: number): void {
     this.#times ??= new Float64Array(this.#capacity);
     this.#durations ??= new Float64Array(this.#capacity);
     const at = this.#count++ % this.#capacity;
     this.#times[at] = start;
     this.#durations[at] = duration;
     this.#types[at] = type;
-    this.#stages[at] = stage;
+    this.#tracks[at] = track;
     this.#texts[at] = text;
   }
 
@@ -92,22 +114,20 @@ export class SpanRing {
       times: this.#times?.slice(0, length) ?? new Float64Array(),
       durations: this.#durations?.slice(0, length) ?? new Float64Array(),
       types: this.#types.slice(),
-      stages: this.#stages.slice(),
+      tracks: this.#tracks.slice(),
       texts: this.#texts.slice(),
     });
   }
 
-  *#describe({ times, durations, types, stages, texts }: Columns): Steps<RecordedSpan[]> {
+  *#describe({ times, durations, types, tracks, texts }: Columns): Steps<RecordedSpan[]> {
     const spans: RecordedSpan[] = [];
     for (const [at, time] of times.entries()) {
       if (at % ITEMS_A_STEP === 0) yield;
-      const stage = stages[at]!;
       spans.push({
         type: types[at]!,
         time: performance.timeOrigin + time,
         duration: durations[at]!,
-        track: this.#numbers.get(stage) ?? 0,
-        name: String(stage.name),
+        ...tracks[at]!,
         text: texts[at]!,
       });
     }
@@ -120,6 +140,6 @@ interface Columns {
   readonly times: Float64Array;
   readonly durations: Float64Array;
   readonly types: readonly SpanType[];
-  readonly stages: readonly Stage[];
+  readonly tracks: readonly Track[];
   readonly texts: readonly string[];
 }

@@ -7,6 +7,7 @@ import { MAX_HOLDERS, MAX_NAME, type PoolSnapshot } from "../../src/observe/snap
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
+import { growthOf, reachableBytes } from "../helpers/heap.ts";
 
 function lookAt(inspector: RealmInspector): void {
   onTestFinished(inspector.look());
@@ -233,5 +234,54 @@ describe("a realm's inspector", () => {
     broken.begin();
     expect(inspector.snapshot().pools.map((one) => one.name)).not.toContain("broken");
     broken.end();
+  });
+});
+
+describe("what a realm's inspector keeps of a pool", () => {
+  it.each([
+    ["that ends", true],
+    ["that the program forgets", false],
+  ])("goes with the pool: one %s", async (_how, ends) => {
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
+    lookAt(inspector);
+    const model = BufferPool.create({ name: "model", size: 1, max: 1 });
+    const counts = {
+      ...pools()
+        .find((info) => info.name === "model")!
+        .counts(),
+      leased: 1,
+    };
+    model.close();
+    /** What a report keeps of each pool's holder. */
+    const kept: WeakRef<object>[] = [];
+    const brief = (n: number): void => {
+      const members = [n];
+      kept.push(new WeakRef(members));
+      // A pool that does not know the ages of its leases.
+      const holders = [{ slot: 1, lease: 1, age: null, size: 1, members }];
+      const registration = registerPool("BufferPool", `brief ${n}`, {
+        counts: () => counts,
+        stats: () => ({}),
+        holders: () => holders,
+        watch: () => {},
+      });
+      registration.begin();
+      for (let slot = 0; slot < 5000; slot++) {
+        registration.observer!.onAcquire(registration, slot, 1, undefined, undefined);
+      }
+      registration.observer!.onStarved(registration, 1, 1);
+      const view = viewOf(inspector, `brief ${n}`);
+      expect([view.starvedLast?.holders.length, typeof view.holders[0]!.age]).toEqual([1, "number"]);
+      if (ends) registration.end();
+    };
+    brief(0);
+    const grown = await growthOf(async () => {
+      for (let n = 1; n < 40; n++) brief(n);
+      await reachableBytes();
+      inspector.snapshot();
+    });
+    // When each lease of each pool began would be 10 MB.
+    expect(grown).toBeLessThan(3e6);
+    expect(kept.filter((one) => one.deref() !== undefined)).toEqual([]);
   });
 });

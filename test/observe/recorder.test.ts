@@ -3,10 +3,12 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { pools } from "../../src/observe/pools.ts";
 import { type RecordedEvent, type Recorder, record } from "../../src/observe/recorder.ts";
+import { watchedCall } from "../../src/observe/stages.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
 import { FakeClock } from "../../src/util/clock.ts";
+import { growthOf } from "../helpers/heap.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { EVERY_POOL } from "./every-pool.ts";
 
@@ -209,5 +211,57 @@ describe("a recorder", () => {
     expect(recorder.length).toBe(length);
     lost.close({ force: true });
     pool.close();
+  });
+});
+
+describe("what a recorder keeps alive of the program", () => {
+  /** In memory of its own, as a text that was read is. */
+  const long = (n: number): string => Buffer.alloc(100_000, `request ${n} `).toString("latin1");
+
+  it.each([
+    ["long tags", (n: number) => long(n)],
+    ["short parts of long texts", (n: number) => long(n).slice(0, 20)],
+  ])("is 200 characters of a text: %s", async (_what, tagOf) => {
+    const pool = BufferPool.create({ name: freshName(), size: 64, min: 1, max: 1 });
+    const recorder = start({ capacity: 4096 });
+    const grown = await growthOf(() => {
+      for (let n = 0; n < 300; n++) pool.tryAcquire({ tag: tagOf(n) })!.release();
+    });
+    // The program's own would be 30 MB.
+    expect(grown).toBeLessThan(5e6);
+    expect(recorder.events().filter(({ text = "" }) => text.length > 200)).toEqual([]);
+    expect(recorder.events().filter(({ text = "" }) => text.startsWith("request 299"))).toHaveLength(1);
+    pool.close();
+  });
+
+  it("is 200 characters of the name of a pool that has ended", async () => {
+    const recorder = start({ capacity: 4096 });
+    const grown = await growthOf(() => {
+      for (let n = 0; n < 300; n++) BufferPool.create({ name: long(n), size: 64, max: 1 }).close();
+    });
+    expect(grown).toBeLessThan(5e6);
+    const { pools: recorded } = recorder.recording();
+    expect(Math.max(...recorded.map(({ name }) => name.length))).toBe(200);
+  });
+
+  it("is no stage of a pipeline", async () => {
+    const recorder = start({ capacity: 4096 });
+    const grown = await growthOf(() => {
+      for (let n = 0; n < 300; n++) {
+        const stage = { name: `stage ${n}`, frame: new Array<number>(10_000).fill(n) };
+        watchedCall(stage, long(n), () => {});
+      }
+    });
+    expect(grown).toBeLessThan(5e6);
+    const { spans } = recorder.recording();
+    expect(spans.filter(({ name }) => name === "stage 299")).toMatchObject([
+      { type: "work", text: expect.stringMatching(/^request 299 /) },
+    ]);
+    const rude: { readonly name: string } = {
+      get name(): string {
+        throw new Error("no name");
+      },
+    };
+    expect(watchedCall(rude, "work", () => 1)).toBe(1);
   });
 });

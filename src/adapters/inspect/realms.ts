@@ -17,6 +17,7 @@ import type { Recording } from "../../observe/recorder.ts";
 import { MAX_EVENTS, type ProcessSnapshot, type RealmSnapshot } from "../../observe/snapshot.ts";
 import { process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
+import { cut } from "../../util/cut.ts";
 import { RecordingReader } from "./recording-parts.ts";
 import { Share } from "./share.ts";
 import {
@@ -443,24 +444,35 @@ export class RealmHub {
       const known = snapshot ?? JSON.stringify({ ...own, ...UNKNOWN, thread } satisfies RealmSnapshot);
       realms.push(askedAt === undefined ? known : `${known.slice(0, -1)},"silent":${now - askedAt}}`);
     }
-    const { user, system } = process.cpuUsage();
+    const { user, system } = said(() => process.cpuUsage(), { user: 0, system: 0 });
     const about: Omit<ProcessSnapshot, "realms"> = {
       version: 1,
       time: performance.timeOrigin + now,
       pid: process.pid,
       title: ownTitle(),
-      uptime: process.uptime(),
-      rss: process.memoryUsage.rss(),
+      uptime: said(() => process.uptime(), 0),
+      rss: said(() => process.memoryUsage.rss(), 0),
       cpu: { user: user / 1e6, system: system / 1e6 },
     };
     return `${JSON.stringify(about).slice(0, -1)},"realms":[${realms.join(",")}]}`;
   }
 }
 
-/** The script's name without its folders, and its arguments, for people. */
+/** What the platform says, or something in its stead: a program may have put its own functions in their places. */
+function said<T>(ask: () => T, otherwise: T): T {
+  try {
+    return ask();
+  } catch {
+    return otherwise;
+  }
+}
+
+/** The script's name without its folders, and its arguments, for people. A program may write anything into those. */
 export function ownTitle(): string {
-  const [, script = "", ...rest] = process.argv;
-  const name = script.slice(Math.max(script.lastIndexOf("/"), script.lastIndexOf("\\")) + 1);
-  const title = [name || "node", ...rest].join(" ");
-  return title.length <= MAX_TITLE ? title : `${title.slice(0, MAX_TITLE - 1).toWellFormed()}…`;
+  return said(() => {
+    const { argv } = process as { readonly argv: unknown };
+    const [, script = "", ...rest] = Array.isArray(argv) ? argv.map((word) => said(() => String(word), "?")) : [];
+    const name = script.slice(Math.max(script.lastIndexOf("/"), script.lastIndexOf("\\")) + 1);
+    return cut([name || "node", ...rest].join(" "), MAX_TITLE);
+  }, "node");
 }

@@ -5,9 +5,10 @@
  * socket is removed by both; that of a process which was killed is removed by the next one that looks.
  *
  * Invariants: no request changes anything in the program; what is sent has no bytes of buffers; nobody but this user
- * can open the socket, and nobody without the token gets an answer on a port.
+ * can open the socket, and nobody without the token gets an answer on a port; there is a hub only while something is
+ * served; a path is taken by linking a bound socket to it, which fails where anything is.
  */
-import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { linkSync, lstatSync, mkdtempSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
@@ -36,61 +37,85 @@ let hub: Promise<RealmHub> | undefined;
 let endPart: (() => void) | undefined;
 /** Servers that listen, or are about to. */
 let users = 0;
-/** The server that is found by itself: there is one a process. */
-let found: Promise<InspectorServer> | undefined;
-/** The same, once it listens. */
-let foundServer: InspectorServer | undefined;
+/** The server that is found by itself: there is one a process, which all who asked for it share. */
+let found: Shared | undefined;
 
 /**
  * Serves the inspector of this process: over a socket that only this user can open, or on a port of 127.0.0.1 with a
  * token. In a worker it serves nothing by itself: the worker answers the main thread, which serves both.
  *
- * Without options a second call gets the server of the first. Resolves when it listens. Rejects with
+ * Without options all calls share one server, which listens until each of them has closed what it got, or the process
+ * ends. Resolves when it listens. Rejects with
  * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, `ERR_ALREADY_EXISTS` for a path or port that is
  * taken, `ERR_UNSUPPORTED` where there is no folder for a socket (and on Windows, without a port).
  */
 export async function serveInspector(options: InspectorOptions = {}): Promise<InspectorServer> {
   const { port, path } = checkOptions("options", options, ["port", "path"]);
   if (port !== undefined) wholeNumber("options.port", port, 0, 65_535);
-  if (path !== undefined && word("options.path", path) === "") throw badValue("options.path", "a path", path);
+  if (path !== undefined && (word("options.path", path) === "" || path.includes("\0"))) {
+    throw badValue("options.path", "a path, not empty and without a null character", path);
+  }
   if (path !== undefined && port !== undefined) {
     throw badValue("options.path", "left out beside options.port: the inspector is served by one of them", path);
   }
   if (path !== undefined) checkSocketPath("options.path", resolve(path));
-  if (!isMainThread) return await served(() => new InspectorServer(undefined, undefined, undefined));
-  if (port !== undefined) return await served(() => servePort(port));
+  if (!isMainThread) return await shareOf(share(() => ({})));
+  if (port !== undefined) return await shareOf(share(() => servePort(port)));
   if (process.platform === "win32") {
     throw new MillpondError(
       "ERR_UNSUPPORTED",
       "the inspector's socket is not served on Windows; use serveInspector({ port: 0 }) and its url",
     );
   }
-  if (path !== undefined) return await served(() => servePath(resolve(path)));
-  found ??= served(serveFound).then(
-    (server) => {
-      foundServer = server;
-      return server;
-    },
-    (error: unknown) => {
-      found = undefined;
-      throw error;
-    },
-  );
-  return await found;
+  if (path !== undefined) return await shareOf(share(() => servePath(resolve(path))));
+  found ??= share(serveFound);
+  return await shareOf(found);
+}
+
+/** What is served: where, and what ends it. */
+interface Served {
+  readonly listener?: Listener;
+  readonly path?: string;
+  readonly url?: string;
+  /** Removes the socket. */
+  readonly remove?: () => void;
+}
+
+/** What is served, for all who share it. */
+interface Shared {
+  readonly served: Served | Promise<Served>;
+  /** Who shares it; with the last one it ends. */
+  users: number;
 }
 
 /** This thread takes part from before anything is waited for, since the program may make workers meanwhile. */
-async function served(serve: () => InspectorServer | Promise<InspectorServer>): Promise<InspectorServer> {
+function share(serve: () => Served | Promise<Served>): Shared {
   takePart();
+  return { served: serve(), users: 0 };
+}
+
+/** One share of it. It is counted at once: the others may end theirs while this one waits. */
+async function shareOf(shared: Shared): Promise<InspectorServer> {
+  shared.users++;
   try {
-    return await serve();
+    return new InspectorServer(shared, await shared.served);
   } catch (error) {
-    leavePart();
+    if (found === shared) found = undefined;
+    if (--shared.users === 0) leavePart();
     throw error;
   }
 }
 
-async function servePort(port: number): Promise<InspectorServer> {
+/** Ends one share of it. In one turn: who asks from now on gets another one, at the same path. */
+async function endShare(shared: Shared, { listener, remove }: Served): Promise<void> {
+  if (--shared.users > 0) return;
+  remove?.();
+  if (found === shared) found = undefined;
+  await listener?.close();
+  leavePart();
+}
+
+async function servePort(port: number): Promise<Served> {
   const { makeToken } = await import("./token.ts");
   const { token, isToken } = makeToken();
   let hosts: Gate["hosts"] = [];
@@ -103,13 +128,13 @@ async function servePort(port: number): Promise<InspectorServer> {
   await listen(listener, { host: "127.0.0.1", port }, `port ${port}`);
   hosts = loopbackHosts(listener.port);
   const url = `http://127.0.0.1:${listener.port}/?token=${token}`;
-  return new InspectorServer(listener, undefined, url);
+  return { listener, url };
 }
 
-/** At a path of the caller's: it is never there with other rights, and never takes a live one's place. */
-async function servePath(path: string): Promise<InspectorServer> {
-  const present = lstatSync(path, { throwIfNoEntry: false });
-  if (present !== undefined && (!present.isSocket() || (await probeSocket(path)) === "listens")) throw takenError(path);
+/** At a path of the caller's: it is never there with other rights, and takes nothing's place but an ended one's. */
+async function servePath(path: string): Promise<Served> {
+  const present = identityOf(path);
+  if (present !== undefined && (!present.isSocket || (await probeSocket(path)) === "listens")) throw takenError(path);
   const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
   let folder: string;
   try {
@@ -121,8 +146,15 @@ async function servePath(path: string): Promise<InspectorServer> {
     const draft = checkSocketPath("options.path", join(folder, "s"));
     await listen(listener, { path: draft }, path);
     closeToOthers(draft);
-    renameSync(draft, path);
-    return new InspectorServer(listener, path, undefined, removeAtExit(ownFile(path)));
+    // That one was left behind; what came since is somebody's.
+    if (present !== undefined && identityOf(path)?.is === present.is) rmSync(path);
+    try {
+      linkSync(draft, path);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw takenError(path, cause);
+      throw refusedError(path, cause);
+    }
+    return { listener, path, remove: removeAtExit(ownFile(path)) };
   } catch (error) {
     await listener.close();
     throw error;
@@ -131,8 +163,16 @@ async function servePath(path: string): Promise<InspectorServer> {
   }
 }
 
+/** Which file is there: another one has another number, while the one before is open. */
+function identityOf(path: string): { readonly is: string; readonly isSocket: boolean } | undefined {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return found === undefined
+    ? undefined
+    : { is: `${found.dev}:${found.ino}:${found.ctimeNs}`, isSocket: found.isSocket() };
+}
+
 /** In this user's folder, under the process's number. */
-async function serveFound(): Promise<InspectorServer> {
+async function serveFound(): Promise<Served> {
   const folder = socketFolder();
   let path = join(folder, `${process.pid}.sock`);
   const present = lstatSync(path, { throwIfNoEntry: false });
@@ -152,7 +192,7 @@ async function serveFound(): Promise<InspectorServer> {
     remove();
     throw error;
   }
-  return new InspectorServer(listener, path, undefined, remove);
+  return { listener, path, remove };
 }
 
 /** The file goes with the process, or when what is returned is called. */
@@ -185,6 +225,8 @@ function listenerFor(gate: Gate): Listener {
 }
 
 function loadHub(): Promise<RealmHub> {
+  // A connection may have come before the end of what it was for.
+  if (users === 0) return Promise.reject(new Error("nothing is served any more"));
   hub ??= (async () => {
     const { RealmHub: Hub } = await import("./realms.ts");
     return new Hub(await makeInspector());
@@ -229,7 +271,7 @@ function leavePart(): void {
   if (--users > 0) return;
   endPart?.();
   endPart = undefined;
-  void hub?.then((one) => one.close());
+  void hub?.then((one) => one.close()).catch(() => {});
   hub = undefined;
 }
 
@@ -241,33 +283,25 @@ export class InspectorServer {
   readonly url: string | undefined;
   /** {@link close}, for `await using` where the platform has `Symbol.asyncDispose`. */
   declare [Symbol.asyncDispose]: () => Promise<void>;
-  readonly #listener: Listener | undefined;
-  readonly #remove: (() => void) | undefined;
+  readonly #shared: Shared;
+  readonly #served: Served;
   #closing: Promise<void> | undefined;
 
   /** @internal Made by {@link serveInspector}. */
-  constructor(listener: Listener | undefined, path: string | undefined, url: string | undefined, remove?: () => void) {
-    this.#listener = listener;
-    this.path = path;
-    this.url = url;
-    this.#remove = remove;
+  constructor(shared: Shared, served: Served) {
+    this.#shared = shared;
+    this.#served = served;
+    this.path = served.path;
+    this.url = served.url;
   }
 
-  /** Ends open streams, listens no more, and removes the socket. A second call waits for the first. */
+  /**
+   * Ends open streams, listens no more, and removes the socket; where others called {@link serveInspector} without
+   * options, too, the last one to close it does. A second call waits for the first.
+   */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    this.#closing ??= endShare(this.#shared, this.#served);
     return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    // In one turn: who asks for the inspector from now on gets another one, at the same path.
-    this.#remove?.();
-    if (foundServer === this) {
-      found = undefined;
-      foundServer = undefined;
-    }
-    await this.#listener?.close();
-    leavePart();
   }
 }
 

@@ -125,7 +125,7 @@ export class PagePool {
       holders: (most) => this.#poolHolders(most),
       watch: () => this.#allocator.updateFastPath(),
     });
-    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead);
+    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead, this.#waiters);
     this.#allocator.registration = registration;
     this.#allocator.cache.registration = registration;
     registration.begin();

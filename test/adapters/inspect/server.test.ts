@@ -1,3 +1,4 @@
+import { subscribe } from "node:diagnostics_channel";
 import {
   chmodSync,
   existsSync,
@@ -5,11 +6,12 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { isAbsolute, join, resolve } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { loopbackHosts } from "../../../src/adapters/inspect/listener.ts";
@@ -70,7 +72,6 @@ describe("an inspector on a socket", () => {
       expect(lstatSync(join(runtime, folder)).mode & 0o777).toBe(0o700);
     }
     expect(findSockets()).toContainEqual({ path: server.path, pid: process.pid });
-    expect(await serveInspector()).toBe(server);
     await server.close();
     expect(existsSync(server.path!)).toBe(false);
     await server.close();
@@ -78,7 +79,6 @@ describe("an inspector on a socket", () => {
     expect(again).not.toBe(server);
     // The end of another one, on a port, is not its end.
     await (await served({ port: 0 })).close();
-    expect(await serveInspector()).toBe(again);
     expect((await ask({ socketPath: again.path! }, "/snapshot")).status).toBe(200);
   });
 
@@ -173,8 +173,87 @@ describe("an inspector on a socket", () => {
     const second = await served();
     await closing;
     expect(second).not.toBe(first);
-    expect(await serveInspector()).toBe(second);
+    expect(second.path).toBe(first.path);
     expect((await ask({ socketPath: second.path! }, "/snapshot")).status).toBe(200);
+  });
+
+  it("is shared by all who asked for it, and ends with the last of them", async () => {
+    inRuntimeFolder();
+    const before = process.listenerCount("worker");
+    const [first, second] = await Promise.all([serveInspector(), serveInspector()]);
+    const where = { socketPath: first.path! };
+    expect(second.path).toBe(first.path);
+    // One that closes at once, while another one waits.
+    const third = serveInspector();
+    await first.close();
+    await first.close();
+    await second.close();
+    const last = await third;
+    expect((await ask(where, "/snapshot")).status).toBe(200);
+    await last.close();
+    expect([existsSync(where.socketPath), process.listenerCount("worker")]).toEqual([false, before]);
+  });
+
+  it("takes a path once: of two calls at the same time one is refused, and a file that comes meanwhile stays", async () => {
+    const folder = scratch();
+    const path = join(folder, "own.sock");
+    // What an ended process left behind may be taken.
+    const left = createServer();
+    await new Promise<void>((resolve) => left.listen(join(folder, "bound"), resolve));
+    renameSync(join(folder, "bound"), path);
+    await new Promise((resolve) => left.close(resolve));
+    const calls = await Promise.allSettled([served({ path }), served({ path })]);
+    expect(calls.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    expect(calls.find((call) => call.status === "rejected")!.reason).toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+    expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
+    const file = join(folder, "file");
+    const late = serveInspector({ path: file });
+    writeFileSync(file, "precious");
+    await expect(late).rejects.toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+    expect(readFileSync(file, "utf8")).toBe("precious");
+    expect(readdirSync(folder).sort()).toEqual(["file", "own.sock"]);
+  });
+
+  it("has no hub when a viewer came just before its end", async () => {
+    const before = process.listenerCount("worker");
+    // The end comes at each step of what the connection begins.
+    for (let steps = 0; steps < 24; steps++) {
+      const server = await serveInspector({ port: 0 });
+      const taken = new Promise((resolve) => subscribe("net.server.socket", resolve));
+      const socket = connect(Number(new URL(server.url!).port), "127.0.0.1").on("error", () => {});
+      const gone = new Promise((resolve) => socket.once("close", resolve));
+      await taken;
+      for (let step = 0; step < steps; step++) await undefined;
+      await Promise.all([server.close(), gone]);
+      // What the connection began to load is there.
+      await import("../../../src/adapters/inspect/requests.ts");
+      await import("../../../src/adapters/inspect/page-file.ts");
+      await import("../../../src/observe/realm-inspector.ts");
+      for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve));
+      expect([steps, process.listenerCount("worker")]).toEqual([steps, before]);
+    }
+  });
+
+  it("answers whatever the program has written into process.argv, or put in the places of its functions", async () => {
+    const server = await served({ port: 0 });
+    const url = new URL(server.url!);
+    const where = { host: "127.0.0.1", port: Number(url.port) };
+    const { argv, cpuUsage, memoryUsage, uptime } = process;
+    onTestFinished(() => void Object.assign(process, { argv, cpuUsage, memoryUsage, uptime }));
+    const titleOf = async (odd: unknown): Promise<string> => {
+      process.argv = odd as string[];
+      const { status, body } = await ask(where, `/snapshot${url.search}`);
+      expect(status).toBe(200);
+      return (JSON.parse(body) as ProcessSnapshot).title;
+    };
+    const rude = { toString: 1 };
+    expect(await titleOf(["node", new URL("file:///a/b.js"), 42, Symbol("x"), rude])).toBe("b.js 42 Symbol(x) ?");
+    for (const odd of [null, undefined, { _: [] }, "node a.js", []]) expect(await titleOf(odd)).toBe("node");
+    const refuse = (): never => {
+      throw new Error("mine");
+    };
+    Object.assign(process, { cpuUsage: refuse, memoryUsage: refuse, uptime: refuse });
+    expect(await titleOf(["node", "/a/c.js"])).toBe("c.js");
   });
 
   it("leaves no listener on the process when it was refused, or closed before anybody asked", async () => {
@@ -208,6 +287,7 @@ describe("an inspector on a socket", () => {
       [{ port: "80" }, "ERR_INVALID_ARG_TYPE"],
       [{ path: 5 }, "ERR_INVALID_ARG_TYPE"],
       [{ path: "" }, "ERR_INVALID_ARG_VALUE"],
+      [{ path: "a\0b" }, "ERR_INVALID_ARG_VALUE"],
       [{ path: `/tmp/${"x".repeat(200)}` }, "ERR_OUT_OF_RANGE"],
       [{ path: "a.sock", port: 0 }, "ERR_INVALID_ARG_VALUE"],
     ];

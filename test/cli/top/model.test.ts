@@ -3,6 +3,7 @@ import { paintFor } from "../../../src/cli/terminal.ts";
 import { cells, clip, duration, pad, rate, shown } from "../../../src/cli/top/cells.ts";
 import { type Action, type Look, TopModel } from "../../../src/cli/top/model.ts";
 import { keysIn } from "../../../src/cli/top/screen.ts";
+import { jsonOf } from "../../../src/cli/top.ts";
 import type { PoolSnapshot, ProcessSnapshot, RealmSnapshot } from "../../../src/observe/snapshot.ts";
 import { generator } from "../../helpers/random.ts";
 
@@ -359,5 +360,14 @@ describe("cells of a terminal", () => {
       "\u001b[1;5C",
       "x",
     ]);
+  });
+});
+
+describe("a snapshot as JSON", () => {
+  it("has no character that a terminal takes for a command or for another direction", () => {
+    const title = "a\u009b\u061c\u200e\u202e\u2066\u2028\u00ad\ufeff\u{e0041}b";
+    const snapshot = { title } as ProcessSnapshot;
+    expect(jsonOf(snapshot)).toMatch(/^[ -~]+$/);
+    expect(JSON.parse(jsonOf(snapshot))).toEqual({ title });
   });
 });

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Seeks while stages hang, fail, or want nothing: every promise settles, and what was missed is caught up. */
 import { describe, expect, it } from "vitest";
 import type { MediaBuffer } from "../../src/index.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Waits of stages end whatever a hook throws, and however many wait in one place. */
 import { describe, expect, it } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** `generations: true`: a stale pointer is told apart also when its element was handed out again. */
 import { describe, expect, it } from "vitest";
 import { SlabPool, struct } from "../../../src/index.ts";

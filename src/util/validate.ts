@@ -334,14 +334,13 @@ export function oneOf<T extends string>(name: string, value: unknown, allowed: r
  */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  // A word of a megabyte is like none of them.
-  const lower = word.slice(0, 60).toLowerCase();
-  let least = Math.ceil(Math.max(lower.length, 3) / 3) + 1;
+  let least = Math.ceil(Math.max(word.length, 3) / 3) + 1;
+  const lower = word.toLowerCase();
   for (const one of known) {
+    // As many letters have to come or go at least; a word of a megabyte is like none of them.
+    const edits = Math.abs(word.length - one.length) < least ? editDistance(lower, one.toLowerCase()) : least;
     const isPart = one.length > 2 && (word.startsWith(one) || lower.endsWith(one));
-    const distance = ["countmax", "maxcount"].includes(word + one)
-      ? 0
-      : Math.min(isPart ? 3 : least, editDistance(lower, one.toLowerCase()));
+    const distance = ["countmax", "maxcount"].includes(word + one) ? 0 : isPart ? Math.min(3, edits) : edits;
     if (distance < least) [best, least] = [one, distance];
   }
   return best;

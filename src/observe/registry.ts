@@ -173,7 +173,9 @@ function host(): Host | undefined {
 }
 let isEndWatched = false;
 
-/** A process that ends by itself while somebody waits: no pool keeps it alive, and nothing ends those waits any more. */
+/**
+ * A process that ends by itself while somebody waits: no pool keeps it alive, and nothing ends those waits any more.
+ */
 function watchEnd(): void {
   isEndWatched = true;
   host()?.on?.("beforeExit", () => {

@@ -449,7 +449,10 @@ export class BufferPool {
       const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#acquireNow(tag, hint);
       this.#entry = undefined;
       if (buffer !== undefined) return Promise.resolve(buffer);
-      if (nowait === true || timeout === 0) return Promise.reject(this.#timeoutError(0));
+      if (nowait === true || timeout === 0) {
+        this.#starvedCount++;
+        return Promise.reject(this.#tellStarved(0));
+      }
       const site = this.#trace ? callSite(BufferPool.prototype.acquire) : undefined;
       return this.#wait({ signal, timeout }, { tag, hint, site });
     } catch (error) {
@@ -462,7 +465,12 @@ export class BufferPool {
     this.#waitCount++;
     // Before the clock and the signal run: what they give back goes to the first in line.
     this.#closeFastPath();
-    const wait = this.#waiters.wait(options, request, (waiter) => this.#timeoutError(this.#clock.now() - waiter.since));
+    const wait = this.#waiters.wait(options, request, (waiter) => {
+      const error = this.#tellStarved(this.#clock.now() - waiter.since);
+      // The clock or a listener may have served this wait.
+      if (waiter.queued) this.#starvedCount++;
+      return error;
+    });
     // They may also have ended the wait, or opened the fast paths.
     this.#updateFastPath();
     this.#serveWaiters();
@@ -490,11 +498,6 @@ export class BufferPool {
     this.#spare = spare;
     spare.add(giveUp);
     return () => void spare.delete(giveUp);
-  }
-
-  #timeoutError(waited: number): MillpondError {
-    this.#starvedCount++;
-    return this.#tellStarved(waited);
   }
 
   #tellStarved(waited: number): MillpondError {

@@ -17,12 +17,21 @@ const LANES: Readonly<Record<string, { include: string[]; tagsFilter: string[]; 
 
 /** Only these can have a tag, of their own or of a table of runs: the others need not even be loaded for the rest. */
 function filesWithEffort(): string[] {
-  const files = readdirSync("test", { recursive: true, encoding: "utf8" }).map(
-    (file) => `test/${file.replaceAll("\\", "/")}`,
-  );
-  return files.filter(
-    (file) => file.endsWith(".test.ts") && /helpers\/effort\.ts|\.\/hostile\.ts/.test(readFileSync(file, "utf8")),
-  );
+  return testFiles().filter((file) => /helpers\/effort\.ts|\.\/hostile\.ts/.test(readFileSync(file, "utf8")));
+}
+
+function testFiles(): string[] {
+  return readdirSync("test", { recursive: true, encoding: "utf8" })
+    .map((file) => `test/${file.replaceAll("\\", "/")}`)
+    .filter((file) => file.endsWith(".test.ts"));
+}
+
+/**
+ * Files whose first line says so: nothing that they change outlives them, so that they need no process each, which
+ * costs as much as many of them. test/repo/lanes.test.ts holds them to it.
+ */
+function filesOfOneRealm(): string[] {
+  return testFiles().filter((file) => readFileSync(file, "utf8").startsWith("// Shares its realm"));
 }
 
 const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
@@ -30,7 +39,6 @@ const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
   if (lane === undefined) throw new Error(`no such lane: --mode ${mode}; there are ${Object.keys(LANES)}`);
   const { include, tagsFilter, effort } = lane;
   const test: ViteUserConfig["test"] & { tagsFilter: string[] } = {
-    include,
     tags: [
       { name: "repeated", description: "runs short in the fast lane, at full length in test:all" },
       { name: "full", description: "runs in test:all only" },
@@ -52,7 +60,17 @@ const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
     maxWorkers: availableParallelism() + 1,
     reporters: ["default", "./test/closing-line.ts"],
   };
-  return { test };
+  const together = filesOfOneRealm();
+  const shared = mode === "rest" ? together.filter((file) => include.includes(file)) : together;
+  return {
+    test: {
+      ...test,
+      projects: [
+        { extends: true, test: { name: "own", include, exclude: together } },
+        { extends: true, test: { name: "shared", include: shared, isolate: false } },
+      ],
+    },
+  };
 });
 
 export default config;

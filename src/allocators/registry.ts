@@ -5,11 +5,14 @@
 
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
 import { MillpondError } from "../util/errors.ts";
-import { checkOptions, flag, isMade, nonEmpty, word, wrongType } from "../util/validate.ts";
+import { badValue, checkOptions, flag, isMade, nonEmpty, word, wrongType } from "../util/validate.ts";
 import { SharedAllocator } from "./shared.ts";
 import { WasmAllocator } from "./wasm.ts";
 
 const byName: Map<string, Allocator> = new Map();
+
+/** What millpond/native registers. */
+const NATIVE = "pages, locked, processShared, dmabuf";
 
 /** Names of other entry points. */
 const lazily: Map<string, () => Allocator> = new Map();
@@ -73,6 +76,17 @@ export const allocators = {
     if (name === undefined) return defaultAllocator();
     word("name", name);
     return findRegistered(name) ?? makeFirst(name, Object.hasOwn(builtIn, name) ? builtIn[name] : undefined);
+  },
+
+  /**
+   * The allocator of that name, which has to be there: an option `allocator: undefined` stands for the default one, so
+   * what a program relies on (locked pages, shared memory) is better asked for here. Throws `ERR_INVALID_ARG_VALUE` for
+   * a name that nobody registered, `ERR_INVALID_ARG_TYPE`. O(1).
+   */
+  get(name: string): Allocator {
+    const found = allocators.find(word("name", name));
+    if (found !== undefined) return found;
+    throw badValue("name", `one of ${allocators.names().join(", ")} (import "millpond/native" for ${NATIVE})`, name);
   },
 
   /** Every name that {@link allocators.find} knows. */

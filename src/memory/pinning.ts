@@ -84,7 +84,7 @@ export interface LockReport {
 
 const NOT_ASKED: LockReport = /* @__PURE__ */ Object.freeze({
   locked: false,
-  lockReason: 'its allocator does not lock pages; use allocators.find("locked") of millpond/native',
+  lockReason: 'its allocator does not lock pages; import "millpond/native" and use allocators.get("locked")',
   lockedBytes: 0,
 });
 

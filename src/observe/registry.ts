@@ -59,6 +59,16 @@ export interface PoolObserver {
   onEnd(pool: PoolRegistration): void;
 }
 
+/** Who waits for a pool, as far as the end of a process needs it. */
+interface Waits {
+  readonly first: Starving | null;
+}
+
+interface Starving {
+  /** Tells that the wait was in vain, and makes its error. */
+  starve(): unknown;
+}
+
 /** What a {@link StarvedMessage} lists at most. */
 const MAX_HOLDERS = 64;
 
@@ -76,6 +86,10 @@ export class PoolRegistration implements PoolIdentity {
   observer: PoolObserver | null = null;
   /** Leases that were collected without a release; null: the pool does not look for them. */
   leaks: number | null = null;
+  /** Who waits for it; undefined: nobody has. */
+  waits: Waits | undefined = undefined;
+  /** Whether {@link warnOnce} has warned of it, or is not to: somebody listens to the pool itself. */
+  isWarned = false;
   #ended = false;
   #isReady = false;
 
@@ -139,10 +153,53 @@ export class PoolRegistration implements PoolIdentity {
 // What only some kinds of pool tell are functions: a bundler cannot take single methods out of a class.
 
 /** A wait begins behind `ahead` others; null: nobody wants to know. */
-export function beginWait(pool: PoolRegistration, ahead: number): WaitSpan | null {
+export function beginWait(pool: PoolRegistration, ahead: number, waits: Waits): WaitSpan | null {
+  pool.waits = waits;
+  if (!isEndWatched) watchEnd();
   const heard = waitChannel.hasSubscribers === true;
   if (pool.observer === null && !heard && waitListeners.size === 0) return null;
   return new WaitSpan(pool, heard ? { ...identityOf(pool), ahead } : null);
+}
+
+/** As far as it is used of Node's, Bun's and Deno's. */
+interface Host {
+  emitWarning?: (warning: unknown) => void;
+  on?: (event: "beforeExit", listener: () => void) => void;
+}
+
+/** Read where it is needed: at load it would be in the bundle of every name. */
+function host(): Host | undefined {
+  return (globalThis as { readonly process?: Host }).process;
+}
+let isEndWatched = false;
+
+/**
+ * A process that ends by itself while somebody waits: no pool keeps it alive, and nothing ends those waits any more.
+ */
+function watchEnd(): void {
+  isEndWatched = true;
+  host()?.on?.("beforeExit", () => {
+    for (const pool of registrations()) {
+      try {
+        const first = pool.waits?.first;
+        if (first) warnOnce(pool, first.starve());
+      } catch {
+        // A subclass's holders(), or a clock: the process ends as it would without.
+      }
+    }
+  });
+}
+
+/** Whether {@link warnOnce} would say something: nobody hears of the pool's starved waits otherwise. */
+export function canWarn(pool: PoolRegistration): boolean {
+  return !(pool.isWarned || isStarvationHeard(pool)) && host()?.emitWarning !== undefined;
+}
+
+/** Emits an error as a warning of the process, one for each pool, where nobody else hears of it. */
+export function warnOnce(pool: PoolRegistration, error: unknown): void {
+  if (!canWarn(pool)) return;
+  pool.isWarned = true;
+  host()!.emitWarning!(error);
 }
 
 /** Whether anybody wants to hear of starved waits. */

@@ -118,13 +118,14 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
     isExpected = true;
     afterTurns(CLOSE_TURNS, close);
   };
-  on(writable, "finish", () => listener.onFinish());
+  const http2 = http2Of(writable);
+  // The response of the compatibility layer says it at the close of its stream, for which the client has to end, too.
+  on(http2 ?? (writable as Emitter), "finish", () => listener.onFinish());
   on(writable, "error", (error: unknown) => {
     listener.onError(error);
     expectClose();
   });
   on(writable, "close", close);
-  const http2 = http2Of(writable);
   if (http2 !== undefined) {
     // Only while its writing side is open: what is pending is never sent, and only some resets destroy it.
     on(http2, "aborted", close);
@@ -205,10 +206,11 @@ function onSilentClose(stream: object, onDestroy: () => void, onClose: () => voi
 }
 
 /**
- * Calls once when nothing more comes of a Readable: with undefined at its proper end, else with an error. A stream that
- * was cut off is never taken for one that has ended. Returns what ends the watch.
+ * Calls once when nothing more comes of a Readable: with undefined at its proper end, else with an error. A stream of
+ * HTTP/2 that was cut off is never taken for one that has ended; `isCut` says that Node would. Returns what ends the
+ * watch.
  */
-export function onReadEnd(readable: Readable, call: (error: Error | undefined) => void): () => void {
+export function onReadEnd(readable: Readable, call: (error: Error | undefined, isCut: boolean) => void): () => void {
   const undo: (() => void)[] = [];
   let isOver = false;
   const stop = (): void => {
@@ -217,9 +219,9 @@ export function onReadEnd(readable: Readable, call: (error: Error | undefined) =
   };
   const end = (error: Error | undefined): void => {
     if (isOver) return;
-    const cut = error === undefined ? wasCut() : undefined;
+    const isCut = error === undefined && wasCut();
     stop();
-    call(error ?? (cut === true ? cutError(http2Of(readable)) : undefined));
+    call(isCut ? cutError(http2Of(readable)) : error, isCut);
   };
   const wasCut = watchHttp2(readable, undo);
   undo.push(finished(readable, { writable: false }, (error) => end(error ?? undefined)));
@@ -232,16 +234,18 @@ export function onReadEnd(readable: Readable, call: (error: Error | undefined) =
 }
 
 /**
- * Whether a stream of HTTP/2 was closed before its end had come. Node ends it then as if it had. Its events say so only
- * while an answer is open, so the moment is known by what Node does at each close, before it ends the stream: it
- * removes the listeners of "timeout".
+ * Whether a stream of HTTP/2 was reset with an error, or closed before its end had come. Node ends it then as if it
+ * had. (A reset without an error behind the end is in order: so a server stops an upload that it has answered.) Its
+ * events tell of a close only while its writing side is open, so the moment is known by what Node does at each close,
+ * before it ends the stream: it removes the listeners of "timeout".
  */
 function watchHttp2(readable: Readable, undo: (() => void)[]): () => boolean {
   const http2 = http2Of(readable);
   if (http2 === undefined) return () => false;
   const hasEnded = (): boolean => (http2 as unknown as Partial<ReadableState>)._readableState?.ended === true;
-  // Closed before: whether its end had come by then cannot be told, unless it came without a reset.
-  let isCut = http2.closed && (http2.aborted || http2.rstCode !== 0);
+  // Whether the end had come before a close that is over already cannot be told. A server that has answered without
+  // reading closes its stream, and has lost what had not come; an answer is mostly closed when it is first seen.
+  let isCut = http2.closed && (http2.aborted || "respond" in http2);
   const onTimeout = (): void => {};
   const onClosing = (): void => {
     isCut ||= !hasEnded();
@@ -250,16 +254,19 @@ function watchHttp2(readable: Readable, undo: (() => void)[]): () => boolean {
     if (event === "timeout" && listener === onTimeout && !isStopping && http2.closed) onClosing();
   };
   let isStopping = false;
+  // Twice, because Node 20 does not tell when the only listener of an event is removed.
+  http2.on("timeout", onTimeout);
   http2.on("timeout", onTimeout);
   http2.on("removeListener", onRemove);
   http2.on("aborted", onClosing);
   undo.push(() => {
     isStopping = true;
     http2.off("timeout", onTimeout);
+    http2.off("timeout", onTimeout);
     http2.off("removeListener", onRemove);
     http2.off("aborted", onClosing);
   });
-  return () => isCut;
+  return () => isCut || http2.rstCode !== 0;
 }
 
 interface ReadableState {

@@ -294,6 +294,12 @@ export class Pipeline {
    * Seeks while running: releases every buffer that is under way, tells the sources where to go on
    * ({@link Source.seek}), and goes on. Rejects with `ERR_INACTIVE` when it is not playing, and with what ends the run
    * before it goes on: a source's own error, `ERR_STARVED`, the reason of an abort.
+   *
+   * It waits for every hook that is under way. So a hook may begin a seek, but must not wait for it (nor return its
+   * promise): each would wait for the other until `acquireTimeout` or an abort ends the run. Whether a hook waits cannot
+   * be known here. In a hook, write `pipeline.seek(position).catch(report)` and return.
+   *
+   * An {@link AppSink} whose loop has ended waits for another loop after it.
    */
   seek(position?: unknown): Promise<void> {
     if (!this.#isRunning || this.#run === undefined) {

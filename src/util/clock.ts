@@ -44,6 +44,21 @@ export const systemClock: Clock = {
   },
 };
 
+/**
+ * True for milliseconds that can be added up: a number within 2^53 of 0. Beyond that a step of 1 ms is lost, and what
+ * goes on step by step never arrives.
+ */
+function isTime(now: unknown): now is number {
+  return typeof now === "number" && Math.abs(now) <= Number.MAX_SAFE_INTEGER;
+}
+
+/** Checks a time of the caller's. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+export function checkTime(name: string, now: unknown): void {
+  if (isTime(now)) return;
+  if (typeof now !== "number" || Number.isNaN(now)) throw wrongType(name, "a number of milliseconds", now);
+  throw outOfRange(name, "milliseconds within 2^53 of 0", now);
+}
+
 /** Ticks between two readings of a {@link CoarseClock} while they come fast. */
 const STRIDE = 64;
 
@@ -95,10 +110,14 @@ export class CoarseClock {
     return this.now;
   }
 
-  /** A clock that throws is told of in a later turn; the last reading holds, so that no lease is left halfway. */
+  /**
+   * A clock that throws is told of in a later turn; the last reading holds, so that no lease is left halfway. It also
+   * holds where the clock gives what is no time.
+   */
   #look(): number {
     try {
-      return this.#clock.now();
+      const now = this.#clock.now();
+      return isTime(now) ? now : this.now;
     } catch (error) {
       throwLater(error);
       return this.now;

@@ -337,14 +337,10 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   let least = Math.ceil(Math.max(word.length, 3) / 3) + 1;
   const lower = word.toLowerCase();
   for (const one of known) {
-    const distance = ["countmax", "maxcount"].includes(word + one)
-      ? 0
-      : one.length > 2 && (word.startsWith(one) || lower.endsWith(one))
-        ? 3
-        : // As many letters have to come or go at least; a word of a megabyte is like none of them.
-          Math.abs(word.length - one.length) < least
-          ? editDistance(lower, one.toLowerCase())
-          : least;
+    // As many letters have to come or go at least; a word of a megabyte is like none of them.
+    const edits = Math.abs(word.length - one.length) < least ? editDistance(lower, one.toLowerCase()) : least;
+    const isPart = one.length > 2 && (word.startsWith(one) || lower.endsWith(one));
+    const distance = ["countmax", "maxcount"].includes(word + one) ? 0 : isPart ? Math.min(3, edits) : edits;
     if (distance < least) [best, least] = [one, distance];
   }
   return best;

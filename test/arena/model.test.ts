@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * TlsfArena against a naive model: walks of fast-check with a validation after each step, and long random runs by seed.
  */

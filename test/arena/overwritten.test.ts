@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Words of an arena that something wrote over: every walk ends, and says `ERR_CORRUPTED` or answers. What has no bound
  * would run into the time that ends a test that hangs.

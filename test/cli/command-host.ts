@@ -37,7 +37,7 @@ export interface Hosted {
  */
 export function canBeHosted(args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean {
   if (env.NODE_OPTIONS !== undefined || /^(hang|leak)/.test(env.MILLPOND_TEST_FAULT ?? "")) return false;
-  return !args.some((arg) => arg === "-" || /(^| )-( |$)|\/dev\/|^--(compare|graph|patience)/.test(arg));
+  return !args.some((arg) => arg === "-" || /(^| )-( |$)|\/dev\/|^--(compare|graph)/.test(arg));
 }
 
 /** Whether it is hosted in this lane. */

@@ -283,11 +283,11 @@ const workers: HostileRun[] = [
   },
 ];
 
-const clip = readFileSync(CLIP);
+const small = readFileSync(SMALL);
 
-/** The clip with bytes of a box overwritten, from so far behind its name. */
+/** The small film with bytes of a box overwritten, from so far behind its name. */
 function damaged(box: string, from: number, bytes: readonly number[]): Buffer {
-  const copy = Buffer.from(clip);
+  const copy = Buffer.from(small);
   copy.set(bytes, copy.indexOf(box, 0, "latin1") + from);
   return copy;
 }

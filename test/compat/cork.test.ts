@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** libcork's front door: its numbers, its order, its hooks, and what replaces its silence when it is misused. */
 import { describe, expect, it } from "vitest";
 import {

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Connecting pins and sharing allocators, named after the reference's part 7 to 9. */
 import { describe, expect, it } from "vitest";
 import {

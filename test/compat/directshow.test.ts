@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** DirectShow's allocator and samples, named after the reference's tables. */
 import { describe, expect, it } from "vitest";
 import {

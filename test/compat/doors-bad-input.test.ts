@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The smaller front doors and what they are passed by mistake: fields that do not exist, values of another type,
  * getters.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** GStreamer's ALLOCATION query with the bindings' names: the reference's part 7. */
 import { describe, expect, it } from "vitest";
 import { AllocationParams, Allocator, BufferPool, Query } from "../../src/compat/gstreamer.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The drop-in for typedarray-pool against a naive model: any order of mallocs, frees, second frees, frees of what is
  * foreign, transfers before and after a free, ages, bounds and options. Whatever happens, an array that is out has its

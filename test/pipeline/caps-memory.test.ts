@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Caps features that say what kind of memory flows: they are intersected, and the pool has to have it. */
 import { describe, expect, test } from "vitest";
 import { Allocator, type SystemAllocator, systemAllocator } from "../../src/memory/allocator.ts";

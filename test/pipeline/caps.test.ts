@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { AudioInfo } from "../../src/media/audio/info.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Seeks while stages hang, fail, or want nothing: every promise settles, and what was missed is caught up. */
 import { describe, expect, it } from "vitest";
 import type { MediaBuffer } from "../../src/index.ts";
@@ -214,5 +215,144 @@ describe("a seek that a source's first fill() begins", () => {
       await loop;
       expect(taken).toBe(6);
     } else expect((sink as NullSink).count).toBe(6);
+  });
+});
+
+describe("a format that a pad missed while the other end wanted nothing", () => {
+  it("is negotiated again when a seek makes it want more", async () => {
+    const pipeline = new Pipeline();
+    const small: number[] = [];
+    let sought: Promise<void> | undefined;
+    class Grows extends Source {
+      at = 0;
+      size = 8;
+      async next(): Promise<StreamFormat | undefined> {
+        await turn();
+        if (++this.at === 10 && sought === undefined) {
+          this.size = 64;
+          sink.end();
+          sought = Promise.resolve();
+          setImmediate(() => setImmediate(() => (sought = pipeline.seek(0))));
+        }
+        return this.at > 40 ? undefined : byteFormat(this.size);
+      }
+      override fill(buffer: MediaBuffer): void {
+        if (buffer.size < this.size) small.push(buffer.size);
+      }
+    }
+    class Ends extends Sink {
+      end(): void {
+        this.requestEos();
+      }
+      override render(): void {}
+      override async finish(): Promise<void> {
+        for (let i = 0; i < 20; i++) await turn();
+      }
+    }
+    const sink = new Ends("sink");
+    const source = new Grows("src");
+    pipeline.link(source, sink);
+    expect(await outcome(pipeline.run())).toBe("done");
+    await sought;
+    expect(source.at).toBe(41);
+    expect(small).toEqual([]);
+  });
+});
+
+describe("a sink that asks for the end while it takes a new format", () => {
+  it("gets no further buffer, and the source fills none", async () => {
+    let fills = 0;
+    let formats = 0;
+    class Grows extends Source {
+      next(): StreamFormat {
+        return byteFormat(fills < 4 ? 8 : 64);
+      }
+      override fill(): void {
+        fills++;
+      }
+    }
+    class Ends extends Sink {
+      override render(): void {}
+      override async configure(): Promise<void> {
+        if (++formats === 2) this.requestEos();
+        await turn();
+      }
+    }
+    expect(await outcome(new Pipeline().link(new Grows("src"), new Ends("sink")).run())).toBe("done");
+    expect({ fills, formats }).toEqual({ fills: 4, formats: 2 });
+  });
+});
+
+describe("a seek after the loop over an AppSink has ended", () => {
+  const graph = (): { pipeline: Pipeline; app: AppSink; slow: NullSink } => {
+    const pipeline = new Pipeline();
+    const tee = new Tee();
+    const app = new AppSink();
+    class Slow extends NullSink {
+      override async finish(): Promise<void> {
+        for (let i = 0; i < 100; i++) await turn();
+      }
+    }
+    const slow = new Slow();
+    pipeline.link(new Steps(6), tee, app);
+    pipeline.link(tee, slow);
+    return { pipeline, app, slow };
+  };
+  const take = async (app: AppSink): Promise<number> => {
+    let taken = 0;
+    for await (const buffer of app) {
+      taken++;
+      buffer.release();
+    }
+    return taken;
+  };
+
+  it("gives what comes to another loop", async () => {
+    const { pipeline, app } = graph();
+    const run = outcome(pipeline.run());
+    expect(await take(app)).toBe(6);
+    await pipeline.seek(2);
+    expect(await take(app)).toBe(4);
+    expect(await run).toBe("done");
+  });
+
+  it("waits for one that never begins until an abort", async () => {
+    const { pipeline, app, slow } = graph();
+    const abort = new AbortController();
+    const run = pipeline.run({ signal: abort.signal });
+    expect(await take(app)).toBe(6);
+    await pipeline.seek(2);
+    for (let i = 0; i < 50; i++) await turn();
+    expect(pipeline.isRunning).toBe(true);
+    abort.abort(new Error("aborted"));
+    expect(await outcome(run)).toBe("aborted");
+    expect(slow.in.peer!.pool?.outstanding ?? 0).toBe(0);
+  });
+});
+
+describe("a hook that seeks", () => {
+  it("and goes on is moved; one that waits for the seek is ended by an abort", async () => {
+    for (const waits of [false, true]) {
+      const pipeline = new Pipeline();
+      const abort = new AbortController();
+      let sought: Promise<string> | undefined;
+      class Seeks extends Sink {
+        override async render(): Promise<void> {
+          if (sought !== undefined) return;
+          sought = codeOf(pipeline.seek(4));
+          if (waits) await sought;
+        }
+      }
+      const source = new Steps(6);
+      pipeline.link(source, new Seeks("sink"));
+      const run = pipeline.run({ signal: abort.signal });
+      if (waits) {
+        for (let i = 0; i < 20; i++) await turn();
+        abort.abort(new Error("aborted"));
+      }
+      expect(await outcome(run)).toBe(waits ? "aborted" : "done");
+      expect(await sought).toBe(waits ? "Error: aborted" : "ok");
+      expect(source.at).toBe(waits ? 1 : 6);
+    }
   });
 });

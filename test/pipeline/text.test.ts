@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { pipelineFromText } from "../../src/adapters/node/factories.ts";

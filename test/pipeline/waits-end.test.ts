@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Waits of stages end whatever a hook throws, and however many wait in one place. */
 import { describe, expect, it } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
@@ -8,7 +9,7 @@ import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { BLOCK, Collector, expectHome, Numbers, runOrStall, turns } from "./kit.ts";
+import { BLOCK, Collector, expectHome, Numbers, numberOf, runOrStall, turns } from "./kit.ts";
 
 const broken = (): never => {
   throw new Error("of unlock()");
@@ -149,6 +150,33 @@ describe("a stage that pushes without waiting for the push before", () => {
     const pipeline = new Pipeline().link(new Numbers("src", 20), new Twice(), queue, sink);
     expect(await runOrStall(pipeline)).toBe("done");
     expect(sink.seen).toEqual(FORTY);
+  });
+
+  it("loses no push to an application's loop", async () => {
+    const sink = new AppSink({ retainedBuffers: 2 });
+    const pipeline = new Pipeline().link(new Numbers("src", 20), new Twice(), sink);
+    const seen: number[] = [];
+    const loop = (async () => {
+      for await (const buffer of sink) {
+        seen.push(numberOf(buffer));
+        await turns(1);
+        buffer.release();
+      }
+    })();
+    expect(await outcome(pipeline.run())).toBe("resolved");
+    await loop;
+    expect(seen).toEqual(FORTY);
+    expectHome(pipeline);
+  });
+
+  it("ends at an abort with every buffer back, at an application's loop that never begins, too", async () => {
+    const pipeline = new Pipeline().link(new Numbers("src", 20), new Twice(), new AppSink());
+    const abort = new AbortController();
+    const run = pipeline.run({ signal: abort.signal });
+    await turns(20);
+    abort.abort(new Error("aborted"));
+    expect(await outcome(run)).toBe("aborted");
+    expectHome(pipeline);
   });
 
   it("ends at an abort with every buffer back", async () => {

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What a stage in the middle does not pass on, and what a query and a configuration keep for themselves. */
 import { describe, expect, test } from "vitest";
 import { SharedAllocator } from "../../src/allocators/shared.ts";

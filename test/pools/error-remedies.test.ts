@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What an error advises is what mends the call: texts of mistakes that newcomers make. */
 import { describe, expect, it } from "vitest";
 import { AudioInfo, BufferPool, PagePool, RealtimePool, SlabPool, VideoInfo } from "../../src/index.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Messages name the pool that was misused, and count in words. */
 import { expect, it } from "vitest";
 import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** One gate: while somebody waits, what comes free is the first one's in line, whoever else asks, and from where. */
 import { describe, expect, it } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** `using` gives back what is still held; what is over already adds no error to the block's own. */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

@@ -1,4 +1,4 @@
-/** What test/helpers/effort.ts promises of the two lanes, held for every test file. */
+/** What test/helpers/effort.ts promises of the lanes, and vitest.config.ts of shared realms, held for every file. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
@@ -46,4 +46,31 @@ test("an untagged test is found, whether it says times() itself or by a constant
   expect(untagged('const N = times(1, 2);\nit("a", () => run(N));\nit("b", REPEATED, () => run(N));')).toEqual([2]);
   expect(untagged('describe("d", REPEATED, () => { it("a", () => run(times(1, 2))); });')).toEqual([]);
   expect(untagged('it("a", isMore ? FULL : {}, () => run(times(1, 2)));')).toEqual([]);
+});
+
+/** What changes the realm or the process for whoever runs in it later, or depends on what ran before. */
+const OF_THE_REALM = new RegExp(
+  [
+    /\b(globalThis|vi|gc|chromium|Worker|child_process|worker_threads|FinalizationRegistry|WeakRef)\b/,
+    /\bprocess\.(on|once|off|env|exit|chdir|emit|emitWarning|stdout|stderr|cwd|remove\w+)\b/,
+    /\b(lateErrors|lateRejections|record\(|inspect|setDebugLevel|setDefaultAllocator|offerConverters|MetaType)/,
+    /\b(Allocator|Meta|allocators)\.\w*(register|add|set)/,
+    /\brtm_|[dD]efault [pP]ool|[bB]udget|stackTraceLimit|prepareStackTrace/,
+    /(assign|defineProperty)\(\w+\.prototype|\.prototype\.\w+ = /,
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+);
+
+test("a file that shares its realm with others leaves the realm, the process and the library's settings alone", () => {
+  const files = readdirSync(TESTS, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".test.ts"));
+  const shared = files.filter((file) => readFileSync(join(TESTS, file), "utf8").startsWith("// Shares its realm"));
+  expect(shared.length).toBeGreaterThan(20);
+  const found = shared.flatMap((file) => {
+    const word = OF_THE_REALM.exec(readFileSync(join(TESTS, file), "utf8"))?.[0];
+    return word === undefined ? [] : [`${file}: ${word}`];
+  });
+  expect(found).toEqual([]);
+  for (const text of ["globalThis.x = 1", "setDebugLevel(2)", "Meta.register(a)", "process.env.A", "vi.spyOn(a)"])
+    expect(text).toMatch(OF_THE_REALM);
 });

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { expect, it } from "vitest";
 import { BufferPool, MediaBuffer, PagePool, RealtimePool, SlabPool } from "../../src/index.ts";
 import { SharedBufferPool, SharedPool, TransferPool } from "../../src/shared.ts";

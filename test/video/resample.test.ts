@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The scaler of this package against the filter that it promises, computed pixel by pixel in floating point. */
 import { describe, expect, it } from "vitest";
 import { VideoInfo, type VideoPixelFormat } from "../../src/media/video/info.ts";

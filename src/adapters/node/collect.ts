@@ -14,16 +14,19 @@
  *
  * Complexity: O(bytes). With a true `content-length` nothing is copied twice; without one, see growing-block.ts.
  */
-import { finished, type Readable } from "node:stream";
-import type { ReadableStream, ReadableStreamDefaultReader } from "node:stream/web";
+import type { Readable } from "node:stream";
+import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from "node:stream/web";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { ignoreErrors, onReadEnd } from "../../os/stream-end.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
 import { MillpondError } from "../../util/errors.ts";
 import {
   abortSignal,
+  badValue,
   flag,
   instance,
+  isRevoked,
   readOptions,
   show,
   wholeNumber,
@@ -56,6 +59,19 @@ export interface CollectOptions {
 
 const DEFAULT_MAX_BYTES = 2 ** 26;
 
+/** What is called of a Readable here, and by Node's `finished()`. */
+const READABLE_METHODS: readonly (keyof Readable)[] = [
+  "on",
+  "once",
+  "off",
+  "removeListener",
+  "listenerCount",
+  "pipe",
+  "pause",
+  "resume",
+  "destroy",
+];
+
 /**
  * Reads a stream to its end into one block of `pages`; the caller releases it. Waits for the first pages while the pool
  * is full, and the stream with it.
@@ -63,7 +79,7 @@ const DEFAULT_MAX_BYTES = 2 ** 26;
  * Rejects with `ERR_TOO_LARGE` (more than `maxBytes`, or a `content-length` that says so, before a byte is read), the
  * signal's reason, the stream's error (a client that hangs up: `ECONNRESET`, or `ERR_STREAM_PREMATURE_CLOSE`),
  * `ERR_ENDED` when the stream has ended before, `ERR_POOL_FULL` when the pool has no room to grow, what `pages.acquire`
- * rejects with, and `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (text, objects), `ERR_OUT_OF_RANGE` for the
+ * rejects with, and `ERR_INVALID_ARG_TYPE` (text, objects), `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` for the
  * arguments; for those the stream is not touched. Otherwise the pages are back in the pool then, and the stream is
  * destroyed, or paused when it is a request that a server received: answer it with `connection: close`.
  *
@@ -76,7 +92,7 @@ export async function collect(
   options?: CollectOptions,
 ): Promise<MediaBuffer> {
   const isWeb = isWebStream(readable);
-  if (!isWeb) withMethods("readable", "a Readable or a ReadableStream", readable, ["on", "pause", "resume", "destroy"]);
+  if (!isWeb) withMethods("readable", "a Readable or a ReadableStream", readable, READABLE_METHODS);
   instance("pages", "a PagePool", PagePool, pages);
   const given = readOptions<CollectOptions>("options", options, ["maxBytes", "expected", "detach", "signal"]);
   const maxBytes = wholeNumber("options.maxBytes", given.maxBytes === undefined ? DEFAULT_MAX_BYTES : given.maxBytes);
@@ -87,7 +103,7 @@ export async function collect(
     throw endedError("it has another reader; hand over the stream before anything reads it");
   if (!isWeb) checkReadable(readable);
   const declared = isWeb ? undefined : contentLength(readable);
-  const source = isWeb ? new WebSource(readable.getReader(), detach) : new NodeSource(readable, detach);
+  const source = isWeb ? new WebSource(readerOf(readable), detach) : new NodeSource(readable, detach, declared);
   const block = new GrowingBlock(pages, maxBytes, "the body");
   try {
     throwIfAborted(signal);
@@ -126,10 +142,13 @@ class NodeSource implements Source {
   hasRead = false;
   readonly #readable: Readable;
   readonly #detach: boolean;
+  /** Bytes that its headers say it has. */
+  readonly #declared: number | undefined;
 
-  constructor(readable: Readable, detach: boolean) {
+  constructor(readable: Readable, detach: boolean, declared: number | undefined) {
     this.#readable = readable;
     this.#detach = detach;
+    this.#declared = declared;
   }
 
   read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void> {
@@ -137,6 +156,7 @@ class NodeSource implements Source {
     return abortable<void>(signal, ({ resolve, reject, onEnd }) => {
       let isOver = false;
       let isWaiting = false;
+      let received = 0;
       onEnd(() => {
         isOver = true;
       });
@@ -159,6 +179,7 @@ class NodeSource implements Source {
           reject(notBytesError(chunk));
           return;
         }
+        received += chunk.length;
         if (isWaiting) {
           waiting.push(chunk);
           return;
@@ -199,8 +220,9 @@ class NodeSource implements Source {
       };
       let isAtEnd = false;
       onEnd(
-        finished(readable, { writable: false }, (error) => {
-          if (error !== undefined && error !== null) reject(error);
+        onReadEnd(readable, (error, isCut) => {
+          // A body that has its whole length was not cut off, whatever the peer did behind it.
+          if (error !== undefined && !(isCut && this.#declared === received)) reject(error);
           else if (isWaiting) isAtEnd = true;
           else resolve();
         }),
@@ -221,11 +243,7 @@ class NodeSource implements Source {
     if (isServerRequest(readable)) readable.pause();
     else {
       // Errors that come after this call's have no receiver, and would end the process.
-      if (!readable.closed) {
-        const ignore = (): void => {};
-        readable.on("error", ignore);
-        readable.once("close", () => readable.off("error", ignore));
-      }
+      if (!readable.closed) ignoreErrors(readable);
       readable.destroy();
     }
   }
@@ -247,8 +265,12 @@ class WebSource implements Source {
     const stopped = onAbort(signal, (reason) => this.abandon(reason));
     try {
       for (;;) {
-        const { done, value } = await reader.read();
+        const result: unknown = await reader.read();
         throwIfAborted(signal);
+        if (typeof result !== "object" || result === null) {
+          throw wrongType("what read() of the reader resolves with", "an object with done and value", result);
+        }
+        const { done, value } = result as ReadableStreamReadResult<Uint8Array>;
         if (done) break;
         if (!(value instanceof Uint8Array)) throw notBytesError(value);
         if (block.capacity === 0 && value.length > 0) await block.reserve(Math.max(expected, value.length), signal);
@@ -263,7 +285,7 @@ class WebSource implements Source {
 
   abandon(error: unknown): void {
     // What the stream says to its cancellation is of no use to anybody: the caller has the first error.
-    this.#reader.cancel(error).catch(() => {});
+    void Promise.resolve(this.#reader.cancel(error)).catch(() => {});
   }
 }
 
@@ -279,7 +301,17 @@ function freeChunk(chunk: Uint8Array): void {
 }
 
 function isWebStream(value: unknown): value is ReadableStream<Uint8Array> {
-  return typeof value === "object" && value !== null && "getReader" in value && typeof value.getReader === "function";
+  if (typeof value !== "object" || value === null || isRevoked(value)) return false;
+  return typeof (value as { getReader?: unknown }).getReader === "function";
+}
+
+/** Its reader. Throws `ERR_INVALID_ARG_TYPE` for what only looks like a stream. */
+function readerOf(stream: ReadableStream<Uint8Array>): ReadableStreamDefaultReader<Uint8Array> {
+  return withMethods("readable.getReader()", "a reader of a ReadableStream", stream.getReader(), [
+    "read",
+    "cancel",
+    "releaseLock",
+  ]);
 }
 
 /** A request as a server of node:http received it: it has a method, which the answer to a client's request has not. */
@@ -292,7 +324,7 @@ function isServerRequest(readable: Readable): boolean {
 function contentLength(readable: Readable): number | undefined {
   const { headers } = readable as { headers?: { readonly "content-length"?: unknown } };
   const value = typeof headers === "object" && headers !== null ? headers["content-length"] : undefined;
-  return typeof value === "string" && /^\d{1,15}$/.test(value) ? Number(value) : undefined;
+  return typeof value === "string" && /^\d+$/.test(value) ? Number(value) : undefined;
 }
 
 function checkReadable(readable: Readable): void {
@@ -316,6 +348,13 @@ function checkReadable(readable: Readable): void {
     throw endedError("it was destroyed before; collect() it before anything else ends it");
   }
   if (readable.destroyed) throw readable.errored;
+  if (readable.listenerCount("readable") > 0) {
+    throw badValue(
+      "readable",
+      'a stream that nobody reads yet; one with a listener of "readable" gives its bytes to that',
+      readable,
+    );
+  }
 }
 
 function endedError(why: string): MillpondError {

@@ -2,8 +2,9 @@
  * Bytes of a Node stream in the portions that a parser wants, whatever chunks they arrive in. Chunks are copied once,
  * into the caller's memory; nothing is ever joined, which is what costs when frames are cut out of a pipe.
  */
-import { finished, Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { plainBytes } from "../../os/bytes.ts";
+import { onReadEnd } from "../../os/stream-end.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { bytesOf } from "../../util/validate.ts";
 
@@ -53,8 +54,9 @@ interface Chunks {
 }
 
 /**
- * The chunks of a Readable as its own async iterator gives them, in the same order and with the same errors, but
- * without a promise for each that is here, and with one instead of three for each that is not.
+ * The chunks of a Readable as its own async iterator gives them, in the same order and with the same errors (and with
+ * one where HTTP/2 was cut off), but without a promise for each that is here, and with one instead of three for each
+ * that is not.
  */
 class ReadableChunks implements Chunks {
   readonly #stream: Readable;
@@ -70,7 +72,7 @@ class ReadableChunks implements Chunks {
       wake?.();
     };
     stream.on("readable", changed);
-    finished(stream, { writable: false }, (error) => {
+    onReadEnd(stream, (error) => {
       stream.off("readable", changed);
       this.#error = error ?? null;
       changed();

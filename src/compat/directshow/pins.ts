@@ -595,7 +595,8 @@ export class BaseOutputPin implements IUnknown {
 
   /**
    * Hands a sample to the input, which may use it during the call: the caller releases its reference afterwards.
-   * Rejects with `VFW_E_NOT_CONNECTED`, as the input's Receive does, and with `E_UNEXPECTED` when that answers no HRESULT.
+   * Rejects with `VFW_E_NOT_CONNECTED`, as the input's Receive does, and with `E_UNEXPECTED` when that answers no
+   * HRESULT.
    */
   async deliver(sample: IMediaSample): Promise<number> {
     if (this.#connectedTo === null) throw new HResultError("VFW_E_NOT_CONNECTED", "deliver(): connect() the pin first");

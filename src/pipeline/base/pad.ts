@@ -8,7 +8,8 @@
  * during a seek, nothing after `finish()`, and `ERR_INACTIVE` otherwise.
  *
  * Invariants: `closed` is true when the output is finished, ended, flushing or without a format. The callee has the
- * buffer from the moment of the call. A pad that decides about buffers has a `pool` and a `decision`, or neither.
+ * buffer from the moment of the call. A pad that decides about buffers has a `pool` and a `decision`, or neither; a new
+ * format needs a new decision before the next buffer, however it came to the pad.
  *
  * Complexity: `push()` is O(1). It is a plain call that returns nothing when the buffer has gone through, and a promise
  * when the caller must wait: back-pressure costs nothing where there is none.
@@ -129,7 +130,8 @@ export class OutputPad extends Pad {
 
   /**
    * Hands a buffer on; from now on the other end has to release it, also when this fails. Nothing comes back when it
-   * went through, a promise when the caller has to wait. Throws or rejects with `ERR_FLUSHING` during a seek,
+   * went through, a promise when the caller has to wait. Of the stages here, queues and application sinks keep buffers in
+   * order that are pushed without waiting for the push before; others take one at a time. Throws or rejects with `ERR_FLUSHING` during a seek,
    * `ERR_INVALID_ARG_TYPE` for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's
    * own part
    */
@@ -181,6 +183,7 @@ export class OutputPad extends Pad {
       );
     }
     this.format = checked;
+    this.needsReconfigure = true;
     this.updateClosed();
     return peer.element.boundedCall(peer.element.onFormat(checked, peer), this, "taking a format");
   }

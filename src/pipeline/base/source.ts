@@ -15,7 +15,8 @@
  * each buffer, `next()`, a free buffer of the pool, `fill()`, and a push. The stream ends when `next()` gives undefined
  * or `fill()` false. A seek calls `onFlush()`, then `seek()`, and the loop begins again.
  *
- * Invariants: one buffer is being filled at a time; a buffer that is not pushed is released, also when a hook throws.
+ * Invariants: one buffer is being filled at a time, of a pool that was settled for the pad's format, and none when the
+ * stage behind wants no more; a buffer that is not pushed is released, also when a hook throws.
  *
  * Complexity: a step is O(1) beside the hooks, and makes no promise when no hook and no stage downstream waits.
  */
@@ -117,7 +118,10 @@ export abstract class Source extends Element {
       if (out.flushing) return;
       if (out.needsReconfigure || !isSettled(settled, out.format)) {
         await this.#settle(settled);
+        if (out.flushing) return;
       }
+      // Nothing is made for a stage that wants no more; it may have said so meanwhile.
+      if (out.finished) break;
       const step = this.create === undefined ? this.#fillOne() : this.#createOne();
       if ((isPromise(step) ? await step : step) === false) break;
       const pause = slice.yieldIfNeeded();
@@ -128,14 +132,22 @@ export abstract class Source extends Element {
   }
 
   async #settle(format: StreamFormat): Promise<void> {
-    await this.out.setFormat(format);
-    if (this.usesPool && !this.out.finished) await this.out.negotiate(this.retainedBuffers);
+    const { out } = this;
+    await out.setFormat(format);
+    if (!this.usesPool) out.needsReconfigure = false;
+    else if (!out.finished) await out.negotiate(this.retainedBuffers);
   }
 
   #fillOne(): Maybe<boolean> {
     const buffer = this.out.acquire();
-    if (isPromise(buffer)) return buffer.then((one) => this.#fillInto(one));
+    if (isPromise(buffer)) return buffer.then((one) => this.#fillIfWanted(one));
     return this.#fillInto(buffer);
+  }
+
+  #fillIfWanted(buffer: MediaBuffer): Maybe<boolean> {
+    if (!this.out.finished) return this.#fillInto(buffer);
+    buffer.release();
+    return false;
   }
 
   #fillInto(buffer: MediaBuffer): Maybe<boolean> {

@@ -11,33 +11,46 @@
  * Complexity: O(1) to begin; O(waiters) to wake.
  */
 export class Waiters {
-  #wakes: (() => void)[] = [];
+  /** Most places have one at most, which needs no list. */
+  #first: (() => void) | undefined;
+  #others: (() => void)[] = [];
 
   /** Ends when it is woken; never rejects. */
   wait(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wakes.push(resolve);
-    });
+    return new Promise((resolve) => this.#add(resolve));
   }
 
   /** Ends when it is woken, or when `work` has settled; never rejects. */
   waitFor(work: Promise<unknown>): Promise<void> {
     return new Promise((resolve) => {
       const settled = (): void => {
-        const at = this.#wakes.indexOf(resolve);
-        if (at >= 0) this.#wakes.splice(at, 1);
+        this.#remove(resolve);
         resolve();
       };
-      this.#wakes.push(resolve);
+      this.#add(resolve);
       work.then(settled, settled);
     });
   }
 
+  #add(wake: () => void): void {
+    if (this.#first === undefined) this.#first = wake;
+    else this.#others.push(wake);
+  }
+
+  #remove(wake: () => void): void {
+    if (this.#first === wake) this.#first = this.#others.shift();
+    else this.#others = this.#others.filter((other) => other !== wake);
+  }
+
   /** Everybody looks again. */
   wake(): void {
-    const wakes = this.#wakes;
-    if (wakes.length === 0) return;
-    this.#wakes = [];
-    for (const wake of wakes) wake();
+    const first = this.#first;
+    if (first === undefined) return;
+    this.#first = undefined;
+    first();
+    if (this.#others.length === 0) return;
+    const others = this.#others;
+    this.#others = [];
+    for (const wake of others) wake();
   }
 }

@@ -10,11 +10,14 @@
  * ```
  *
  * Life-cycle: a loop may begin before the run, while it goes on, or after it; it ends when that run has ended, in
- * whatever way. One that begins when the end of a run has been told to a loop already is for the next run.
+ * whatever way, or at the end of the stream. One that begins when the end of a run has been told to a loop already is for
+ * the next run. A seek opens the sink again: a loop that has ended does not go on, and what comes waits for another one,
+ * as it does before the first one. `acquireTimeout` does not bound that wait; an abort ends it.
  *
- * Invariant: no `next()` waits once the run is over.
+ * Invariant: no `next()` and no `render()` waits once the run is over.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseAll } from "../../media/buffer/release.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName, type Running } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
@@ -32,6 +35,10 @@ export interface AppSinkOptions {
   retainedBuffers?: number;
 }
 
+interface Ready {
+  readonly buffer: MediaBuffer;
+}
+
 interface Waiting {
   readonly resolve: (result: IteratorResult<MediaBuffer, undefined>) => void;
   readonly reject: (error: unknown) => void;
@@ -40,7 +47,8 @@ interface Waiting {
 /** Gives buffers to a loop. */
 export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefined> {
   readonly #retained: number;
-  #ready: MediaBuffer | undefined;
+  /** Buffers that no loop has taken yet, in order; more than one where a stage pushes without waiting. */
+  #ready: Ready[] = [];
   readonly #takings: Waiters = this.addWaiters();
   /** Calls of next() that no buffer has come for, in order. */
   readonly #waiting: Waiting[] = [];
@@ -104,14 +112,19 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       waiting.resolve({ value: kept, done: false });
       return undefined;
     }
-    this.#ready = kept;
-    return this.#untilTaken(kept);
+    const ready = { buffer: kept };
+    this.#ready.push(ready);
+    return this.#untilTaken(ready);
   }
 
-  async #untilTaken(kept: MediaBuffer): Promise<void> {
-    await this.#takings.wait();
-    // The run has ended the wait, and the hook that drops it may have failed.
-    if (this.#ready === kept) this.#dropReady();
+  async #untilTaken(ready: Ready): Promise<void> {
+    const pad = this.in.peer;
+    while (this.#ready.includes(ready) && !(pad?.flushing || pad?.finished)) await this.#takings.wait();
+    const at = this.#ready.indexOf(ready);
+    if (at < 0) return;
+    // The run has ended the wait, and the hook that drops what waits may have failed.
+    this.#ready.splice(at, 1);
+    ready.buffer.release();
   }
 
   /** The loop ends when everything was taken. */
@@ -135,9 +148,9 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   #dropReady(): void {
     const ready = this.#ready;
-    this.#ready = undefined;
+    this.#ready = [];
     this.#takings.wake();
-    ready?.release();
+    releaseAll(ready.map(({ buffer }) => buffer));
   }
 
   /** Drops what was not taken. */
@@ -205,11 +218,10 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   #next(): Promise<IteratorResult<MediaBuffer, undefined>> {
-    const buffer = this.#ready;
-    if (buffer !== undefined) {
-      this.#ready = undefined;
+    const ready = this.#ready.shift();
+    if (ready !== undefined) {
       this.#takings.wake();
-      return Promise.resolve({ value: buffer, done: false });
+      return Promise.resolve({ value: ready.buffer, done: false });
     }
     if (this.#state === "ended") {
       this.#isTold = true;

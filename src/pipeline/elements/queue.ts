@@ -193,7 +193,8 @@ export class Queue extends Element {
       while ((outside[0] !== buffer || this.#isFull(buffer)) && this.#refusal() === undefined && !this.out.finished)
         await this.#departures.wait();
     } finally {
-      outside.splice(outside.indexOf(buffer), 1);
+      if (outside[0] === buffer) outside.shift();
+      else outside.splice(outside.indexOf(buffer), 1);
     }
     // There may be room for the one behind, too.
     if (outside.length > 0) this.#departures.wake();

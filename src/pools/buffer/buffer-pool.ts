@@ -71,14 +71,16 @@ import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
   beginWait,
+  canWarn,
   isStarvationHeard,
   type PoolRegistration,
   registerPool,
   tellDiscarded,
   tellLeaked,
   tellStarved,
+  warnOnce,
 } from "../../observe/registry.ts";
-import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
+import { type Clock, CoarseClock, checkClock, systemClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
@@ -143,7 +145,7 @@ export interface BufferPoolOptions {
   leaks?: "off" | "sample" | "all";
   /**
    * Milliseconds a wait may last before the "starved" event tells who holds the buffers, and between two of them; 1 or
-   * more, default 1000.
+   * more, default 1000. Where nobody listens, a warning of the process tells it once, of a wait without a timeout.
    */
   starvedAfter?: number;
 }
@@ -198,6 +200,8 @@ export class BufferPool {
   readonly #coarse: CoarseClock;
   readonly #events: Emitter<BufferPoolEvents> = new Emitter(["starved", "discard", "release", "drained", "leak"]);
   readonly #waiters: WaitQueue<MediaBuffer, AcquireRequest>;
+  /** Who has leases to spare when somebody waits. */
+  #spare: Set<() => boolean> | undefined;
   readonly #slots: SlotStore;
   readonly #starvation: StarvationMonitor;
   readonly #leaks: LeakMonitor | undefined;
@@ -249,7 +253,7 @@ export class BufferPool {
     this.#waiters = new WaitQueue(clock);
     const after = milliseconds("options.starvedAfter", starvedAfter, 1);
     this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) =>
-      this.#reportStarved(waited, this.holders()),
+      warnOnce(this.#registration, this.#tellStarved(waited)),
     );
     // A hook that no subclass overrides is not passed on, and costs nothing.
     const base = BufferPool.prototype;
@@ -269,7 +273,7 @@ export class BufferPool {
       watch: () => this.#updateFastPath(),
     });
     if (this.#leaks !== undefined) this.#registration.leaks = 0;
-    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead);
+    this.#waiters.beginSpan = (ahead) => beginWait(this.#registration, ahead, this.#waiters);
     this.#slots.registration = this.#registration;
     this.#registration.begin();
   }
@@ -445,7 +449,10 @@ export class BufferPool {
       const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#acquireNow(tag, hint);
       this.#entry = undefined;
       if (buffer !== undefined) return Promise.resolve(buffer);
-      if (nowait === true || timeout === 0) return Promise.reject(this.#timeoutError(0));
+      if (nowait === true || timeout === 0) {
+        this.#starvedCount++;
+        return Promise.reject(this.#tellStarved(0));
+      }
       const site = this.#trace ? callSite(BufferPool.prototype.acquire) : undefined;
       return this.#wait({ signal, timeout }, { tag, hint, site });
     } catch (error) {
@@ -458,25 +465,46 @@ export class BufferPool {
     this.#waitCount++;
     // Before the clock and the signal run: what they give back goes to the first in line.
     this.#closeFastPath();
-    const wait = this.#waiters.wait(options, request, (waiter) => this.#timeoutError(this.#clock.now() - waiter.since));
+    const wait = this.#waiters.wait(options, request, (waiter) => {
+      const error = this.#tellStarved(this.#clock.now() - waiter.since);
+      // The clock or a listener may have served this wait.
+      if (waiter.queued) this.#starvedCount++;
+      return error;
+    });
     // They may also have ended the wait, or opened the fast paths.
     this.#updateFastPath();
     this.#serveWaiters();
     this.#finishQueued();
-    if (this.#events.has("starved") || isStarvationHeard(this.#registration)) this.#starvation.arm();
+    if (this.#spare !== undefined) this.#askForSpare(this.#spare);
+    // A wait with a timeout has an error of its own. Another clock than the platform's is asked for nothing by itself.
+    const warns = (options.timeout ?? Infinity) === Infinity && this.#clock === systemClock;
+    if (this.#events.has("starved") || isStarvationHeard(this.#registration) || (warns && canWarn(this.#registration)))
+      this.#starvation.arm();
     return wait;
   }
 
-  #timeoutError(waited: number): MillpondError {
-    this.#starvedCount++;
-    const holders = this.holders();
-    this.#reportStarved(waited, holders);
-    return starvedError(this.name, this.#config!, waited, holders);
+  #askForSpare(spare: ReadonlySet<() => boolean>): void {
+    if (this.#waiters.first === null) return;
+    for (const giveUp of [...spare]) if (giveUp()) return;
   }
 
-  #reportStarved(waited: number, holders: readonly Holder[]): void {
+  /**
+   * @internal For who has leases of this pool that it can do without, such as blocks that were read ahead. `giveUp` is
+   * called when a wait begins; it gives one of them back, now or as soon as that can be, and returns whether it does.
+   * It does not throw. Returns what ends that.
+   */
+  offerSpare(giveUp: () => boolean): () => void {
+    const spare = this.#spare ?? new Set();
+    this.#spare = spare;
+    spare.add(giveUp);
+    return () => void spare.delete(giveUp);
+  }
+
+  #tellStarved(waited: number): MillpondError {
+    const holders = this.holders();
     this.#events.emit("starved", { pool: this.name, waited, waiting: this.#waiters.length, holders });
     tellStarved(this.#registration, waited, this.#waiters.length);
+    return starvedError(this.name, this.#config!, waited, holders);
   }
 
   /**
@@ -822,7 +850,10 @@ export class BufferPool {
   on<K extends keyof BufferPoolEvents>(name: K, listener: (event: BufferPoolEvents[K]) => void): () => void {
     const off = this.#events.on(name, listener);
     this.#updateFastPath();
-    if (name === "starved") this.#starvation.arm();
+    if (name === "starved") {
+      this.#registration.isWarned = true;
+      this.#starvation.arm();
+    }
     return () => {
       off();
       this.#updateFastPath();

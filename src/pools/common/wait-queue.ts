@@ -72,12 +72,24 @@ export class Waiter<T, Tag = string | undefined> {
   stopListening: (() => void) | undefined = undefined;
   /** @internal Who is told of its end; null: nobody. */
   span: WaitSpan | null = null;
+  readonly #onTimeout: (waiter: Waiter<T, Tag>) => unknown;
 
   /** @internal Made by {@link WaitQueue.wait}. */
-  constructor(resolve: (value: T) => void, reject: (error: unknown) => void, tag: Tag) {
+  constructor(
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void,
+    tag: Tag,
+    onTimeout: (waiter: Waiter<T, Tag>) => unknown,
+  ) {
     this.resolve = resolve;
     this.reject = reject;
     this.tag = tag;
+    this.#onTimeout = onTimeout;
+  }
+
+  /** @internal What the wait ends with when it is in vain. */
+  starve(): unknown {
+    return this.#onTimeout(this);
   }
 }
 
@@ -120,7 +132,7 @@ export class WaitQueue<T, Tag = string | undefined> {
   wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
     const { signal, timeout } = options;
     return new Promise<T>((resolve, reject) => {
-      const waiter = new Waiter<T, Tag>(resolve, reject, tag);
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag, onTimeout);
       // In line before any foreign code runs: a clock or signal that ends the pool, or serves it, then finds this wait.
       this.#append(waiter);
       try {
@@ -132,7 +144,7 @@ export class WaitQueue<T, Tag = string | undefined> {
           else stop();
         }
         // Any of these calls may have ended the wait.
-        if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
+        if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout);
       } catch (error) {
         this.reject(waiter, error);
       }
@@ -147,12 +159,12 @@ export class WaitQueue<T, Tag = string | undefined> {
   }
 
   /** Starts the timer of a wait. It keeps the process alive: the caller is owed an answer at that time. */
-  #arm(waiter: Waiter<T, Tag>, left: number, onTimeout: (waiter: Waiter<T, Tag>) => unknown): void {
+  #arm(waiter: Waiter<T, Tag>, left: number): void {
     // A longer wait goes in slices.
     const slice = Math.min(left, MAX_TIMER);
     const fire = (): void => {
-      if (slice < left) this.#arm(waiter, left - slice, onTimeout);
-      else this.#endEarly(waiter, onTimeout);
+      if (slice < left) this.#arm(waiter, left - slice);
+      else this.#endEarly(waiter, () => waiter.starve());
     };
     waiter.timer = this.#clock.setTimer(fire, slice, false);
   }
@@ -171,11 +183,11 @@ export class WaitQueue<T, Tag = string | undefined> {
    * Ends a wait by signal or timeout. Building the error may run code of the application, and that may serve this very
    * waiter.
    */
-  #endEarly(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
+  #endEarly(waiter: Waiter<T, Tag>, makeError: () => unknown): void {
     if (!waiter.queued) return;
     let error: unknown;
     try {
-      error = makeError(waiter);
+      error = makeError();
     } catch (thrown) {
       error = thrown;
     }

@@ -27,6 +27,7 @@ import { connectorWatch, SharedConnection, type SharedOffer } from "./shared-tra
 import {
   detachedError,
   heldTwiceError,
+  noMemory,
   slotOf,
   type TransferMessage,
   type TransferOffer,
@@ -103,6 +104,8 @@ class RemoteTransferPool implements LeasePool {
           this.#isRetired = true;
           this.#requests.rejectAll(() => this.#dead("wait for a slot of", "it was retired or closed"));
         }
+        if (what === ("refused" as string) && this.#requests.first !== null)
+          this.#requests.reject(this.#requests.first, noMemory(this.name, this.size));
         const lease = what === "grant" ? this.#acceptLease(id, buffer) : undefined;
         // Who asked may have given up; the slot goes back then.
         if (lease !== undefined && !this.#requests.next(lease)) this.release(lease);

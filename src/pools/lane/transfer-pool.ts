@@ -7,8 +7,9 @@
  * Life-cycle of the pool: open; retired by `retire()`, when leases are still out, and closed with the last of them;
  * closed by `close()`. Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is
  * undefined); free again when it is released here or comes back, in a new generation, so that an old lease is not the
- * next one. When a lane ends, its slots get new buffers. Every call is O(1), except making and closing the pool,
- * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
+ * next one. When a lane ends, its slots get new buffers. A slot is given with all of its bytes: one whose buffer was
+ * transferred away through a view that somebody kept gets a new one first. Every call is O(1), except making and
+ * closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { beginWait, type PoolRegistration, registerPool, tellStarved } from "../../observe/registry.ts";
@@ -62,6 +63,8 @@ export type TransferMessage =
   | readonly ["request", request: number]
   | readonly ["cancel", request: number]
   | readonly ["grant", request: number, id: number, buffer: ArrayBuffer]
+  /** The slot that came free has no bytes, and there is no memory for new ones: one who waits is told so. */
+  | readonly ["refused"]
   /** The pool gives nothing any more, to nobody. */
   | readonly ["retired"];
 
@@ -100,13 +103,18 @@ function newBytes(name: string, size: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(size);
   } catch (cause) {
-    throw new MillpondError(
-      "ERR_ALLOCATION_FAILED",
-      `the slots of transfer pool "${name}" cannot be had: no memory for another ${size} bytes; make fewer or smaller ones`,
-      { size },
-      { cause },
-    );
+    throw noMemory(name, size, cause);
   }
+}
+
+/** The error of a slot without bytes that gets no new ones. */
+export function noMemory(name: string, size: number, cause?: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `the slots of transfer pool "${name}" cannot be had: no memory for another ${size} bytes; make fewer or smaller ones`,
+    { size },
+    { cause },
+  );
 }
 
 function idOf(entry: Entry): number {
@@ -176,7 +184,7 @@ export class TransferPool implements LeasePool {
       holders: (most) => this.#poolHolders(most),
       watch() {},
     });
-    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead);
+    this.#queue.beginSpan = (ahead) => beginWait(this.#registration, ahead, this.#queue);
     this.#registration.begin();
   }
 
@@ -185,15 +193,22 @@ export class TransferPool implements LeasePool {
     return new TransferPool(options);
   }
 
-  /** A free slot, the one freed last; undefined: none is free, or others wait. Throws `ERR_POOL_DEAD`. */
+  /**
+   * A free slot, the one freed last; undefined: none is free, or others wait. Throws `ERR_POOL_DEAD`, and
+   * `ERR_ALLOCATION_FAILED` for a slot whose buffer was transferred away, where there is no memory for another.
+   */
   tryAcquire(): Lease | undefined {
     if (this.#state !== "open") throw this.#closedError("take a slot of");
     if (this.#queue.length > 0) return undefined;
-    const index = this.#free.pop();
-    return index === undefined ? undefined : this.#lease(index);
+    const index = this.#free.at(-1);
+    if (index === undefined) return undefined;
+    const error = this.#refill(this.#entries[index]!);
+    if (error !== undefined) throw error;
+    this.#free.pop();
+    return this.#lease(index);
   }
 
-  /** Waits, first come, first served. Rejects with the signal's reason, `ERR_STARVED`, `ERR_OUT_OF_RANGE`. */
+  /** Waits, first come, first served. Rejects with the signal's reason, `ERR_STARVED`, and as {@link tryAcquire}. */
   async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
@@ -220,13 +235,13 @@ export class TransferPool implements LeasePool {
   }
 
   /**
-   * Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot gets a new buffer).
+   * Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot is free, and its
+   * next lease has a new buffer).
    */
   release(lease: LeaseData): void {
     const entry = this.#held(lease, "release");
     if (--entry.holds > 0) return;
     const detached = entry.view!.byteLength !== this.size;
-    if (detached) entry.view = new Uint8Array(this.size);
     this.#recycle(entry.index);
     if (detached) throw detachedError(this.name, entry.index);
   }
@@ -348,8 +363,25 @@ export class TransferPool implements LeasePool {
     return new Lease(idOf(entry), index, this.#pool, this);
   }
 
+  /**
+   * Before a slot is given: a view that was kept may have transferred its buffer. The error where there is no memory.
+   */
+  #refill(entry: Entry): MillpondError | undefined {
+    if (entry.view?.byteLength === this.size) return undefined;
+    try {
+      entry.view = newBytes(this.name, this.size);
+      return undefined;
+    } catch (error) {
+      return error as MillpondError;
+    }
+  }
+
   #recycle(index: number): void {
-    this.#reset(this.#entries[index]!);
+    const entry = this.#entries[index]!;
+    this.#reset(entry);
+    const error = this.#queue.length > 0 ? this.#refill(entry) : undefined;
+    // They would wait for memory, and none comes by waiting.
+    if (error !== undefined) this.#queue.rejectAll(() => error);
     // A slot is leased or free at every moment, also before a waiter has heard of it.
     if (this.#queue.length > 0) this.#queue.next(this.#lease(index));
     else this.#free.push(index);
@@ -473,11 +505,14 @@ export class TransferPool implements LeasePool {
     try {
       const lease = await this.acquire({ signal: want.signal });
       const entry = this.#entries[lease.index]!;
-      const { buffer } = entry.view!;
-      if (want.signal.aborted) {
+      // It has been this side's for a moment.
+      const error = this.#refill(entry);
+      if (want.signal.aborted || error !== undefined) {
         this.release(lease);
+        if (error !== undefined) throw error;
         return;
       }
+      const { buffer } = entry.view!;
       try {
         post(["grant", request, lease.id, buffer] satisfies TransferMessage, [buffer]);
       } catch {
@@ -487,8 +522,9 @@ export class TransferPool implements LeasePool {
       entry.away = carrier;
       entry.view = undefined;
     } catch {
-      // Canceled over there, or the lane has ended: nobody is owed an answer. Else the pool has.
-      if (!want.signal.aborted) post(["retired"] satisfies TransferMessage);
+      // Canceled over there, or the lane has ended: nobody is owed an answer.
+      const answer: TransferMessage = [this.#state === "open" ? "refused" : "retired"];
+      if (!want.signal.aborted) post(answer);
     } finally {
       wants.delete(request);
     }

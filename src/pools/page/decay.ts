@@ -26,7 +26,9 @@ class DecayCurve {
   /** Milliseconds of a step. */
   readonly stepLength: number;
   readonly #backlog: Float64Array = new Float64Array(DECAY_STEPS);
+  /** When step {@link #first} began, in milliseconds. */
   #origin = 0;
+  #first = 0;
   #step = 0;
 
   /** @param period milliseconds until nothing may stay, more than 0 and finite */
@@ -36,11 +38,23 @@ class DecayCurve {
 
   /** Goes on to `now`, in milliseconds; a clock that went back changes nothing. O(steps passed, at most 200). */
   advance(now: number): void {
-    const step = Math.floor((now - this.#origin) / this.stepLength);
-    const passed = step - this.#step;
+    const passed = this.#first + Math.floor((now - this.#origin) / this.stepLength) - this.#step;
     if (passed <= 0) return;
-    for (let i = 1; i <= Math.min(passed, DECAY_STEPS); i++) this.#backlog[(this.#step + i) % DECAY_STEPS] = 0;
-    this.#step = step;
+    if (passed < DECAY_STEPS) {
+      for (let i = 1; i <= passed; i++) this.#backlog[(this.#step + i) % DECAY_STEPS] = 0;
+      this.#step += passed;
+      return;
+    }
+    // A pause, however long, is as many steps as it takes to forget everything: a step stays a number to count with.
+    this.#step += DECAY_STEPS;
+    this.#startAt(now);
+  }
+
+  /** The present step begins at `now`, and nothing was freed before. */
+  #startAt(now: number): void {
+    this.#backlog.fill(0);
+    this.#origin = now;
+    this.#first = this.#step;
   }
 
   /**
@@ -48,9 +62,7 @@ class DecayCurve {
    * idle.
    */
   restart(now: number): void {
-    this.#backlog.fill(0);
-    this.#origin = now;
-    this.#step = 0;
+    this.#startAt(now);
   }
 
   /** Bytes were freed; returns the step to remember. @realtime */

@@ -17,7 +17,7 @@
  * O(classes), counting idle bytes O(blocks).
  */
 
-import { answered, type Memory } from "../../memory/memory.ts";
+import { answered, type Memory, saysGone } from "../../memory/memory.ts";
 import { opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
@@ -346,8 +346,8 @@ export class PageCache {
     try {
       block.memory.releaseOrLater();
     } catch (error) {
-      // A source that is a pool itself refuses lost bytes too; the caller who lost them has been told already.
-      if (!lost) throwLater(error);
+      // A source that is a pool itself says that it lost them, or was closed by force: who did that knows.
+      if (!lost && !saysGone(error)) throwLater(error);
     } finally {
       this.leaveCall();
     }

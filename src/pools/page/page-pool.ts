@@ -35,6 +35,7 @@ import { isMemory, type Memory } from "../../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../../memory/params.ts";
 import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
 import { beginWait, registerPool, tellStarved } from "../../observe/registry.ts";
+import { checkTime } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -124,7 +125,7 @@ export class PagePool {
       holders: (most) => this.#poolHolders(most),
       watch: () => this.#allocator.updateFastPath(),
     });
-    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead);
+    this.#waiters.beginSpan = (ahead) => beginWait(registration, ahead, this.#waiters);
     this.#allocator.registration = registration;
     this.#allocator.cache.registration = registration;
     registration.begin();
@@ -340,10 +341,10 @@ export class PagePool {
   /**
    * Lets go what is due, as every allocation and release does now and then.
    * @param now milliseconds of the pool's clock, for callers that have just read it (once a frame); default: reads it
-   * Throws `ERR_INVALID_ARG_TYPE`.
+   * Throws `ERR_INVALID_ARG_TYPE`, and `ERR_OUT_OF_RANGE` beyond 2^53.
    */
   maintain(now?: number): void {
-    if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) throw wrongType("now", "a number", now);
+    if (now !== undefined) checkTime("now", now);
     this.#allocator.assertOpen("maintain");
     this.#allocator.maintain(now);
   }

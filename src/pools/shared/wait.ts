@@ -103,7 +103,7 @@ export class SharedQueue {
 
   /** The pool that these wait for, once it is registered. */
   set registration(pool: PoolRegistration) {
-    this.#queue.beginSpan = (ahead) => beginWait(pool, ahead);
+    this.#queue.beginSpan = (ahead) => beginWait(pool, ahead, this.#queue);
   }
 
   /** How many wait. */

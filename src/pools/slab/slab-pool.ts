@@ -42,7 +42,7 @@
 
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
-import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
+import { type Clock, checkTime, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
 import { UNCLONEABLE } from "../../util/uncloneable.ts";
@@ -439,10 +439,15 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     return this.firstOffset + (pointer & ((1 << this.shift) - 1)) * this.stride;
   }
 
-  /** Lets a hook at its own element and at live ones; throws for all others. */
+  /**
+   * Lets a hook at its own element and at live ones; throws for all others. With generations `pointer` is an element's
+   * number, judged already, so the table is asked and not {@link isLive}.
+   */
   #reach(pointer: number): void {
-    if (this.#isWatched && this.#table[pointer] === LIVE) return;
-    if (this.#calling && (this.isLive(pointer) || (this.#hooked >= 0 && pointer === this.#hooked))) return;
+    if (typeof pointer === "number") {
+      if ((this.#isWatched || this.#calling) && this.#table[pointer] === LIVE) return;
+      if (this.#calling && this.#hooked >= 0 && pointer === this.#hooked) return;
+    }
     throw this.#misuse(pointer, "use");
   }
 
@@ -640,14 +645,12 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   /**
    * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not
-   * seen. Runs by itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `destroy`
-   * and the allocator throw, when all is done, several as an AggregateError; what is thrown in the timer surfaces as an
-   * uncaught error.
+   * seen. Runs by itself where there is a timer. O(pointers). Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (a
+   * `now` beyond 2^53), `ERR_REENTRANT` from a hook, and what `destroy` and the allocator throw, when all is done,
+   * several as an AggregateError; what is thrown in the timer surfaces as an uncaught error.
    */
   maintain(now?: number): void {
-    if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) {
-      throw wrongType("now", "a number of milliseconds", now);
-    }
+    if (now !== undefined) checkTime("now", now);
     if (this.#calling) throw reentrantError(errors.slabText(this.name), "maintain");
     if (this.#ageOut === Number.POSITIVE_INFINITY || this.#closed) return;
     if (this.#isWatched) this.#whileOpen(() => this.#age(now ?? this.#readClock()));

@@ -2,13 +2,14 @@ import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { createServer, get, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { Duplex, PassThrough, Readable } from "node:stream";
+import { Duplex, PassThrough, Readable, type Writable } from "node:stream";
 import { afterEach, describe, expect, it } from "vitest";
 import { type CollectOptions, collect } from "../../../src/adapters/node/collect.ts";
 import { type MediaBuffer, PagePool } from "../../../src/index.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { openDescriptors } from "../../helpers/descriptors.ts";
+import { type Http2Exchange, http2Exchange } from "../../helpers/http2-server.ts";
 
 const content = Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
 const servers: Server[] = [];
@@ -550,5 +551,182 @@ describe("a collect() that has given up", () => {
       for (const listener of before) process.on("uncaughtException", listener);
     }
     expect(unheard).toEqual([]);
+  });
+});
+
+/** "ok" or why not, as a code. */
+function endOf(collecting: Promise<MediaBuffer>): Promise<string> {
+  return collecting.then(
+    (body) => {
+      const { size } = body;
+      body.release();
+      return `ok ${size}`;
+    },
+    (error: NodeJS.ErrnoException) => String(error.code),
+  );
+}
+
+describe("collect from HTTP/2", () => {
+  type Ends = (exchange: Http2Exchange) => {
+    readonly from: Readable;
+    readonly to: Writable & { close(code: number): void };
+  };
+  const ends: [string, Ends][] = [
+    ["a request", ({ request, client }) => ({ from: request, to: client })],
+    ["a server's stream", ({ server, client }) => ({ from: server, to: client })],
+    ["an answer", ({ server, client }) => ({ from: client, to: server })],
+  ];
+  // Of close(code) Node sends the end first, and then the body is whole for all that its receiver can see.
+  const cuts: [string, (to: Writable, exchange: Http2Exchange) => void][] = [
+    ["a reset without an error", (to) => void to.destroy()],
+    ["a reset with one", (to) => void to.destroy(new Error("no more"))],
+    ["the end of the connection", (_, exchange) => exchange.close()],
+  ];
+
+  it.each(ends)("never takes %s that was reset for a whole one, nor refuses one that is whole", async (_, endsOf) => {
+    const pages = PagePool.create();
+    for (const [name, cut] of cuts) {
+      for (const isAnswered of [false, true]) {
+        const exchange = await http2Exchange();
+        const { from, to } = endsOf(exchange);
+        const isUpload = from !== (exchange.client as Readable);
+        if (!isUpload) exchange.server.respond();
+        // Its other direction is over: then Node says nothing of a reset.
+        if (isAnswered) {
+          if (isUpload) exchange.response.end();
+          else exchange.client.end();
+          await once(isUpload ? exchange.server : exchange.client, "finish");
+        }
+        const end = endOf(collect(from, pages));
+        to.write(Buffer.alloc(50_000));
+        await until(() => pages.stats().live > 0);
+        cut(to, exchange);
+        expect(await end, `${name}, answered: ${isAnswered}`).toMatch(
+          /^ERR_(STREAM_PREMATURE_CLOSE|HTTP2_STREAM_ERROR)$/,
+        );
+        exchange.close();
+      }
+    }
+    for (const trailers of [false, true]) {
+      const exchange = await http2Exchange();
+      const { from, to } = endsOf(exchange);
+      const isUpload = from !== (exchange.client as Readable);
+      if (!isUpload) {
+        exchange.server.respond({}, { waitForTrailers: trailers });
+        exchange.response.addTrailers({ a: "b" });
+      }
+      const end = endOf(collect(from, pages));
+      to.write(Buffer.alloc(40_000));
+      to.end(Buffer.alloc(10_000));
+      expect(await end).toBe("ok 50000");
+      exchange.close();
+    }
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("refuses what was reset with an error by the time of its end, unless it has its whole length", async () => {
+    const pages = PagePool.create();
+    for (const [length, wanted] of [
+      [undefined, "ERR_STREAM_PREMATURE_CLOSE"],
+      ["6", "ERR_STREAM_PREMATURE_CLOSE"],
+      ["5", "ok 5"],
+    ] as const) {
+      // As Node's streams of HTTP/2 say it.
+      const stream = Object.assign(new PassThrough(), {
+        rstCode: 0,
+        aborted: false,
+        headers: { "content-length": length },
+      });
+      const body = endOf(collect(stream, pages));
+      stream.write("hello");
+      stream.rstCode = 8;
+      stream.end();
+      expect(await body, String(length)).toBe(wanted);
+    }
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("refuses what is left of a request that was answered before it was read", async () => {
+    const pages = PagePool.create();
+    const { client, server, request, response, close } = await http2Exchange();
+    client.write(Buffer.alloc(50_000));
+    response.end("no, thank you");
+    client.resume();
+    await until(() => server.closed);
+    expect(await endOf(collect(request, pages))).toMatch(/^ERR_(STREAM_PREMATURE_CLOSE|ENDED)$/);
+    expect(pages.stats().live).toBe(0);
+    close();
+  });
+
+  it("takes an answer whose end came before a reset without an error", async () => {
+    const pages = PagePool.create();
+    const early = await http2Exchange();
+    const answer = endOf(collect(early.client, pages));
+    early.client.write(Buffer.alloc(10));
+    early.server.respond();
+    // The server has said all, and wants no more of the upload.
+    early.server.end(Buffer.alloc(1000), () => early.server.close(0));
+    expect(await answer).toBe("ok 1000");
+    early.close();
+  });
+});
+
+describe("collect from what is no proper stream", () => {
+  it("refuses a stream that has a listener of readable, which gives its bytes to that", async () => {
+    const pages = PagePool.create();
+    const stream = streamOf(content);
+    const listener = (): void => {};
+    stream.on("readable", listener);
+    expect(await codeOf(collect(stream, pages))).toBe("ERR_INVALID_ARG_VALUE");
+    expect([stream.destroyed, stream.listenerCount("data")]).toEqual([false, 0]);
+    stream.off("readable", listener);
+    expectBytes(await collect(stream, pages), content, pages);
+  });
+
+  it("says what is wrong with each that only looks like one", async () => {
+    const pages = PagePool.create();
+    const revoked = Proxy.revocable({}, {});
+    revoked.revoke();
+    const none = (): void => {};
+    const reader = { read: async () => {}, cancel: async () => {}, releaseLock: none };
+    const looks: [string, unknown][] = [
+      ["a revoked proxy", revoked.proxy],
+      ["getReader() gives null", { getReader: () => null }],
+      ["getReader() gives {}", { getReader: () => ({}) }],
+      ["read() resolves with undefined", { getReader: () => reader }],
+      [
+        "read() resolves with null, and cancel() returns nothing",
+        { getReader: () => ({ ...reader, read: async () => null, cancel: none }) },
+      ],
+      ["four methods", { on: none, pause: none, resume: none, destroy: none }],
+    ];
+    for (const [name, look] of looks) {
+      expect(await codeOf(collect(look as Readable, pages)), name).toBe("ERR_INVALID_ARG_TYPE");
+    }
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("rejects when a stream that never says that it has closed is destroyed", async () => {
+    const pages = PagePool.create();
+    for (const error of [undefined, new Error("mine")]) {
+      const stream = new Readable({ emitClose: false, read() {} });
+      const end = collect(stream, pages).then(
+        () => "ok",
+        (thrown: NodeJS.ErrnoException) => thrown.code ?? thrown.message,
+      );
+      stream.push(Buffer.alloc(10));
+      await until(() => pages.stats().live > 0);
+      stream.destroy(error);
+      expect(await end).toBe(error === undefined ? "ERR_STREAM_PREMATURE_CLOSE" : "mine");
+      expect(pages.stats().live).toBe(0);
+    }
+  });
+
+  it("refuses a content-length of any number of digits before a byte is read", async () => {
+    const pages = PagePool.create();
+    for (const length of ["1000001", "1000000000000000", "9007199254740993", "1152921504606846976"]) {
+      const stream = Object.assign(new PassThrough(), { headers: { "content-length": length } });
+      expect(await codeOf(collect(stream, pages, { maxBytes: 1_000_000 })), length).toBe("ERR_TOO_LARGE");
+    }
   });
 });

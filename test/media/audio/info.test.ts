@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AudioInfo, type AudioSampleFormat } from "../../../src/media/audio/info.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** A list of buffers whose buffers misbehave, or call back: nothing is lost, and nothing is released twice. */
 import { describe, expect, it } from "vitest";
 import { Allocator, BufferPool, MediaBuffer, MediaBufferList, Region } from "../../../src/index.ts";

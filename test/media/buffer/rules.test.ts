@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** MediaBuffer: what a copy takes along (reference table 4.9), and bad input to every method. */
 import { describe, expect, it } from "vitest";
 import { BufferFlags, CopyFlags } from "../../../src/media/buffer/flags.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /// <reference types="dom-webcodecs" />
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";

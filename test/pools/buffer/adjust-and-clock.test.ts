@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Code of the application that a pool calls in the middle: what adjust() answers is checked, a clock may call anything
  * back, and validate() is right in every hook.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** A wait for the end of a drain settles, whatever ends the drain. */
 import { expect, it } from "vitest";
 import { openPool } from "./pools.ts";

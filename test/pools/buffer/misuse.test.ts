@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The five misuse kinds, and everything else that is refused: a typed error, and the pool is as it was. */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";

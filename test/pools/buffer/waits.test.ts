@@ -449,3 +449,23 @@ describe("activation with a min of n buffers", () => {
     pool.validate();
   });
 });
+
+describe("stats().starved of a BufferPool", () => {
+  it("counts waits that ended so, and none that a listener, the clock or a release served at the last moment", async () => {
+    const clock = new FakeClock();
+    const pool = BufferPool.create({ size: 8, max: 1, clock });
+    let held = pool.tryAcquire()!;
+    const off = pool.on("starved", () => held.release());
+    const served = pool.acquire({ timeout: 10 });
+    clock.advance(10);
+    held = await served;
+    expect(pool.stats()).toMatchObject({ starved: 0, waits: 1 });
+    off();
+    const starved = pool.acquire({ timeout: 10 });
+    clock.advance(10);
+    await expect(starved).rejects.toMatchObject({ code: "ERR_STARVED" });
+    await expect(pool.acquire({ timeout: 0 })).rejects.toMatchObject({ code: "ERR_STARVED" });
+    await expect(pool.acquire({ nowait: true })).rejects.toMatchObject({ code: "ERR_STARVED" });
+    expect(pool.stats()).toMatchObject({ starved: 3, waits: 2 });
+  });
+});

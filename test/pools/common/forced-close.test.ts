@@ -9,6 +9,7 @@ import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
 import { SlabPool } from "../../../src/pools/slab/slab-pool.ts";
 import { struct } from "../../../src/pools/slab/struct.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
 import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../buffer/pools.ts";
 
@@ -353,4 +354,39 @@ describe("a PagePool over memory that has to be mapped", () => {
     expect(await wait).toBe("ERR_POOL_DEAD");
     expect([device.mapped, device.freed]).toEqual([0, 1]);
   });
+});
+
+describe("a PagePool over a pool that was closed by force", () => {
+  const INNER: Record<string, () => { readonly allocator: Allocator; close(options: { force: true }): unknown }> = {
+    "a PagePool over shared memory": () => PagePool.create({ source: new SharedAllocator(), timer: false }),
+    "a PagePool": () => PagePool.create({ timer: false }),
+    "a RealtimePool": () => RealtimePool.create({ totalSize: 65536, lock: "off", prefault: false }),
+  };
+  const WAYS: Record<string, (pool: PagePool, clock: FakeClock) => void> = {
+    "its age timer": (_pool, clock) => clock.advance(600),
+    "maintain()": (pool) => pool.maintain(600),
+    "trim()": (pool) => pool.trim(),
+    "an eviction": (pool) => expect(code(() => pool.allocate(3 * SIZE))).toBe("ERR_POOL_DEAD"),
+    "the pressure": (pool) => pool.setPressure("high"),
+    "invalidate()": (pool) => pool.invalidate(),
+    "retire()": (pool) => pool.retire(),
+    "close()": (pool) => pool.close(),
+    "a forced close()": (pool) => pool.close({ force: true }),
+  };
+  for (const [inner, make] of Object.entries(INNER)) {
+    it.each(Object.entries(WAYS))(
+      `lets go of its idle blocks without an uncaught error: ${inner}, by %s`,
+      async (_name, end) => {
+        const source = make();
+        const clock = new FakeClock();
+        const pool = PagePool.create({ source: source.allocator, clock, maxBytes: 4 * SIZE, pageSize: SIZE });
+        const blocks = [pool.allocate(SIZE), pool.allocate(SIZE)];
+        for (const block of blocks) block.release();
+        source.close({ force: true });
+        expect(await lateErrors(() => end(pool, clock))).toEqual([]);
+        expect(pool.stats()).toMatchObject({ idle: 0, count: 0, bytes: 0 });
+        pool.validate();
+      },
+    );
+  }
 });

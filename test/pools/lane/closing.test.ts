@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The closing handshake, walked through: two ends of a lane over a port whose messages come one by one, in every order
  * in which they and the calls of both sides can follow each other.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The contract that SharedPool and TransferPool have in common: what a lease is, and how a pool ends. */
 import { describe, expect, it } from "vitest";
 import { leasePool, SharedPool } from "../../../src/shared.ts";

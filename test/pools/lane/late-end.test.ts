@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The end of a lane while a message waits whose lease was not quite there when it came. */
 import { describe, expect, it } from "vitest";
 import { type Carrier, Lane, type LanePort, MessageType } from "../../../src/pools/lane/lane.ts";

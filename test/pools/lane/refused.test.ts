@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Sends that are refused when their message has gone: a getter in the data gave the lease back. */
 import { describe, expect, it } from "vitest";
 import { type Carrier, Lane, type LanePort, MessageType } from "../../../src/pools/lane/lane.ts";

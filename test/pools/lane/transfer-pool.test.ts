@@ -1,6 +1,6 @@
 /** What only a TransferPool has to say: buffers that are detached, and leases at the very moment of a hand-over. */
 import { type MessagePort, Worker } from "node:worker_threads";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { FakeClock, type TimerHandle } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
@@ -76,6 +76,83 @@ it("tells the other side, too, that a buffer was transferred, and gets its slot 
   expect(pool.bytes(again)).toHaveLength(64);
   detach(pool.bytes(again));
   expect(code(() => pool.bytes(again))).toBe("ERR_DETACHED");
+});
+
+describe("a buffer that is transferred through a view that was kept after its release", () => {
+  const begin = async () => {
+    const pool = TransferPool.create({ size: 64, count: 1 });
+    const worker = new Worker(new URL("./transfer-acquire.worker.ts", import.meta.url), { execArgv: [] });
+    workers.push(worker);
+    await pool.connect(worker);
+    const heard: unknown[] = [];
+    const waiting: ((message: unknown) => void)[] = [];
+    worker.on("message", (message) => {
+      const next = waiting.shift();
+      if (next === undefined) heard.push(message);
+      else next(message);
+    });
+    const says = () => new Promise((resolve) => (heard.length > 0 ? resolve(heard.shift()) : waiting.push(resolve)));
+    return { pool, worker, says };
+  };
+
+  it("while its slot is free: a worker gets the slot with all of its bytes, and so does this thread", async () => {
+    const { pool, worker, says } = await begin();
+    for (let n = 0; n < 3; n++) {
+      const lease = pool.tryAcquire()!;
+      const bytes = pool.bytes(lease);
+      expect(bytes).toHaveLength(64);
+      pool.release(lease);
+      detach(bytes);
+      worker.postMessage("acquire");
+      expect(await says()).toBe("asks");
+      expect(await says()).toBe(64);
+      (await pool.acquire()).release();
+    }
+    expect(pool.stats().free).toBe(1);
+    pool.validate();
+  });
+
+  it("in the turn in which a worker that waits for it was given it", async () => {
+    const { pool, worker, says } = await begin();
+    const lease = pool.tryAcquire()!;
+    const bytes = pool.bytes(lease);
+    worker.postMessage("acquire");
+    expect(await says()).toBe("asks");
+    // By now its request is here, or is about to be.
+    worker.postMessage("say");
+    expect(await says()).toBe("said");
+    await new Promise((resolve) => setImmediate(resolve));
+    pool.release(lease);
+    detach(bytes);
+    expect(await says()).toBe(64);
+    (await pool.acquire()).release();
+    expect(pool.stats().free).toBe(1);
+  });
+
+  it("and where there is no memory for another: the slot is not lost, and who asks is told, here and over there", async () => {
+    const { pool, worker, says } = await begin();
+    const lease = pool.tryAcquire()!;
+    const bytes = pool.bytes(lease);
+    pool.release(lease);
+    detach(bytes);
+    vi.stubGlobal(
+      "Uint8Array",
+      class extends Uint8Array {
+        constructor(given: number) {
+          if (given === 64) throw new RangeError("Array buffer allocation failed");
+          super(given);
+        }
+      },
+    );
+    expect(code(() => pool.tryAcquire())).toBe("ERR_ALLOCATION_FAILED");
+    expect(await codeOf(pool.acquire())).toBe("ERR_ALLOCATION_FAILED");
+    worker.postMessage("acquire");
+    expect([await says(), await says()]).toEqual(["asks", "ERR_ALLOCATION_FAILED"]);
+    vi.unstubAllGlobals();
+    expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
+    worker.postMessage("acquire");
+    expect([await says(), await says()]).toEqual(["asks", 64]);
+  });
 });
 
 describe("a lease that is being sent", () => {

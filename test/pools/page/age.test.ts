@@ -9,6 +9,7 @@ import type { Memory } from "../../../src/memory/memory.ts";
 import { DECAY_STEPS } from "../../../src/pools/page/decay.ts";
 import { PagePool, type PagePoolOptions } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { code } from "../buffer/pools.ts";
 
 const PAGE = 4096;
 
@@ -350,4 +351,62 @@ describe("the smooth curve", () => {
     const left = Array.from({ length: idle }, () => pool.allocator.allocate(PAGE).region);
     expect(left.reverse()).toEqual(regions.slice(10 - idle));
   });
+});
+
+describe("a time that is none", () => {
+  const NONE = [Infinity, -Infinity, 1e300, -1e300, 2 ** 53, 4 * Number.MAX_SAFE_INTEGER];
+
+  it.each(["smooth", "cliff"] as const)("is refused by maintain() and changes nothing: %s", (curve) => {
+    const { pool, clock } = aged({ timer: false, curve });
+    cycle(pool);
+    for (const now of NONE)
+      expect(
+        code(() => pool.maintain(now)),
+        String(now),
+      ).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => pool.maintain(Number.NaN))).toBe("ERR_INVALID_ARG_TYPE");
+    const lease = pool.allocator.allocate(PAGE);
+    clock.advance(100);
+    pool.maintain();
+    expect([pool.stats().misses, pool.holders()[0]!.age]).toEqual([1, 100]);
+    lease.release();
+    clock.advance(600);
+    pool.maintain();
+    expect(pool.stats().idle).toBe(0);
+    pool.validate();
+  });
+
+  it.each(["smooth", "cliff"] as const)("in a clock leaves the last reading: %s", (curve) => {
+    let time = 0;
+    const clock = { now: () => time, setTimer: () => 0, clearTimer: () => {} };
+    for (const bad of [...NONE, Number.NaN]) {
+      time = 0;
+      const pool = PagePool.create({ clock, pageSize: PAGE, timer: false, curve });
+      cycle(pool);
+      time = bad;
+      cycle(pool);
+      pool.maintain();
+      expect([pool.stats().idle, pool.stats().misses], String(bad)).toEqual([1, 1]);
+      time = 600;
+      pool.maintain();
+      expect(pool.stats().idle, String(bad)).toBe(0);
+      pool.validate();
+    }
+  });
+
+  it.each([1e-9, 500, 1e12])(
+    "is not what a jump as far as times go is: the curve of %d ms forgets and goes on",
+    (ageOut) => {
+      for (const jump of [1e15, Number.MAX_SAFE_INTEGER]) {
+        const { pool } = aged({ timer: false, curve: "smooth", ageOut });
+        cycle(pool);
+        pool.maintain(jump);
+        expect(pool.stats().idle).toBe(0);
+        cycle(pool);
+        expect([pool.stats().idle, pool.stats().misses]).toEqual([1, 2]);
+        pool.trim();
+        pool.validate();
+      }
+    },
+  );
 });

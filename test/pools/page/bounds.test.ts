@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Sizes, bounds, thresholds and waits of a PagePool; its allocator after the pool; frames that waste nothing. */
 import { describe, expect, it } from "vitest";
 import { VideoInfo, type VideoPixelFormat } from "../../../src/media/video/info.ts";

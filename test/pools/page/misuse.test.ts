@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What is refused, and that a refused call changes nothing; how a PagePool ends. */
 import { describe, expect, it } from "vitest";
 import { SharedAllocator } from "../../../src/allocators/shared.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The memberships of processes: every moment at which one may be killed, while others join and clear up, on the code
  * itself.

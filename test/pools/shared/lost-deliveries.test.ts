@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Leases whose message is lost with their sender: every interleaving of sending, receiving, the end of the lane and the
  * reclaim, on the pool's own code, with the sender killed at any point. The message is written after the transfer, as

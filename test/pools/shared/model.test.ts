@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** SharedPool beside a naive model: three attached threads do anything in any order; invariants after each step. */
 import fc from "fast-check";
 import { expect, it } from "vitest";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What a ring takes: integers that come out as they went in, and no others. */
 import { expect, it } from "vitest";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";

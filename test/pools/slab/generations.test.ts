@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** `generations: true`: a stale pointer is told apart also when its element was handed out again. */
 import { describe, expect, it } from "vitest";
 import { SlabPool, struct } from "../../../src/index.ts";
@@ -135,4 +136,37 @@ describe("a slab pointer with a generation", () => {
     expect(seen).toEqual(["ERR_REENTRANT", "ERR_REENTRANT", "ERR_REENTRANT"]);
     expect(code(() => open({ generations: 1 }))).toBe("ERR_INVALID_ARG_TYPE");
   });
+});
+
+it.each([false, true])("a hook reads and writes live elements, with generations: %s", (generations) => {
+  const live: number[] = [];
+  const answers = new Set<string>();
+  const look = (): void => {
+    for (const pointer of live) for (const use of uses(pool, pointer)) answers.add(code(use));
+    for (const pointer of live) answers.add(String(pool.isLive(pointer)));
+    // A pointer that is no number, or of no element, stays refused.
+    for (const bad of [String(live[0] ?? 0), 2 ** 20, -1, 0.5])
+      for (const use of uses(pool, bad as number)) expect(code(use), String(bad)).not.toBe("ok");
+  };
+  const pool: SlabPool = SlabPool.create({
+    elementSize: 8,
+    blockSize: 256,
+    ageOut: 10,
+    timer: false,
+    generations,
+    init: () => look(),
+    destroy: () => pool.isClosed || look(),
+  });
+  for (let i = 0; i < 100; i++) {
+    live.push(pool.alloc());
+    if (i % 3 === 0) pool.free(live.pop()!);
+  }
+  const block = pool.capacity;
+  // A block that is empty at two visits goes, and destroy looks at the others.
+  for (const pointer of live.splice(block)) pool.free(pointer);
+  pool.maintain(0);
+  pool.maintain(20);
+  expect(pool.stats().blocks).toBeLessThan(100 / block);
+  expect([...answers].sort()).toEqual(["ok", "true"]);
+  pool.validate();
 });

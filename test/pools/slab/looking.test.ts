@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Every hook of a SlabPool may look at its pool, and what it sees adds up. */
 import { expect, test } from "vitest";
 import { Allocator } from "../../../src/memory/allocator.ts";

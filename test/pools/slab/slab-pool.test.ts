@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** SlabPool: libcork's numbers and order, every misuse, hooks, bounds and ages. */
 import { describe, expect, it } from "vitest";
 import { SharedAllocator } from "../../../src/allocators/shared.ts";

@@ -9,6 +9,7 @@ import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
 import { REPEATED, seedOf, times } from "../../../helpers/effort.ts";
+import { http2Exchange } from "../../../helpers/http2-server.ts";
 
 function chunked(bytes: Uint8Array, sizes: readonly number[]): Readable {
   const chunks: Buffer[] = [];
@@ -397,5 +398,17 @@ describe("frames of a stream", () => {
     }
     expect(stream.destroyed).toBe(false);
     expect(stream.eventNames()).toEqual(new PassThrough().eventNames());
+  });
+
+  it("say that a stream of HTTP/2 was cut off, also between two frames", async () => {
+    const { server, client, close } = await http2Exchange();
+    const video = frames(server, 2, GRAY);
+    const first = video.next();
+    client.write(Buffer.alloc(200, 1));
+    for (const frame of [await first, await video.next()]) frame.value!.release();
+    client.destroy();
+    await expect(video.next()).rejects.toMatchObject({ code: "ERR_STREAM_PREMATURE_CLOSE" });
+    expect(server.destroyed).toBe(true);
+    close();
   });
 });

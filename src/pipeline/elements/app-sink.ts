@@ -10,9 +10,9 @@
  * ```
  *
  * Life-cycle: a loop may begin before the run, while it goes on, or after it; it ends when that run has ended, in
- * whatever way, or at the end of the stream. One that begins when the end of a run has been told to a loop already is for
- * the next run. A seek opens the sink again: a loop that has ended does not go on, and what comes waits for another one,
- * as it does before the first one. `acquireTimeout` does not bound that wait; an abort ends it.
+ * whatever way, or at the end of the stream. One that begins when the end of a run has been told to a loop already is
+ * for the next run. A seek opens the sink again: a loop that has ended does not go on, and what comes waits for another
+ * one, as it does before the first one. `acquireTimeout` does not bound that wait; an abort ends it.
  *
  * Invariant: no `next()` and no `render()` waits once the run is over.
  */

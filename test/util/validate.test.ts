@@ -1,6 +1,6 @@
 /** Objects of options: an unknown key is refused in any kind of object, and only keys of its own are looked at. */
 import { describe, expect, it } from "vitest";
-import { checkOptions } from "../../src/util/validate.ts";
+import { checkOptions, nearest } from "../../src/util/validate.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const KNOWN = ["zero", "revoke"] as const;
@@ -58,5 +58,23 @@ describe("an unknown key", () => {
       Object.defineProperty(one, "constructor", { value: Object });
       expect(code(() => check(one))).toBe("ERR_INVALID_ARG_TYPE");
     }
+  });
+});
+
+describe("the word that a mistyped one is nearest to", () => {
+  it.each([
+    ["topp", ["run", "top"], "top"],
+    ["zeros", KNOWN, "zero"],
+    ["maxBytez", ["max", "maxBytes"], "maxBytes"],
+    ["maxBuffers", ["max", "maxBytes"], "max"],
+    ["numberOfChannels", ["format", "channels"], "channels"],
+    ["count", ["size", "max"], "max"],
+    ["max", ["size", "count"], "count"],
+    ["max", ["size", "count", "maxx"], "count"],
+    ["mode", ["size", "count"], undefined],
+    ["within", ["in"], undefined],
+    ["x".repeat(1_000_000), ["max", "count"], undefined],
+  ] as const)("of %s is the one that it is nearest to, begins or ends with, or stands for", (word, known, meant) => {
+    expect(nearest(word, known)).toBe(meant);
   });
 });

@@ -8,8 +8,8 @@
  * closed by `close()`. Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is
  * undefined); free again when it is released here or comes back, in a new generation, so that an old lease is not the
  * next one. When a lane ends, its slots get new buffers. A slot is given with all of its bytes: one whose buffer was
- * transferred away through a view that somebody kept gets a new one first. Every call is O(1), except making and closing the pool,
- * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
+ * transferred away through a view that somebody kept gets a new one first. Every call is O(1), except making and
+ * closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { beginWait, type PoolRegistration, registerPool, tellStarved } from "../../observe/registry.ts";
@@ -235,8 +235,8 @@ export class TransferPool implements LeasePool {
   }
 
   /**
-   * Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot is free, and its next
-   * lease has a new buffer).
+   * Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot is free, and its
+   * next lease has a new buffer).
    */
   release(lease: LeaseData): void {
     const entry = this.#held(lease, "release");
@@ -363,7 +363,9 @@ export class TransferPool implements LeasePool {
     return new Lease(idOf(entry), index, this.#pool, this);
   }
 
-  /** Before a slot is given: a view that was kept may have transferred its buffer. The error where there is no memory. */
+  /**
+   * Before a slot is given: a view that was kept may have transferred its buffer. The error where there is no memory.
+   */
   #refill(entry: Entry): MillpondError | undefined {
     if (entry.view?.byteLength === this.size) return undefined;
     try {

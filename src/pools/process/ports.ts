@@ -3,10 +3,9 @@
  * look like the MessagePort that a lane between threads has.
  */
 import type { Socket } from "node:net";
-import { deserialize } from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
 import { type LanePort, MessageType } from "../lane/lane.ts";
-import { encode, MAX_MESSAGE } from "./wire.ts";
+import { decode, encode, MAX_MESSAGE } from "./wire.ts";
 
 /** Bytes of a message's length before it. */
 const PREFIX = 4;
@@ -31,6 +30,8 @@ interface Channel {
  * find.
  */
 export class ProcessPort implements LanePort {
+  /** Bytes of a message that may come: fewer until it is known who is there. */
+  most: number = MAX_MESSAGE;
   readonly #channel: Channel;
   readonly #closers: (() => void)[] = [];
   readonly #waiting: unknown[] = [];
@@ -89,10 +90,15 @@ export class ProcessPort implements LanePort {
 
   /** @internal A message came, as the other side encoded it. Throws when it is none. */
   onMessage(bytes: Uint8Array): void {
-    if (bytes.length > MAX_MESSAGE) throw new RangeError(`a message of ${bytes.length} bytes`);
-    const message: unknown = deserialize(bytes);
+    this.checkLength(bytes.length);
+    const message = decode(bytes);
     if (this.#listener === null) this.#waiting.push(message);
     else this.#listener({ data: message });
+  }
+
+  /** @internal Before a message is taken in. Throws when it is too long. */
+  checkLength(bytes: number): void {
+    if (bytes > this.most) throw new RangeError(`a message of ${bytes} bytes`);
   }
 
   /** @internal No message comes any more. */
@@ -184,6 +190,7 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
     if (envelope.closed === true) over();
     else if (typeof envelope.message === "string") {
       try {
+        port.checkLength(Math.floor((envelope.message.length * 3) / 4) - 2);
         port.onMessage(Buffer.from(envelope.message, "base64"));
       } catch {
         // The other side has a channel that works, and would wait without end.
@@ -218,7 +225,7 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
  * writing alone: what the other side wrote before its end is read to the last byte.
  */
 export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): ProcessPort {
-  let held: Buffer = Buffer.alloc(0);
+  const inbound = new FrameReader();
   const isCut = keepReading(socket);
   const port = new ProcessPort({
     isOpen: () => socket.writable && !isCut(),
@@ -226,16 +233,8 @@ export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): Proc
     close: () => endSocket(socket, closingMs),
   });
   socket.on("data", (chunk: Buffer) => {
-    held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
     try {
-      while (held.length >= PREFIX) {
-        const length = held.readUInt32LE(0);
-        if (length > MAX_MESSAGE) throw new RangeError(`a message of ${length} bytes`);
-        if (held.length < PREFIX + length) break;
-        const message = held.subarray(PREFIX, PREFIX + length);
-        held = held.subarray(PREFIX + length);
-        port.onMessage(message);
-      }
+      inbound.read(chunk, port);
     } catch {
       socket.destroy();
     }
@@ -284,6 +283,42 @@ function endSocket(socket: Socket, closingMs: number): void {
   socket.end();
   socket.unref();
   setTimeout(() => socket.destroy(), closingMs).unref();
+}
+
+/**
+ * Finds messages, each after its length, in the chunks that come. One that is whole in a chunk is read there; of others
+ * each byte is copied once, however small the chunks are.
+ */
+class FrameReader {
+  readonly #prefix: Buffer = Buffer.alloc(PREFIX);
+  /** The message that has begun; undefined: its length has not come yet. */
+  #message: Buffer | undefined;
+  /** Bytes that are there, of the message or of its length. */
+  #filled = 0;
+
+  /** Throws what the port throws, and where a length is too large. */
+  read(chunk: Buffer, port: ProcessPort): void {
+    for (let at = 0; at < chunk.length; ) {
+      const into = this.#message ?? this.#prefix;
+      const isWhole = this.#message !== undefined && this.#filled === 0 && chunk.length - at >= into.length;
+      const part = chunk.subarray(at, at + into.length - this.#filled);
+      if (!isWhole) into.set(part, this.#filled);
+      at += part.length;
+      this.#filled += part.length;
+      if (this.#filled < into.length) return;
+      this.#filled = 0;
+      if (this.#message === undefined) {
+        const length = into.readUInt32LE(0);
+        port.checkLength(length);
+        // An empty message is none, which the port says.
+        if (length === 0) port.onMessage(into.subarray(0, 0));
+        this.#message = chunk.length - at >= length ? chunk.subarray(at, at + length) : Buffer.allocUnsafeSlow(length);
+      } else {
+        this.#message = undefined;
+        port.onMessage(isWhole ? part : into);
+      }
+    }
+  }
 }
 
 /** Each after its length. */

@@ -174,6 +174,7 @@ export class ProcessPool extends SharedPool {
     // Refuses a dead pool and an evicted member, as a pool of threads does.
     if (this.isOver) return super.reserve();
     this.#self = knownIdentity(`cannot reserve a membership of shared pool "${this.name}"`);
+    this.#freeRows();
     let claim = this.#claim();
     if (claim === null) {
       // The dead may have the memberships.

@@ -47,6 +47,7 @@ import {
 import { checkAttach, nativeError, orThrow, type ProcessOpenOptions } from "./open.ts";
 import { type ProcessPort, socketPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
+import { MAX_GREETING, MAX_MESSAGE } from "./wire.ts";
 
 /** Both sides have 5 seconds to greet each other: a stranger must not hold a place for longer. */
 const GREETING_MS = 5000;
@@ -185,6 +186,7 @@ class ProcessAcceptor<Data> {
 
   async greet(socket: Socket): Promise<void> {
     const port = socketPort(socket);
+    port.most = MAX_GREETING;
     this.#sockets.add(socket);
     const gone = new AbortController();
     let connection: SharedConnection | undefined;
@@ -195,6 +197,7 @@ class ProcessAcceptor<Data> {
       const greeting = { signal: gone.signal, timeout: GREETING_MS, clock };
       port.postMessage("hello");
       await this.#ticket(firstMessage(port, greeting, "a process"), gone);
+      port.most = MAX_MESSAGE;
       connection = SharedConnection.offer(this.#pool).connection;
       const offer: ProcessOffer = {
         membership: connection.peer,
@@ -337,6 +340,7 @@ export async function connectToPool<Data = unknown>(
   if (!ops.availability.ok) throw nativeError(ops.availability, `cannot connect to ${path}`);
   const socket = createConnection({ path });
   const port = socketPort(socket);
+  port.most = MAX_GREETING;
   const greeting = { signal, timeout, clock };
   const who = `the server at ${path}`;
   const expect = async <T>(isIt: (said: unknown) => said is T): Promise<T> => {
@@ -350,6 +354,8 @@ export async function connectToPool<Data = unknown>(
     const bounds = signal === undefined ? { timeout, ops } : { timeout, ops, signal };
     const { descriptor, note } = orThrow(await fetchBlock(forDescriptors(path), bounds), `cannot connect to ${path}`);
     received = descriptor;
+    // The kernel has said whose process it is.
+    port.most = MAX_MESSAGE;
     const offered = expect(isOffer);
     port.postMessage(new TextDecoder().decode(note));
     const { offer } = await offered;

@@ -3,21 +3,27 @@
  * deserializer reads again (a WebAssembly.Module; objects nested deeper than its stack), and says what it refuses by
  * plain errors.
  *
- * Invariant: what {@link encode} returns was read here, or is of a form that every reader of this format knows. A
- * reader with a smaller stack may still fail at deep nesting: its lane ends then, and the lease comes back.
+ * Invariants: what {@link encode} returns was read here, or is of a form that every reader of this format knows. A
+ * reader with a smaller stack may still fail at deep nesting: its lane ends then, and the lease comes back. What {@link
+ * decode} returns lies in memory of its own, each view in a buffer of its length: not in the bytes that came, which may
+ * be others' as well. And it costs little to read, whatever was written; see collections.ts.
  */
-import { deserialize, serialize } from "node:v8";
+import * as v8 from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
+import { isCheap, MAX_COLLECTED } from "./collections.ts";
 
 /** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
 export const MAX_MESSAGE: number = 2 ** 20;
+
+/** For what two processes say before they know each other: a greeting, a ticket. */
+export const MAX_GREETING: number = 2 ** 10;
 
 /** Deeper values are read for trial, as all are that are not of the usual kinds. */
 const PLAIN_DEPTH = 16;
 
 /**
  * The bytes of a message. Throws `ERR_INVALID_ARG_VALUE` for what cannot be written or read, `ERR_OUT_OF_RANGE` for
- * what is too large, and what getters in it throw.
+ * what is too large or has too many members in Sets and Maps, and what getters in it throw.
  */
 export function encode(message: unknown): Uint8Array {
   const bytes = written(message);
@@ -27,13 +33,66 @@ export function encode(message: unknown): Uint8Array {
       `what goes with a lease has ${bytes.length} bytes, at most ${MAX_MESSAGE}; put it into the slot`,
     );
   }
-  if (!isPlain(bytes)) tryToRead(bytes);
+  if (isPlain(bytes)) return bytes;
+  if (!isCheap(bytes)) {
+    throw new MillpondError(
+      "ERR_OUT_OF_RANGE",
+      `what goes with a lease has more than ${MAX_COLLECTED} members in its Sets and Maps, or is of a kind that cannot be counted; send arrays`,
+    );
+  }
+  tryToRead(bytes);
   return bytes;
+}
+
+/** What was encoded. Throws for what cannot be read, or would cost too much. */
+export function decode(bytes: Uint8Array): unknown {
+  if (!isCheap(bytes)) throw new RangeError(`more than ${MAX_COLLECTED} members in Sets and Maps`);
+  reader ??= readerOf(v8.DefaultDeserializer);
+  return reader(bytes);
+}
+
+/** Chosen at the first message: a runtime may have the class and not what it promises. */
+let reader: ((bytes: Uint8Array) => unknown) | undefined;
+
+/** The part of the class that its types leave out: it makes a view that lies in the message, or in a pool of Node's. */
+interface ReadsViews {
+  _readHostObject(): unknown;
+}
+
+function readerOf(Base: typeof v8.DefaultDeserializer): (bytes: Uint8Array) => unknown {
+  // Another engine's reader makes buffers of its own, from a copy in any case.
+  const copying = (bytes: Uint8Array): unknown => v8.deserialize(new Uint8Array(bytes));
+  try {
+    const { _readHostObject: readView } = Base.prototype as unknown as ReadsViews;
+    class OwnReader extends Base {
+      _readHostObject(): unknown {
+        return ownView(readView.call(this as unknown as ReadsViews));
+      }
+    }
+    const reading = (bytes: Uint8Array): unknown => {
+      const made = new OwnReader(bytes);
+      made.readHeader();
+      return made.readValue();
+    };
+    const trial = reading(v8.serialize(new Uint8Array(1))) as Uint8Array;
+    return trial.length === 1 && trial.buffer.byteLength === 1 ? reading : copying;
+  } catch {
+    return copying;
+  }
+}
+
+/** The same view over a buffer of its own. */
+function ownView(read: unknown): unknown {
+  const view = read as Uint8Array;
+  const own = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) as ArrayBuffer;
+  if (Buffer.isBuffer(view)) return Buffer.from(own);
+  const Kind = view.constructor as new (buffer: ArrayBuffer) => unknown;
+  return new Kind(own);
 }
 
 function written(message: unknown): Uint8Array {
   try {
-    return serialize(message);
+    return v8.serialize(message);
   } catch (error) {
     throw isRefusal(error) ? cannotSend(error) : error;
   }
@@ -51,7 +110,7 @@ function tryToRead(bytes: Uint8Array): void {
 }
 
 function readDeep(bytes: Uint8Array, left: number): unknown {
-  return left === 0 ? deserialize(bytes) : [readDeep(bytes, left - 1)];
+  return left === 0 ? v8.deserialize(bytes) : [readDeep(bytes, left - 1)];
 }
 
 /** Whether it is the engine that refuses, and not a getter in the data: it has no class for it, so by its words. */

@@ -118,13 +118,14 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
     isExpected = true;
     afterTurns(CLOSE_TURNS, close);
   };
-  on(writable, "finish", () => listener.onFinish());
+  const http2 = http2Of(writable);
+  // The response of the compatibility layer says it at the close of its stream, for which the client has to end, too.
+  on(http2 ?? (writable as Emitter), "finish", () => listener.onFinish());
   on(writable, "error", (error: unknown) => {
     listener.onError(error);
     expectClose();
   });
   on(writable, "close", close);
-  const http2 = http2Of(writable);
   if (http2 !== undefined) {
     // Only while its writing side is open: what is pending is never sent, and only some resets destroy it.
     on(http2, "aborted", close);
@@ -242,8 +243,9 @@ function watchHttp2(readable: Readable, undo: (() => void)[]): () => boolean {
   const http2 = http2Of(readable);
   if (http2 === undefined) return () => false;
   const hasEnded = (): boolean => (http2 as unknown as Partial<ReadableState>)._readableState?.ended === true;
-  // Whether the end had come before a reset that is over already cannot be told.
-  let isCut = http2.closed && http2.aborted;
+  // Whether the end had come before a close that is over already cannot be told. A server that has answered without
+  // reading closes its stream, and has lost what had not come; an answer is mostly closed when it is first seen.
+  let isCut = http2.closed && (http2.aborted || "respond" in http2);
   const onTimeout = (): void => {};
   const onClosing = (): void => {
     isCut ||= !hasEnded();
@@ -252,11 +254,14 @@ function watchHttp2(readable: Readable, undo: (() => void)[]): () => boolean {
     if (event === "timeout" && listener === onTimeout && !isStopping && http2.closed) onClosing();
   };
   let isStopping = false;
+  // Twice, because Node 20 does not tell when the only listener of an event is removed.
+  http2.on("timeout", onTimeout);
   http2.on("timeout", onTimeout);
   http2.on("removeListener", onRemove);
   http2.on("aborted", onClosing);
   undo.push(() => {
     isStopping = true;
+    http2.off("timeout", onTimeout);
     http2.off("timeout", onTimeout);
     http2.off("removeListener", onRemove);
     http2.off("aborted", onClosing);

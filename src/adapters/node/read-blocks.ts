@@ -14,7 +14,9 @@
  * never more than the pool has free slots for; a slot that is being read into is mapped, so a pool that is closed by
  * force keeps its bytes until the read has ended. (A stale view of a slot that is transferred away while the system
  * writes is beyond it, as in every read of `node:fs`: pools with `revoke: true` leave no stale views.) Reads ahead take
- * free slots only and never wait; with none under way the next block waits in the pool's line.
+ * free slots only and never wait, and when somebody waits for a slot of the pool, the last one gives up its own, to be
+ * read again: what was not asked for is never what a wait waits for. With none under way the next block waits in the
+ * pool's line.
  *
  * Complexity: a block is one system call and one view, which the slot keeps; no copy.
  */
@@ -34,7 +36,10 @@ export interface ReadBlocksOptions {
    * The byte behind the last one, as in `Blob.slice` (`createReadStream` counts the last one in); default: to the end.
    */
   end?: number;
-  /** Blocks that are read before the loop asks, while slots are free: 1 to 64, default 2. */
+  /**
+   * Blocks that are read before the loop asks, while slots are free and nobody waits for one: 1 to 64, default 2. When
+   * somebody begins to wait, one of them gives its slot up, and is read again later.
+   */
   ahead?: number;
   /** Ends the loop; it throws the reason. */
   signal?: AbortSignal;
@@ -51,7 +56,8 @@ const MAX_AHEAD = 64;
 /**
  * The bytes of a file in leases of `pool`, in order, each as large as a slot and the last one as large as what is left;
  * the loop releases them. `offset` and `offsetEnd` of each say which bytes of the file it has. Waits for a free slot:
- * give the pool one slot more than the loop holds at a time, or the loop never goes on.
+ * give the pool one slot more than all who use it hold at a time, or the loop never goes on. Blocks that are read ahead
+ * do not count: when somebody waits, they give their slots up.
  *
  * A file that grows meanwhile is read to its end as found; one that shrinks ends early.
  *
@@ -86,6 +92,8 @@ interface Read {
   readonly length: number;
   /** Bytes that were there, or what went wrong; never rejects. */
   readonly result: Promise<number | { readonly error: unknown }>;
+  /** The system does not write into the slot any more. */
+  isOver: boolean;
 }
 
 const DONE: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
@@ -100,6 +108,11 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
   readonly #stop: AbortController = new AbortController();
   /** Reads under way and blocks that wait for the loop, in order. */
   readonly #reads: Read[] = [];
+  /** Reads under way that were given up; each ends with its lease back. */
+  readonly #dropped: Set<Promise<void>> = new Set();
+  /** A call waits for the first of `#reads`, which is not ahead then. */
+  #isAsked = false;
+  #withdrawSpare: (() => void) | undefined;
   #file: OpenFile | undefined;
   /** Where the next read starts. */
   #position: number;
@@ -155,6 +168,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     if (this.#isOver) return DONE;
     try {
       if (!this.#isStarted) await this.#start();
+      this.#isAsked = true;
       const block = await this.#takeBlock();
       if (block !== undefined) return { done: false, value: block };
     } catch (error) {
@@ -179,6 +193,13 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     this.#throwIfStopped();
     this.#file = await openFile(this.#input);
     this.#throwIfStopped();
+    // The pool does not keep a reader that nobody reads any more.
+    const self = new WeakRef<BlockReader>(this);
+    this.#withdrawSpare = this.#pool.offerSpare(() => {
+      const reader = self.deref();
+      if (reader === undefined) return false;
+      return reader.#giveUpLast();
+    });
   }
 
   #throwIfStopped(): void {
@@ -198,6 +219,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     this.#throwIfStopped();
     if (typeof result !== "number") throw result.error;
     this.#reads.shift();
+    this.#isAsked = false;
     return this.#handOut(read, result);
   }
 
@@ -259,34 +281,56 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     const length = Math.min(mapping.size, this.#end - position);
     const result = this.#file!.readAt(mapping.bytes, 0, length, position).catch((error: unknown) => ({ error }));
     this.#position += length;
-    this.#reads.push({ buffer, mapping, position, length, result });
+    const read: Read = { buffer, mapping, position, length, result, isOver: false };
+    void result.then(() => {
+      read.isOver = true;
+    });
+    this.#reads.push(read);
+  }
+
+  /** Gives up the last block that was read ahead; false: there is none. */
+  #giveUpLast(): boolean {
+    if (this.#isOver || this.#reads.length === Number(this.#isAsked)) return false;
+    const read = this.#reads.pop();
+    if (read === undefined) return false;
+    this.#position = read.position;
+    if (read.isOver) letGo(read);
+    else {
+      const dropped = read.result.then(() => {
+        this.#dropped.delete(dropped);
+        letGo(read);
+      });
+      this.#dropped.add(dropped);
+    }
+    return true;
   }
 
   /** Ends for good, once; answers when all leases are back and the file is closed. */
   async #close(): Promise<void> {
     this.#isOver = true;
     this.#stopListening?.();
+    this.#withdrawSpare?.();
     await this.#release();
   }
 
   async #release(): Promise<void> {
     for (let read = this.#reads.shift(); read !== undefined; read = this.#reads.shift()) {
       await read.result;
-      // The memory of a pool that was closed by force meanwhile has ended with it; the rest goes back all the same.
-      endQuietly(read.mapping);
-      giveBack(read.buffer);
+      letGo(read);
     }
+    await Promise.all(this.#dropped);
     const file = this.#file;
     this.#file = undefined;
     await file?.close();
   }
 }
 
-/** Ends an access whose bytes nobody wants any more. */
-function endQuietly(mapping: Mapping): void {
+/** Gives back the slot of a read that is over, and whose bytes nobody wants. */
+function letGo({ buffer, mapping }: Read): void {
   try {
     mapping.unmap();
   } catch {
-    // The access is over all the same.
+    // The memory of a pool that was closed by force meanwhile has ended with it; the rest goes back all the same.
   }
+  giveBack(buffer);
 }

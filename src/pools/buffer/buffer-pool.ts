@@ -200,6 +200,8 @@ export class BufferPool {
   readonly #coarse: CoarseClock;
   readonly #events: Emitter<BufferPoolEvents> = new Emitter(["starved", "discard", "release", "drained", "leak"]);
   readonly #waiters: WaitQueue<MediaBuffer, AcquireRequest>;
+  /** Who has leases to spare when somebody waits. */
+  #spare: Set<() => boolean> | undefined;
   readonly #slots: SlotStore;
   readonly #starvation: StarvationMonitor;
   readonly #leaks: LeakMonitor | undefined;
@@ -473,11 +475,29 @@ export class BufferPool {
     this.#updateFastPath();
     this.#serveWaiters();
     this.#finishQueued();
+    if (this.#spare !== undefined) this.#askForSpare(this.#spare);
     // A wait with a timeout has an error of its own. Another clock than the platform's is asked for nothing by itself.
     const warns = (options.timeout ?? Infinity) === Infinity && this.#clock === systemClock;
     if (this.#events.has("starved") || isStarvationHeard(this.#registration) || (warns && canWarn(this.#registration)))
       this.#starvation.arm();
     return wait;
+  }
+
+  #askForSpare(spare: ReadonlySet<() => boolean>): void {
+    if (this.#waiters.first === null) return;
+    for (const giveUp of [...spare]) if (giveUp()) return;
+  }
+
+  /**
+   * @internal For who has leases of this pool that it can do without, such as blocks that were read ahead. `giveUp` is
+   * called when a wait begins; it gives one of them back, now or as soon as that can be, and returns whether it does.
+   * It does not throw. Returns what ends that.
+   */
+  offerSpare(giveUp: () => boolean): () => void {
+    const spare = this.#spare ?? new Set();
+    this.#spare = spare;
+    spare.add(giveUp);
+    return () => void spare.delete(giveUp);
   }
 
   #tellStarved(waited: number): MillpondError {

@@ -646,6 +646,18 @@ describe("collect from HTTP/2", () => {
     expect(pages.stats().live).toBe(0);
   });
 
+  it("refuses what is left of a request that was answered before it was read", async () => {
+    const pages = PagePool.create();
+    const { client, server, request, response, close } = await http2Exchange();
+    client.write(Buffer.alloc(50_000));
+    response.end("no, thank you");
+    client.resume();
+    await until(() => server.closed);
+    expect(await endOf(collect(request, pages))).toMatch(/^ERR_(STREAM_PREMATURE_CLOSE|ENDED)$/);
+    expect(pages.stats().live).toBe(0);
+    close();
+  });
+
   it("takes an answer whose end came before a reset without an error", async () => {
     const pages = PagePool.create();
     const early = await http2Exchange();

@@ -121,6 +121,66 @@ describe("readBlocks", () => {
     expectHome(pool);
   });
 
+  it("lets two loops go on that hold a block each, in a pool of any size from two", async () => {
+    for (const max of [2, 3, 4, 5]) {
+      for (const ahead of [1, 2, 5]) {
+        const pool = poolOf(max);
+        const [a, b] = [readBlocks(file("whole"), pool, { ahead }), readBlocks(file("whole"), pool, { ahead })];
+        let count = 0;
+        for (;;) {
+          const x = await a.next();
+          // By then what can be read ahead is.
+          for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+          const y = await b.next();
+          if (x.done === true || y.done === true) break;
+          const from = count++ * SIZE;
+          for (const { value } of [x, y]) {
+            expect([value.offset, Buffer.compare(value.bytes, content.subarray(from, from + value.size))]).toEqual([
+              BigInt(from),
+              0,
+            ]);
+            value.release();
+          }
+        }
+        expect(count).toBe(5);
+        expectHome(pool);
+      }
+    }
+  });
+
+  it("gives up the last block that was read ahead for each wait in the pool, and reads it again", async () => {
+    for (const isRead of [true, false]) {
+      const pool = poolOf(4);
+      const blocks = readBlocks(file("whole"), pool, { ahead: 3 });
+      const first = (await blocks.next()).value!;
+      expect(pool.outstanding).toBe(4);
+      // The reads have ended, or are still under way.
+      if (isRead) for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+      const others = await Promise.all([pool.acquire(), pool.acquire()]);
+      expect([pool.outstanding, pool.stats().waiting]).toEqual([4, 0]);
+      for (const other of others) other.bytes.fill(255);
+      for (const lease of [...others, first]) lease.release();
+      expect(await readAll(blocks)).toEqual([SIZE, SIZE, SIZE, 123]);
+      expectHome(pool);
+    }
+  });
+
+  it("does not give up the block that its loop waits for, and has all back when it ends with a read given up", async () => {
+    const before = openDescriptors();
+    const pool = poolOf(2);
+    const blocks = readBlocks(file("whole"), pool);
+    const next = blocks.next();
+    while (pool.outstanding < 2) await new Promise((resolve) => setImmediate(resolve));
+    const [other, late] = [pool.acquire(), codeOf(pool.acquire())];
+    (await next).value!.release();
+    (await other).release();
+    await blocks.return?.();
+    expect(pool.stats().waiting).toBe(0);
+    expect(await late).toBe("ok");
+    expect(openDescriptors()).toEqual(before);
+    pool.close({ force: true });
+  });
+
   it("reads to the end that it finds when the file grows meanwhile", async () => {
     writeFileSync(file("grows"), content.subarray(0, 1500));
     const pool = poolOf(1);

@@ -15,6 +15,7 @@ import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../../../src/pools/page/page-pool.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
+import { http2Exchange } from "../../../helpers/http2-server.ts";
 import { lateErrors } from "../../../helpers/late-errors.ts";
 
 let folder = "";
@@ -623,6 +624,17 @@ describe("a writer whose stream ends", () => {
     expect(await codeOf(writer.end())).toBe("ERR_ENDED");
     expect(await codeOf(writer.write(await fill(pool, 2)))).toBe("ERR_ENDED");
     expect(pool.outstanding).toBe(0);
+    close();
+  });
+
+  it("has ended an HTTP/2 response when it is written, also while its client still sends", async () => {
+    const { client, response, close } = await http2Exchange();
+    client.resume();
+    const pool = BufferPool.create({ size: 1000, max: 1 });
+    const writer = frameWriter(response as unknown as Writable);
+    await writer.write(await fill(pool, 1));
+    await writer.end();
+    expect([client.writableEnded, pool.outstanding]).toEqual([false, 0]);
     close();
   });
 

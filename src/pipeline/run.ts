@@ -300,6 +300,7 @@ export class PipelineRun implements Running {
           flushing: false,
           needsReconfigure: false,
           missedFormat: null,
+          refusal: null,
           traffic: { calls: 0, acquires: 0 },
         };
         Object.assign(pad, fresh, { pool: null, decision: null });

@@ -7,9 +7,11 @@
  * input's `finish()`, and during a seek. `push()` on a closed output releases the buffer: it throws `ERR_FLUSHING`
  * during a seek, nothing after `finish()`, and `ERR_INACTIVE` otherwise.
  *
- * Invariants: `closed` is true when the output is finished, ended, flushing or without a format. The callee has the
- * buffer from the moment of the call. A pad that decides about buffers has a `pool` and a `decision`, or neither; a new
- * format needs a new decision before the next buffer, however it came to the pad.
+ * Invariants: `closed` is true when the output is finished, ended, flushing or without a format. A format that the
+ * other end did not take is not the pad's: the pad has none until one is taken, and pushes get the error of that one.
+ * What a seek interrupted is announced again after it. The callee has the buffer from the moment of the call. A pad
+ * that decides about buffers has a `pool` and a `decision`, or neither; a new format needs a new decision before the
+ * next buffer, however it came to the pad.
  *
  * Complexity: `push()` is O(1). It is a plain call that returns nothing when the buffer has gone through, and a promise
  * when the caller must wait: back-pressure costs nothing where there is none.
@@ -121,8 +123,13 @@ export class OutputPad extends Pad {
   needsReconfigure = false;
   /** @internal What is under way through this pad, in the present run. */
   traffic: Traffic = { calls: 0, acquires: 0 };
-  /** @internal The format that was announced while the other end wanted nothing; it needs it when it does again. */
+  /**
+   * @internal The format that was announced while the other end wanted nothing, or that a seek kept it from taking; it
+   *   needs it when it takes again.
+   */
   missedFormat: StreamFormat | null = null;
+  /** @internal Why the other end did not take the last format; null when it did. */
+  refusal: { readonly error: unknown } | null = null;
   /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
   pool: BufferPool | null = null;
   /** How that was decided; null without a pool. */
@@ -151,6 +158,7 @@ export class OutputPad extends Pad {
     // The stage that feeds a finished pad looks at `finished`; the buffer in flight goes back to its pool.
     if (this.finished) return;
     if (this.flushing) throw flushingError(String(this));
+    if (this.refusal !== null) throw this.refusal.error;
     const why = this.peer === null ? "is not linked" : this.ended ? "has sent its end of stream" : "has no format yet";
     throw new MillpondError("ERR_INACTIVE", `${this} ${why}; nothing can be pushed`);
   }
@@ -162,7 +170,8 @@ export class OutputPad extends Pad {
 
   /**
    * Announces the format of the buffers that follow; the same one again is nothing. Throws or rejects with
-   * `ERR_NOT_NEGOTIATED` when a stage downstream does not take it.
+   * `ERR_NOT_NEGOTIATED` when a stage downstream does not take it. After what a stage itself threw, the pad has no
+   * format, and takes buffers only when one was announced that is taken.
    */
   setFormat(format: StreamFormat): Maybe<void> {
     const { peer } = this;
@@ -183,9 +192,38 @@ export class OutputPad extends Pad {
       );
     }
     this.format = checked;
+    this.refusal = null;
     this.needsReconfigure = true;
     this.updateClosed();
-    return peer.element.boundedCall(peer.element.onFormat(checked, peer), this, "taking a format");
+    let taking: Maybe<void>;
+    try {
+      taking = peer.element.onFormat(checked, peer);
+    } catch (error) {
+      this.#formatRefused(checked, error);
+      throw error;
+    }
+    if (taking === undefined) return undefined;
+    return peer.element.boundedCall(this.#taken(checked, taking), this, "taking a format");
+  }
+
+  async #taken(format: StreamFormat, taking: Promise<void>): Promise<void> {
+    try {
+      await taking;
+    } catch (error) {
+      this.#formatRefused(format, error);
+      throw error;
+    }
+  }
+
+  /**
+   * The other end may be settled for the format before, wholly or in part: a buffer that came now, by another stage
+   * that feeds this pad, would be taken for one of that.
+   */
+  #formatRefused(format: StreamFormat, error: unknown): void {
+    this.format = null;
+    this.refusal = { error };
+    if (this.flushing) this.missedFormat = format;
+    this.updateClosed();
   }
 
   /** Sends the end of the stream; once. What downstream still holds comes out first. */

@@ -88,6 +88,8 @@ export interface ProgramOptions {
   readonly threshold: number;
   /** true: the report is JSON, on standard error; a string: the file that it goes to. */
   readonly json: boolean | string;
+  /** NODE_OPTIONS of the program; undefined: those of the doctor. */
+  readonly nodeOptions: string | undefined;
 }
 
 /** What `millpond top` was asked for. */
@@ -212,10 +214,13 @@ to write, or that none would help, and why.
                       for a file of any name
   --threshold N       smaller buffers are not looked at: bytes, or 100k, 2M
                       (default: 64k)
+  --node-options TEXT the program's NODE_OPTIONS, such as "--import ./setup.mjs"; those of
+                      the environment reach it too, but Node reads them in the doctor as
+                      well, so that what they load runs twice
   --                  what comes next is the program, although its name begins with -
 
-Options of Node go into NODE_OPTIONS. A program that serves without end is ended by
-Ctrl-C, and reported on all the same.
+A program that serves without end is ended by Ctrl-C, and reported on all the same. The
+report goes to standard error when its file cannot be written at the end.
 `;
 
 /** `millpond top --help`. */
@@ -325,6 +330,8 @@ function intervalOf(text: string | undefined): number | undefined {
 function parseDoctor(args: readonly string[]): Command {
   let json: boolean | string = false;
   let threshold: number | undefined;
+  let nodeOptions: string | undefined;
+  const given = new Set<string>();
   let at = 0;
   for (; at < args.length; at++) {
     const arg = args[at]!;
@@ -333,31 +340,38 @@ function parseDoctor(args: readonly string[]): Command {
       break;
     }
     if (!arg.startsWith("-") || arg === "-") break;
-    const next = args[at + 1];
+    const [name = "", ...joined] = arg.split("=");
+    const value = joined.length === 0 ? undefined : joined.join("=");
     if (arg === "--help" || arg === "-h") return { kind: "help", topic: "doctor" };
-    if (arg === "--json") {
-      json = next?.endsWith(".json") === true ? next : true;
-      if (json !== true) at++;
-    } else if (arg.startsWith("--json=")) {
-      json = arg.slice("--json=".length);
-      if (json === "") throw new Failure("--json= needs the name of a file");
-    } else if (arg === "--threshold" || arg.startsWith("--threshold=")) {
-      threshold = byteCount("threshold", arg === "--threshold" ? args[++at] : arg.slice("--threshold=".length));
-    } else {
+    if (!["--json", "--threshold", "--node-options"].includes(name)) {
       throw new Failure(
-        `millpond doctor takes --json and --threshold, not "${arg}"; options of Node go into NODE_OPTIONS`,
+        `millpond doctor takes --json, --threshold and --node-options, not "${arg}"; options of Node go into --node-options`,
       );
+    }
+    if (given.has(name)) throw new Failure(`${name} is given twice`);
+    given.add(name);
+    if (name === "--json") {
+      if (value === "") throw new Failure("--json= needs the name of a file");
+      const next = args[at + 1];
+      json = value ?? (next?.endsWith(".json") === true ? next : true);
+      if (value === undefined && json !== true) at++;
+    } else if (name === "--threshold") threshold = byteCount("threshold", value ?? args[++at]);
+    else {
+      nodeOptions = value ?? args[++at];
+      if (nodeOptions === undefined) throw new Failure('--node-options needs a text, such as "--import ./setup.mjs"');
     }
   }
   const [program, ...rest] = args.slice(at);
   if (program === undefined) {
-    if (threshold !== undefined || typeof json === "string") {
-      throw new Failure("which program? millpond doctor --threshold and --json FILE need one, such as app.js");
+    const needs = [...given].filter((name) => name !== "--json" || typeof json === "string");
+    if (needs.length > 0) {
+      const names = needs.map((name) => (name === "--json" ? "--json FILE" : name)).join(" and ");
+      throw new Failure(`which program? millpond doctor with ${names} needs one, such as app.js`);
     }
-    return { kind: "doctor", json };
+    return { kind: "doctor", json: json === true };
   }
   if (program === "") throw new Failure("the name of the program is empty");
-  return { kind: "program", options: { program, args: rest, threshold: threshold ?? THRESHOLD, json } };
+  return { kind: "program", options: { program, args: rest, threshold: threshold ?? THRESHOLD, json, nodeOptions } };
 }
 
 /** Below, Node's slab and the C library's heap serve as fast as a pool. */

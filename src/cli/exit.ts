@@ -102,6 +102,10 @@ export function explain(error: unknown): string {
   if (isMillpondError(error)) return plainMessage(error);
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
+    if (code === "ERR_ACCESS_DENIED") {
+      const { resource = "" } = error as { readonly resource?: string };
+      return `${resource === "" ? "" : `${resource}: `}Node's --permission does not allow it (${code})`;
+    }
     if (code !== undefined && syscall !== undefined) {
       const what = path === undefined ? "" : path === "-" ? "standard output: " : `${path}: `;
       if (code === "ENOENT" && path !== undefined && path !== "" && !existsSync(dirname(path))) {

@@ -296,8 +296,8 @@ export class Pipeline {
    * before it goes on: a source's own error, `ERR_STARVED`, the reason of an abort.
    *
    * It waits for every hook that is under way. So a hook may begin a seek, but must not wait for it (nor return its
-   * promise): each would wait for the other until `acquireTimeout` or an abort ends the run. Whether a hook waits cannot
-   * be known here. In a hook, write `pipeline.seek(position).catch(report)` and return.
+   * promise): each would wait for the other until `acquireTimeout` or an abort ends the run. Whether a hook waits
+   * cannot be known here. In a hook, write `pipeline.seek(position).catch(report)` and return.
    *
    * An {@link AppSink} whose loop has ended waits for another loop after it.
    */

@@ -4,13 +4,13 @@
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
 import { LIMITS } from "../../src/cli/doctor/advise.ts";
 import type { ObservedSite } from "../../src/cli/doctor/profile.ts";
-import type { Diagnosis } from "../../src/cli/doctor/program.ts";
+import { type Diagnosis, examine } from "../../src/cli/doctor/program.ts";
 import { type Exit, exitOf, run } from "../helpers/child.ts";
 import { REPEATED } from "../helpers/effort.ts";
 import { MAIN, millpond, ROOT, scratchFolder } from "./command.ts";
@@ -258,6 +258,69 @@ describe("a program under the doctor", REPEATED, () => {
     expect([exit.code, exit.stdout]).toEqual([0, "done"]);
   });
 
+  it("is not called by the doctor, whatever it puts in the places of built-in classes and of Node's functions", async () => {
+    const found = await examined(program("poison.mjs"));
+    expect([found.exit.code, found.exit.stdout, found.exit.stderr]).toEqual([0, "{}\n", ""]);
+    const sites = sitesOf(found);
+    // Shared memory that a source stands for is nothing that was made there.
+    expect(["made", "joined", "shared"].map((name) => sites.get(name)?.count)).toEqual([422, 1, undefined]);
+    expect(found.profile!.samples).toBeGreaterThan(1);
+    expect(found.profile!.isComplete).toBe(true);
+  });
+
+  it("has options of Node of its own, which the doctor does not run, and keeps its gc; the folder may be relative", async () => {
+    const base = join(scratch.path, "relative");
+    for (const name of ["t", "other", "t/millpond-doctor-4194305-old", "t/millpond-doctor-4194305-new"]) {
+      mkdirSync(join(base, name), { recursive: true });
+    }
+    // Of a doctor that was killed; no process has such a number.
+    utimesSync(join(base, "t/millpond-doctor-4194305-old"), 1, 1);
+    const odd = written("globalThis.Uint8Array = class extends Uint8Array {};", "odd.cjs");
+    const said = written("console.log('before the program');", "said.cjs");
+    const code = `
+      import { runInNewContext } from "node:vm";
+      process.chdir("other");
+      // The doctor looks after 256 MB.
+      for (let n = 0; n < 320; n++) new Uint16Array(1 << 19);
+      console.log(runInNewContext("typeof gc"), process.env.NODE_OPTIONS.includes("said.cjs"));`;
+    const args = ["doctor", `--node-options=--expose-gc --require ${said}`, written(code)];
+    const exit = await run([process.execPath, MAIN, ...args], {
+      cwd: base,
+      env: { ...process.env, TMPDIR: "./t", NODE_OPTIONS: `--require ${odd}` },
+    });
+    expect([exit.code, exit.stdout]).toEqual([0, "before the program\nfunction true\n"]);
+    expect(exit.stderr).toMatch(/large buffers +320 of/);
+    expect(readdirSync(join(base, "t"))).toEqual(["millpond-doctor-4194305-new"]);
+    expect(readdirSync(join(base, "other"))).toEqual([]);
+  });
+
+  it("gets every signal that the doctor gets and that can be caught", async () => {
+    const signals = ["SIGUSR2", "SIGALRM", "SIGUSR1", "SIGPIPE", "SIGCONT", "SIGWINCH", "SIGTERM"] as const;
+    const code = `
+      const timer = setInterval(() => {}, 1000);
+      for (const signal of ${JSON.stringify(signals)}) process.on(signal, () => {
+        console.log(signal);
+        if (signal === "SIGTERM") clearInterval(timer);
+      });
+      console.log("up");`;
+    const child = spawn(process.execPath, [MAIN, "doctor", written(code)], { stdio: ["ignore", "pipe", "pipe"] });
+    const ended = exitOf(child);
+    let lines = 0;
+    child.stdout!.on("data", (text: string) => {
+      // The next one when the one before has come.
+      for (const _ of text.matchAll(/\n/g)) if (lines < signals.length) child.kill(signals[lines++]!);
+    });
+    const { code: exitCode, stdout } = await ended;
+    expect([exitCode, stdout.trim().split("\n")]).toEqual([0, ["up", ...signals]]);
+  });
+
+  it("has its exit code also where the report cannot be written, which is then on standard error", async () => {
+    const exit = await millpond(["doctor", "--json=/dev/full", written("process.exitCode = 7;")]);
+    expect(exit.code).toBe(7);
+    expect(exit.stderr).toContain("/dev/full");
+    expect(JSON.parse(exit.stderr.slice(exit.stderr.indexOf("{")))).toMatchObject({ ending: { code: 7 } });
+  });
+
   it("runs with frozen intrinsics, and with long messages", async () => {
     const code = `
       import { MessageChannel } from "node:worker_threads";
@@ -376,6 +439,38 @@ describe("a program under the doctor", REPEATED, () => {
   });
 });
 
+describe("the file of the report", () => {
+  const ask = (json: string, file: string): Promise<number> =>
+    examine({ program: file, args: [], threshold: 65_536, json, nodeOptions: undefined });
+  const code = "throw new Error('it ran');";
+
+  it("is not the program, under any name", async () => {
+    const file = written(code, "itself.mjs");
+    const [link, hard] = [join(scratch.path, "link.json"), join(scratch.path, "hard.json")];
+    symlinkSync(file, link);
+    linkSync(file, hard);
+    for (const json of [file, link, hard, join(scratch.path, "./nothing/../itself.mjs")]) {
+      await expect(ask(json, file), json).rejects.toThrow(/would write .*, which Node reads/);
+    }
+    const plain = written(code, "plain.js");
+    await expect(ask(plain, plain.slice(0, -3))).rejects.toThrow("which Node reads");
+    mkdirSync(join(scratch.path, "app"));
+    await expect(ask(written(code, "app/index.js"), join(scratch.path, "app"))).rejects.toThrow("which Node reads");
+    expect(readFileSync(file, "utf8")).toBe(code);
+  });
+
+  it("is known to be writable before the program runs, and a folder to have a program", async () => {
+    const file = written(code);
+    await expect(ask(join(scratch.path, "no/such/folder.json"), file)).rejects.toThrow(/folder\.json: its folder/);
+    await expect(ask(scratch.path, file)).rejects.toThrow("is a folder");
+    mkdirSync(join(scratch.path, "empty"));
+    const report = join(scratch.path, "of-empty.json");
+    await expect(ask(report, join(scratch.path, "empty"))).rejects.toThrow("a folder without a program");
+    // What was tried is not left there.
+    expect(readdirSync(scratch.path).filter((name) => /folder\.json|of-empty|\.part/.test(name))).toEqual([]);
+  });
+});
+
 describe("the report", REPEATED, () => {
   it("says where a pool would help, and the lines to write", async () => {
     const { stderr } = await millpond(["doctor", program("stream.mjs"), "3000", "3", "0", "1"]);
@@ -404,6 +499,8 @@ describe("its arguments", () => {
     [["--json=r.txt", "app.js", "r.json"], { json: "r.txt", args: ["r.json"] }],
     [["--threshold", "100k", "app.js"], { threshold: 102_400 }],
     [["--threshold=2M", "--", "-app.js", "--"], { program: "-app.js", threshold: 2_097_152, args: ["--"] }],
+    [["--node-options=--import=./a.mjs", "app.js"], { nodeOptions: "--import=./a.mjs" }],
+    [["--node-options", "--import ./a.mjs", "app.js"], { nodeOptions: "--import ./a.mjs" }],
     [["-"], { program: "-" }],
   ])("%j name the program, what it gets and what is told", (args, expected) => {
     expect(parseCommand(["doctor", ...args])).toEqual({ kind: "program", options: { ...options, ...expected } });
@@ -415,9 +512,12 @@ describe("its arguments", () => {
     [["--threshold"], "--threshold is a number of bytes"],
     [["--threshold", "10", "app.js"], "from 1024"],
     [["--threshold", "100k"], "which program?"],
-    [["--json=r.json"], "which program?"],
+    [["--json=r.json"], "with --json FILE needs one"],
+    [["--json", "--json", "app.js"], "--json is given twice"],
+    [["--threshold=1M", "--threshold", "2M", "app.js"], "--threshold is given twice"],
+    [["--node-options"], "needs a text"],
     [["--json=", "app.js"], "needs the name of a file"],
-    [["--inspect", "app.js"], "NODE_OPTIONS"],
+    [["--inspect", "app.js"], "--node-options"],
     [[""], "empty"],
   ])("%j are refused, and the message says why", (args, message) => {
     expect(() => parseCommand(["doctor", ...args])).toThrow(message);

@@ -10,11 +10,14 @@
 /** Which lane runs; vitest.config.ts sets it from vitest's `--mode`. */
 export const isFullLength: boolean = process.env.MILLPOND_TESTS === "all";
 
+/** How long a test that is soaked goes on after its least rounds: `npm run soak:processes` sets it. */
+export const SOAK_MS: number = Number(process.env.MILLPOND_SOAK_MS ?? 0);
+
 /**
- * The time that a test may take, far above the need: it ends what hangs, and judges nothing. MILLPOND_TIMEOUT is for
- * soaks.
+ * The time that a test may take, far above the need, and beyond the time that it is soaked: it ends what hangs, and
+ * judges nothing. A test that uses {@link SOAK_MS} is to have {@link REPEATED}, whose limit this is.
  */
-export const HANGS_MS: number = Number(process.env.MILLPOND_TIMEOUT ?? (isFullLength ? 600_000 : 120_000));
+export const HANGS_MS: number = SOAK_MS + Number(process.env.MILLPOND_TIMEOUT ?? (isFullLength ? 600_000 : 120_000));
 
 /**
  * A number that a test repeats itself by. The test, or the describe around it, is to have {@link REPEATED}.

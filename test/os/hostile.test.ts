@@ -13,6 +13,7 @@ import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../src/pools/shared/ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { answerOf, kill, run } from "../helpers/child.ts";
+import { REPEATED, SOAK_MS } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const CHILD = join(import.meta.dirname, "hostile.child.ts");
@@ -109,20 +110,24 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     takeSome(pool, ring, 100);
   });
 
-  it("its pushing process is killed at any moment, again and again: the next one takes its place, no slot is lost", async () => {
-    const { pool, block, ring } = shared(4);
-    const end = performance.now() + Number(process.env.MILLPOND_SOAK_MS ?? 0);
-    for (let round = 0; round < 6 || performance.now() < end; round++) {
-      const child = start("push", pool.descriptor, block.descriptor);
-      takeSome(pool, ring, 20 + ((37 * round) % 1009));
-      await kill(child);
-      pool.reclaimEnded();
-      for (let id = ring.tryPop(); id >= 0; id = ring.tryPop()) pool.releaseId(id);
-    }
-    expect(code(() => ring.popSync(10))).toBe("ERR_STARVED");
-    expect([pool.stats().free, pool.processes().filter((pid) => pid !== 0)]).toEqual([pool.count, [process.pid]]);
-    pool.validate();
-  });
+  it(
+    "its pushing process is killed at any moment, again and again: the next one takes its place, no slot is lost",
+    REPEATED,
+    async () => {
+      const { pool, block, ring } = shared(4);
+      const end = performance.now() + SOAK_MS;
+      for (let round = 0; round < 6 || performance.now() < end; round++) {
+        const child = start("push", pool.descriptor, block.descriptor);
+        takeSome(pool, ring, 20 + ((37 * round) % 1009));
+        await kill(child);
+        pool.reclaimEnded();
+        for (let id = ring.tryPop(); id >= 0; id = ring.tryPop()) pool.releaseId(id);
+      }
+      expect(code(() => ring.popSync(10))).toBe("ERR_STARVED");
+      expect([pool.stats().free, pool.processes().filter((pid) => pid !== 0)]).toEqual([pool.count, [process.pid]]);
+      pool.validate();
+    },
+  );
 });
 
 describe.runIf(nativeOps().availability.ok && process.platform === "linux")("descriptors that are inherited", () => {

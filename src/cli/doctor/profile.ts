@@ -1,5 +1,5 @@
 /** What the doctor observed of a program: the profiles of its threads, added up. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import {
   type GcProfile,
@@ -61,17 +61,100 @@ export interface Profile {
   readonly programs: readonly string[];
 }
 
-/** The profiles that lie in a folder; what another version wrote is left out. */
+/** Characters of a profile: 500 places of 64 sizes are 2 MB. */
+const PROFILE_MAX = 64 * 1024 * 1024;
+
+/** The profiles that lie in a folder; what is no whole profile of this version is left out. */
 export function readProfiles(folder: string): ThreadProfile[] {
   const names = readdirSync(folder).filter((name) => name.endsWith(".json"));
   return names.flatMap((name) => {
     try {
-      const profile = JSON.parse(readFileSync(join(folder, name), "utf8")) as ThreadProfile;
-      return profile.format === PROFILE_FORMAT ? [profile] : [];
+      const path = join(folder, name);
+      if (statSync(path).size > PROFILE_MAX) return [];
+      const profile: unknown = JSON.parse(readFileSync(path, "utf8"));
+      return isProfile(profile) ? [profile] : [];
     } catch {
       return [];
     }
   });
+}
+
+/** The processes that wrote into a folder. */
+export function pidsIn(folder: string): number[] {
+  const pids = readdirSync(folder).map((name) => Number(/^(\d{1,10})-\d+\.json/.exec(name)?.[1] ?? 0));
+  return [...new Set(pids)].filter((pid) => pid > 0);
+}
+
+type Check = (value: unknown) => boolean;
+
+const isNumber: Check = (value) => Number.isFinite(value);
+const isText: Check = (value) => typeof value === "string";
+const isFlag: Check = (value) => typeof value === "boolean";
+const orAbsent =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
+const pair: Check = (value) => listOf(isNumber)(value) && (value as readonly unknown[]).length === 2;
+const above =
+  (limit: number): Check =>
+  (value) =>
+    isNumber(value) && (value as number) > limit;
+/** An object that has at least what is named. */
+const shape =
+  (checks: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    typeof value === "object" &&
+    value !== null &&
+    Object.entries(checks).every(([key, check]) => check((value as Readonly<Record<string, unknown>>)[key]));
+const numbers = (...keys: readonly string[]): Readonly<Record<string, Check>> =>
+  Object.fromEntries(keys.map((key) => [key, isNumber]));
+
+const isPlace = shape({ function: isText, file: isText, line: isNumber, column: isNumber });
+const isSite = shape({
+  ...numbers("otherSizes", "largest", "parts", "followed", "collected", "lifeMs", "inUse", "inUseSamples", "underWay"),
+  ...numbers("stale", "staleOf", "transferred", "cloned"),
+  api: isText,
+  place: isPlace,
+  by: orAbsent(isText),
+  package: orAbsent(isText),
+  caller: orAbsent(isPlace),
+  count: above(0),
+  bytes: above(0),
+  sizes: listOf(pair),
+});
+
+/**
+ * All of it, before any of it is used: a program may have changed what it is made with, or written something else
+ * there.
+ */
+const isWhole = shape({
+  ...numbers("pid", "thread", "wallMs", "bytes", "count", "elsewhere"),
+  format: (value) => value === PROFILE_FORMAT,
+  node: isText,
+  isFinal: isFlag,
+  isEstimate: isFlag,
+  resources: orAbsent(shape(numbers("userMs", "systemMs", "minorFaults", "majorFaults", "maxRss"))),
+  gc: shape({
+    ...numbers("minors", "minorMs", "minorsByBuffers", "minorMsByBuffers", "majors", "majorMs", "majorsByBuffers"),
+    ...numbers("majorMsByBuffers", "peakExternal", "grownExternal"),
+  }),
+  live: shape({
+    ...numbers("ms", "grownBy", "unknown"),
+    looks: listOf(pair),
+    falls: listOf(pair),
+    atEnd: orAbsent(isNumber),
+  }),
+  sites: listOf(isSite),
+  addons: listOf(isText),
+  programs: listOf(isText),
+});
+
+function isProfile(value: unknown): value is ThreadProfile {
+  return isWhole(value);
 }
 
 /** Fewer looks at a place say little about how many of its buffers are in use at a time. */

@@ -130,10 +130,10 @@ export class OutputPad extends Pad {
 
   /**
    * Hands a buffer on; from now on the other end has to release it, also when this fails. Nothing comes back when it
-   * went through, a promise when the caller has to wait. Of the stages here, queues and application sinks keep buffers in
-   * order that are pushed without waiting for the push before; others take one at a time. Throws or rejects with `ERR_FLUSHING` during a seek,
-   * `ERR_INVALID_ARG_TYPE` for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's
-   * own part
+   * went through, a promise when the caller has to wait. Of the stages here, queues and application sinks keep buffers
+   * in order that are pushed without waiting for the push before; others take one at a time. Throws or rejects with
+   * `ERR_FLUSHING` during a seek, `ERR_INVALID_ARG_TYPE` for what is not a buffer, and with what a stage downstream
+   * throws. @realtime for the pad's own part
    */
   push(buffer: MediaBuffer): Maybe<void> {
     const { peer } = this;

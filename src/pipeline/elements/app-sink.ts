@@ -10,9 +10,9 @@
  * ```
  *
  * Life-cycle: a loop may begin before the run, while it goes on, or after it; it ends when that run has ended, in
- * whatever way, or at the end of the stream. One that begins when the end of a run has been told to a loop already is for
- * the next run. A seek opens the sink again: a loop that has ended does not go on, and what comes waits for another one,
- * as it does before the first one. `acquireTimeout` does not bound that wait; an abort ends it.
+ * whatever way, or at the end of the stream. One that begins when the end of a run has been told to a loop already is
+ * for the next run. A seek opens the sink again: a loop that has ended does not go on, and what comes waits for another
+ * one, as it does before the first one. `acquireTimeout` does not bound that wait; an abort ends it.
  *
  * Invariant: no `next()` and no `render()` waits once the run is over.
  */
@@ -22,7 +22,6 @@ import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName, type Running } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Sink } from "../base/sink.ts";
-import type { Waiters } from "../base/waiters.ts";
 import { Caps, checkCaps } from "../caps.ts";
 
 /** How an {@link AppSink} is made. */
@@ -37,6 +36,8 @@ export interface AppSinkOptions {
 
 interface Ready {
   readonly buffer: MediaBuffer;
+  /** Ends the wait of the call that brought it. */
+  readonly taken: () => void;
 }
 
 interface Waiting {
@@ -49,7 +50,6 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   readonly #retained: number;
   /** Buffers that no loop has taken yet, in order; more than one where a stage pushes without waiting. */
   #ready: Ready[] = [];
-  readonly #takings: Waiters = this.addWaiters();
   /** Calls of next() that no buffer has come for, in order. */
   readonly #waiting: Waiting[] = [];
   #state: "idle" | "open" | "ended" = "idle";
@@ -112,19 +112,15 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       waiting.resolve({ value: kept, done: false });
       return undefined;
     }
-    const ready = { buffer: kept };
-    this.#ready.push(ready);
-    return this.#untilTaken(ready);
+    return new Promise((taken) => {
+      this.#ready.push({ buffer: kept, taken });
+    });
   }
 
-  async #untilTaken(ready: Ready): Promise<void> {
-    const pad = this.in.peer;
-    while (this.#ready.includes(ready) && !(pad?.flushing || pad?.finished)) await this.#takings.wait();
-    const at = this.#ready.indexOf(ready);
-    if (at < 0) return;
-    // The run has ended the wait, and the hook that drops what waits may have failed.
-    this.#ready.splice(at, 1);
-    ready.buffer.release();
+  /** @internal Calls that wait for the loop end with a run and at a seek; the hooks release what they brought. */
+  override wakeWaiters(): void {
+    super.wakeWaiters();
+    for (const { taken } of this.#ready) taken();
   }
 
   /** The loop ends when everything was taken. */
@@ -149,7 +145,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   #dropReady(): void {
     const ready = this.#ready;
     this.#ready = [];
-    this.#takings.wake();
+    for (const { taken } of ready) taken();
     releaseAll(ready.map(({ buffer }) => buffer));
   }
 
@@ -220,7 +216,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   #next(): Promise<IteratorResult<MediaBuffer, undefined>> {
     const ready = this.#ready.shift();
     if (ready !== undefined) {
-      this.#takings.wake();
+      ready.taken();
       return Promise.resolve({ value: ready.buffer, done: false });
     }
     if (this.#state === "ended") {

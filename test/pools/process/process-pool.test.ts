@@ -27,7 +27,7 @@ import { notDone, type Outcome } from "../../../src/os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { answerOf, type Exit, kill, run } from "../../helpers/child.ts";
-import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { REPEATED, SOAK_MS, seedOf, times } from "../../helpers/effort.ts";
 import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 
@@ -404,7 +404,6 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     REPEATED,
     async () => {
       const seed = seedOf("killed under load");
-      const millis = Number(process.env.MILLPOND_SOAK_MS ?? 0);
       const next = generator(seed);
       const pool = make({ size: 256, count: 8, members: 8 });
       const block = value(createSharedMemory(4096));
@@ -414,7 +413,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
       let kills = 0;
       const spawnLoad = (): ChildProcess => start(pool, ["load", String(next(2 ** 30))], block.descriptor);
       for (let i = 0; i < 3; i++) children.push(spawnLoad());
-      const end = performance.now() + millis;
+      const end = performance.now() + SOAK_MS;
       const least = times(5, 25);
       // Each is killed after so many operations of them all, however long the machine takes for them.
       while (kills < least || performance.now() < end) {

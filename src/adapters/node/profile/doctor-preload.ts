@@ -5,9 +5,19 @@
  *
  * It imports nothing of the package but its neighbors, so that it sees the program as it is, and loads on Node 20.11.
  */
-import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isMainThread, threadId } from "node:worker_threads";
+import {
+  byteLength,
+  closeSync,
+  list,
+  openSync,
+  renameSync,
+  resourceUsage,
+  type SafeSet,
+  textOf,
+  writeSync,
+} from "./originals.ts";
 import { patch } from "./patches.ts";
 import { PROFILE_FORMAT, type ResourceProfile, type ThreadProfile } from "./profile.ts";
 import { Recorder } from "./recorder.ts";
@@ -27,7 +37,7 @@ const FIRST_WRITES_MS = [100, 300] as const;
 const WRITE_MS = 1000;
 
 const { setInterval: every, setTimeout: later } = globalThis;
-const { pid, resourceUsage, version } = process;
+const { pid, version } = process;
 
 /** Begins to count. Called once, by the file that the command writes. */
 export function start({ folder, threshold, root }: PreloadOptions): void {
@@ -51,12 +61,10 @@ export function start({ folder, threshold, root }: PreloadOptions): void {
         // Before the last collection, which is the doctor's.
         ...(isMainThread && { resources: resources() }),
         ...recorder.profile(isFinal),
-        addons: [...recorder.addons],
-        programs: [...recorder.programs],
+        addons: listOf(recorder.addons),
+        programs: listOf(recorder.programs),
       };
-      // Whole or not at all: the process may be killed meanwhile.
-      writeFileSync(`${file}.part`, JSON.stringify(profile), { mode: 0o600 });
-      renameSync(`${file}.part`, file);
+      replace(file, textOf(profile));
     } catch {
       // The folder has gone with the command, the program may not write, or it has changed what this is made of.
     }
@@ -70,6 +78,26 @@ export function start({ folder, threshold, root }: PreloadOptions): void {
   // One listener more must not be the one that Node warns of.
   process.setMaxListeners(process.getMaxListeners() + 1);
   process.on("exit", () => write(true));
+}
+
+/** Whole or not at all: the process may be killed meanwhile, or the disk be full. */
+function replace(file: string, text: string): void {
+  const descriptor = openSync(`${file}.part`, "w", 0o600);
+  let written = 0;
+  try {
+    written = writeSync(descriptor, text);
+  } finally {
+    closeSync(descriptor);
+  }
+  if (written === byteLength(text)) renameSync(`${file}.part`, file);
+}
+
+function listOf(names: SafeSet<string>): string[] {
+  const all = list<string>();
+  names.forEach((name) => {
+    all[all.length] = name;
+  });
+  return all;
 }
 
 function resources(): ResourceProfile {

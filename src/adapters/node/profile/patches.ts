@@ -1,8 +1,9 @@
 /**
  * Puts counting functions in the places of those that make large buffers. Each does what the original does, by calling
  * it, and looks at what came out: names, lengths, properties, prototypes, `new.target`, errors and `toString()` are the
- * original's. A small buffer costs a comparison more (20 to 60 ns for a typed array: the engine's short cuts for the
- * default constructors are gone).
+ * original's. Everything that it does for the count is in one guard ({@link Patches.#guarded}): what fails there is not
+ * counted, and the program does not hear of it. A small buffer costs a comparison more (20 to 60 ns for a typed array:
+ * the engine's short cuts for the default constructors are gone).
  *
  * WebAssembly memories, other contexts (`node:vm`) and native code have constructors of their own, which stay as they
  * are.
@@ -10,32 +11,48 @@
 import { ChildProcess } from "node:child_process";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
-import { basename } from "node:path";
-import { types } from "node:util";
 import { BroadcastChannel, MessagePort, Worker } from "node:worker_threads";
+import {
+  apply,
+  basename,
+  construct,
+  defineProperty,
+  getPrototypeOf,
+  getterOf,
+  isAnyArrayBuffer,
+  isArray,
+  isArrayBuffer,
+  isDataView,
+  isProxy,
+  isTypedArray,
+  isView,
+  list,
+  ownKeys,
+  ownProperty,
+  SafeSet,
+  SafeWeakMap,
+  setPrototypeOf,
+} from "./originals.ts";
 import type { Api } from "./profile.ts";
 import type { Recorder } from "./recorder.ts";
 
 type Callable = (...args: never) => unknown;
 type Target = Record<PropertyKey, unknown>;
 
-const { apply, construct, ownKeys, getOwnPropertyDescriptor, defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
-const { isAnyArrayBuffer, isArrayBuffer, isProxy } = types;
-const { isView } = ArrayBuffer;
-const isArray = Array.isArray;
-
-/** A property's getter as a function of the object, so that no property of the program's own answers. */
-function getterOf<T>(prototype: object, name: string): (of: unknown) => T {
-  const { get } = getOwnPropertyDescriptor(prototype, name)!;
-  return Function.prototype.call.bind(get!) as (of: unknown) => T;
-}
-
-const TypedArray = getPrototypeOf(Uint8Array) as unknown as { readonly prototype: object };
-const viewBytes = getterOf<number>(TypedArray.prototype, "byteLength");
-const viewMemory = getterOf<object>(TypedArray.prototype, "buffer");
+const viewBytes = getterOf<number>(Uint8Array.prototype, "byteLength");
+const viewMemory = getterOf<object>(Uint8Array.prototype, "buffer");
 const dataMemory = getterOf<object>(DataView.prototype, "buffer");
 const blockBytes = getterOf<number>(ArrayBuffer.prototype, "byteLength");
 const sharedBytes = getterOf<number>(SharedArrayBuffer.prototype, "byteLength");
+
+/** The class of all typed arrays, also where somebody put a subclass in the place of one. */
+function typedArray(): { readonly prototype: object } {
+  let at = Uint8Array.prototype as object;
+  while (ownProperty(at, "byteLength") === undefined) at = getPrototypeOf(at)!;
+  return at.constructor as unknown as { readonly prototype: object };
+}
+
+const TypedArray = typedArray();
 
 const TYPED_ARRAYS = [
   "Int8Array",
@@ -68,7 +85,7 @@ class Patches {
   readonly #threshold: number;
   readonly #tick: () => void;
   /** Each function's original. */
-  readonly #originals = new WeakMap<object, object>();
+  readonly #originals = new SafeWeakMap<object, object>();
   /** Above 0 while a counted function is at work: what it calls is not counted again. */
   #depth = 0;
   #small = 0;
@@ -101,30 +118,40 @@ class Patches {
     }
   }
 
-  /** What counts a view that was just made; `source` is what it was made of. */
-  #noteView(made: object, source: unknown, api: Api, below: Callable): void {
-    const bytes = viewBytes(made);
-    if (bytes < this.#threshold) {
-      if ((++this.#small & TICK_MASK) === 0) this.#tick();
-      return;
-    }
-    if (this.#depth > 0) return;
-    const memory = viewMemory(made);
-    // A view of what was there.
-    if (memory === source) return;
-    this.#note(api, bytes, memory, below);
-  }
-
-  #note(api: Api, bytes: number, memory: object | null, below: Callable, parts = 0): void {
+  /** All that is done for the count: it is no reason for a program to fail, and nothing that it calls is counted. */
+  #guarded(work: () => void): void {
     this.#depth++;
     try {
-      this.#recorder.note(api, bytes, memory, below, parts);
-      this.#tick();
+      work();
     } catch {
-      // Counting is no reason for a program to fail.
+      // Not counted.
     } finally {
       this.#depth--;
     }
+  }
+
+  /** A small buffer. */
+  #pass(): void {
+    if ((++this.#small & TICK_MASK) === 0) this.#guarded(this.#tick);
+  }
+
+  /** What counts a view that was just made; `source` is what it was made of. */
+  #noteView(made: object, source: unknown, api: Api, below: Callable): void {
+    // A subclass's constructor may have given anything.
+    const bytes = isTypedArray(made) ? viewBytes(made) : 0;
+    if (bytes < this.#threshold) this.#pass();
+    else if (this.#depth === 0) {
+      this.#guarded(() => {
+        const memory = viewMemory(made);
+        // A view of what was there.
+        if (memory !== source) this.#note(api, bytes, memory, below);
+      });
+    }
+  }
+
+  #note(api: Api, bytes: number, memory: object | null, below: Callable, parts = 0): void {
+    this.#recorder.note(api, bytes, memory, below, parts);
+    this.#tick();
   }
 
   /** Calls the original while nothing inside it is counted. */
@@ -140,9 +167,9 @@ class Patches {
   /** Gives a function the looks of its original. */
   #dress<T extends object>(wrapper: T, original: object): T {
     setPrototypeOf(wrapper, getPrototypeOf(original));
-    for (const key of ownKeys(original)) defineProperty(wrapper, key, getOwnPropertyDescriptor(original, key)!);
+    for (const key of ownKeys(original)) defineProperty(wrapper, key, ownProperty(original, key)!);
     const { prototype } = original as { readonly prototype?: object };
-    const property = prototype && getOwnPropertyDescriptor(prototype, "constructor");
+    const property = prototype && ownProperty(prototype, "constructor");
     if (property?.value === original) defineProperty(prototype!, "constructor", { ...property, value: wrapper });
     this.#originals.set(wrapper, original);
     return wrapper;
@@ -150,7 +177,7 @@ class Patches {
 
   /** Puts a function in the place of another, as the property that it was. */
   #replace(holder: object, name: PropertyKey, make: (original: Callable) => Callable): void {
-    const property = getOwnPropertyDescriptor(holder, name);
+    const property = ownProperty(holder, name);
     if (property === undefined) return;
     // Some globals are made when they are first read, by a pair of functions.
     const original = (property.value ?? (holder as Target)[name]) as unknown;
@@ -194,7 +221,9 @@ class Patches {
           (target === Block ? original : target) as Callable,
         ) as object;
         const bytes = bytesOf(made);
-        if (bytes >= patches.#threshold && patches.#depth === 0) patches.#note(api, bytes, made, Block);
+        if (bytes >= patches.#threshold && patches.#depth === 0) {
+          patches.#guarded(() => patches.#note(api, bytes, made, Block));
+        }
         return made;
       } as Callable;
     this.#replace(globalThis, "ArrayBuffer", counted("new ArrayBuffer", blockBytes));
@@ -234,8 +263,10 @@ class Patches {
           // biome-ignore lint/complexity/noArguments: as many as there were.
           const made = patches.#inside(original, this, arguments);
           if (patches.#depth === 0 && isArrayBuffer(made)) {
-            const bytes = blockBytes(made);
-            if (bytes >= patches.#threshold) patches.#note("ArrayBuffer.slice", bytes, made, slice);
+            patches.#guarded(() => {
+              const bytes = blockBytes(made);
+              if (bytes >= patches.#threshold) patches.#note("ArrayBuffer.slice", bytes, made, slice);
+            });
           }
           return made;
         },
@@ -271,14 +302,15 @@ class Patches {
               new.target === undefined
                 ? patches.#inside(original, this, args)
                 : construct(original, args, new.target === (Make as unknown) ? original : new.target);
-            const bytes = isView(made) ? made.byteLength : 0;
-            if (bytes < patches.#threshold) {
-              if ((++patches.#small & TICK_MASK) === 0) patches.#tick();
-            } else if (patches.#depth === 0) {
-              const memory = viewMemory(made);
-              if (memory !== source && blockBytes(memory) === bytes) {
+            const bytes = isTypedArray(made) ? viewBytes(made) : 0;
+            if (bytes < patches.#threshold) patches.#pass();
+            else if (patches.#depth === 0) {
+              patches.#guarded(() => {
+                const memory = viewMemory(made);
+                // Shared memory is never made here: it is what the source stands for.
+                if (memory === source || !isArrayBuffer(memory) || blockBytes(memory) !== bytes) return;
                 patches.#note(api, bytes, memory, Make, partsOf === undefined ? 0 : partsOf(source));
-              }
+              });
             }
             return made;
           } as Callable,
@@ -293,23 +325,21 @@ class Patches {
   #patchFiles(): void {
     const patches = this;
     const recorder = this.#recorder;
-    const isLarge = (data: unknown): data is Uint8Array => isView(data) && data.byteLength >= this.#threshold;
-    const noteAt = (site: ReturnType<Recorder["siteOf"]>, data: Uint8Array): void => {
-      try {
-        recorder.noteAt(site, viewBytes(data), viewMemory(data));
-      } catch {
-        // As in #note.
-      }
+    const isLarge = (data: unknown): data is Uint8Array => isTypedArray(data) && viewBytes(data) >= this.#threshold;
+    const noteAt = (site: ReturnType<Recorder["siteOf"]>, data: unknown): void => {
+      this.#guarded(() => {
+        if (isLarge(data)) recorder.noteAt(site, viewBytes(data), viewMemory(data));
+      });
     };
     const siteOf = (api: Api, below: Callable): ReturnType<Recorder["siteOf"]> => {
-      this.#depth++;
-      try {
-        return recorder.siteOf(api, below);
-      } catch {
-        return undefined;
-      } finally {
-        this.#depth--;
-      }
+      let site: ReturnType<Recorder["siteOf"]>;
+      this.#guarded(() => {
+        site = recorder.siteOf(api, below);
+      });
+      return site;
+    };
+    const underWay = (site: ReturnType<Recorder["siteOf"]>, change: 1 | -1): void => {
+      if (site !== undefined) this.#guarded(() => recorder.underWay(site, change));
     };
     this.#replace(
       fs,
@@ -319,7 +349,9 @@ class Patches {
           // biome-ignore lint/complexity/noArguments: as many as there were.
           const data = patches.#inside(original, this, arguments);
           if (isLarge(data) && patches.#depth === 0) {
-            patches.#note("fs.readFileSync", viewBytes(data), viewMemory(data), readFileSync as Callable);
+            patches.#guarded(() =>
+              patches.#note("fs.readFileSync", viewBytes(data), viewMemory(data), readFileSync as Callable),
+            );
           }
           return data;
         } as Callable,
@@ -329,21 +361,22 @@ class Patches {
       "readFile",
       (original) =>
         function readFile(this: unknown): unknown {
+          const args = list<unknown>();
           // biome-ignore lint/complexity/noArguments: as many as there were.
-          const args = [...(arguments as unknown as readonly unknown[])];
+          for (let i = 0; i < arguments.length; i++) args[i] = arguments[i];
           // The original takes its third argument, or its second.
           const at = args.length > 2 && args[2] !== undefined ? 2 : 1;
           const callback = args[at];
           if (typeof callback === "function" && patches.#depth === 0) {
             const site = siteOf("fs.readFile", readFile as Callable);
             args[at] = function onRead(this: unknown, _error: unknown, data: unknown): unknown {
-              recorder.underWay(site, -1);
-              if (isLarge(data)) noteAt(site, data);
+              underWay(site, -1);
+              noteAt(site, data);
               // biome-ignore lint/complexity/noArguments: as many as there were.
               return apply(callback as Callable, this, arguments as unknown as readonly unknown[]);
             };
             const result = apply(original, this, args);
-            recorder.underWay(site, 1);
+            underWay(site, 1);
             return result;
           }
           return apply(original, this, args);
@@ -353,14 +386,14 @@ class Patches {
       const { readFile } = {
         async readFile(this: unknown): Promise<unknown> {
           const site = patches.#depth === 0 ? siteOf("fs.promises.readFile", readFile) : undefined;
-          recorder.underWay(site, 1);
+          underWay(site, 1);
           try {
             // biome-ignore lint/complexity/noArguments: as many as there were.
             const data = await apply(original, this, arguments as unknown as readonly unknown[]);
-            if (isLarge(data)) noteAt(site, data);
+            noteAt(site, data);
             return data;
           } finally {
-            recorder.underWay(site, -1);
+            underWay(site, -1);
           }
         },
       };
@@ -369,6 +402,7 @@ class Patches {
   }
 
   #patchAddons(): void {
+    const patches = this;
     const recorder = this.#recorder;
     this.#replace(
       process,
@@ -378,7 +412,7 @@ class Patches {
           dlopen(this: unknown, _module: unknown, path: unknown): unknown {
             // biome-ignore lint/complexity/noArguments: as many as there were.
             const result = apply(original, this, arguments as unknown as readonly unknown[]);
-            if (typeof path === "string") recorder.addons.add(basename(path));
+            if (typeof path === "string") patches.#guarded(() => void recorder.addons.add(basename(path)));
             return result;
           },
         }).dlopen,
@@ -386,6 +420,7 @@ class Patches {
   }
 
   #patchPrograms(): void {
+    const patches = this;
     const recorder = this.#recorder;
     this.#replace(
       ChildProcess.prototype,
@@ -394,11 +429,22 @@ class Patches {
         function spawn(this: ChildProcess, options: { readonly file?: unknown } | undefined): unknown {
           // biome-ignore lint/complexity/noArguments: as many as there were.
           const result = apply(original, this, arguments as unknown as readonly unknown[]);
-          const file = options?.file;
-          if (typeof file === "string" && this.stdout != null) recorder.programs.add(basename(file));
+          patches.#guarded(() => {
+            const file = options?.file;
+            if (typeof file === "string" && this.stdout != null) recorder.programs.add(basename(file));
+          });
           return result;
         } as Callable,
     );
+  }
+
+  #notePosted(found: readonly Posted[], api: Api, below: Callable): void {
+    for (let i = 0; i < found.length; i++) {
+      const { memory, bytes, isMoved } = found[i]!;
+      if (bytes < this.#threshold) continue;
+      this.#recorder.posted(memory, isMoved);
+      if (!isMoved) this.#note(api, bytes, null, below);
+    }
   }
 
   #patchPosts(): void {
@@ -407,19 +453,11 @@ class Patches {
       this.#replace(holder, name, (original) => {
         const { post } = {
           post(this: unknown, value: unknown, options: unknown): unknown {
-            const found = patches.#depth === 0 ? buffersOf(value) : undefined;
-            const moved = found === undefined ? undefined : transferred(options);
-            const sizes = found === undefined ? undefined : [...found].map(blockBytes);
+            const found = list<Posted>();
+            if (patches.#depth === 0) patches.#guarded(() => findPosted(value, options, found));
             // biome-ignore lint/complexity/noArguments: as many as there were.
             const result = patches.#inside(original, this, arguments);
-            let at = 0;
-            for (const memory of found ?? []) {
-              const bytes = sizes![at++]!;
-              if (bytes < patches.#threshold) continue;
-              const isMoved = moved!.includes(memory);
-              patches.#recorder.posted(memory, isMoved);
-              if (!isMoved) patches.#note(api, bytes, null, post);
-            }
+            if (found.length > 0) patches.#guarded(() => patches.#notePosted(found, api, post));
             return result;
           },
         };
@@ -436,43 +474,52 @@ class Patches {
 const PROPERTIES = 64;
 const DEPTH = 3;
 
-/** The array buffers that a message has, found without calling anything of the program's; undefined: none. */
-function buffersOf(value: unknown): Set<object> | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const found = new Set<object>();
-  try {
-    lookFor(value, DEPTH, found);
-  } catch {
-    // A namespace of a module that is not evaluated yet: the original says what it thinks of it.
-  }
-  return found.size === 0 ? undefined : found;
+/** An array buffer of a message, as it was before. */
+interface Posted {
+  readonly memory: object;
+  readonly bytes: number;
+  readonly isMoved: boolean;
 }
 
-function lookFor(value: unknown, depth: number, found: Set<object>): void {
+/** The array buffers that a message has, found without calling anything of the program's. */
+function findPosted(value: unknown, options: unknown, found: Posted[]): void {
+  if (typeof value !== "object" || value === null) return;
+  const memories = new SafeSet<object>();
+  // May throw of a namespace of a module that is not evaluated yet: the original says what it thinks of it.
+  lookFor(value, DEPTH, memories);
+  if (memories.size === 0) return;
+  const moved = transferred(options);
+  memories.forEach((memory) => {
+    found[found.length] = { memory, bytes: blockBytes(memory), isMoved: moved.has(memory) };
+  });
+}
+
+function lookFor(value: unknown, depth: number, found: SafeSet<object>): void {
   if (typeof value !== "object" || value === null || isProxy(value)) return;
   if (isAnyArrayBuffer(value)) {
     if (isArrayBuffer(value)) found.add(value);
     return;
   }
   if (isView(value)) {
-    const memory = types.isDataView(value) ? dataMemory(value) : viewMemory(value);
+    const memory = isDataView(value) ? dataMemory(value) : viewMemory(value);
     if (isArrayBuffer(memory)) found.add(memory);
     return;
   }
   if (depth === 0) return;
   // The keys of a long array are as many strings.
-  const keys = isArray(value) ? value.keys() : ownKeys(value).values();
-  let left = PROPERTIES;
-  for (const key of keys) {
-    if (left-- === 0) return;
-    const property = getOwnPropertyDescriptor(value, key);
-    if (property !== undefined && "value" in property) lookFor(property.value, depth - 1, found);
+  const keys = isArray(value) ? undefined : ownKeys(value);
+  const length = keys === undefined ? (value as readonly unknown[]).length : keys.length;
+  for (let i = 0; i < length && i < PROPERTIES; i++) {
+    lookFor(ownProperty(value, keys === undefined ? i : keys[i]!)?.value, depth - 1, found);
   }
 }
 
 /** What a second argument says is to be moved. */
-function transferred(options: unknown): readonly unknown[] {
+function transferred(options: unknown): SafeSet<unknown> {
+  const moved = new SafeSet<unknown>();
   const isPlain = typeof options === "object" && options !== null && !isProxy(options);
-  const list = isPlain && !isArray(options) ? getOwnPropertyDescriptor(options, "transfer")?.value : options;
-  return isArray(list) && !isProxy(list) ? list : [];
+  const all = isPlain && !isArray(options) ? ownProperty(options, "transfer")?.value : options;
+  if (!isArray(all) || isProxy(all)) return moved;
+  for (let i = 0; i < all.length; i++) moved.add(ownProperty(all, i)?.value);
+  return moved;
 }

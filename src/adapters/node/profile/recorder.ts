@@ -13,8 +13,40 @@
  *
  * Memory: bounded, however many buffers there are ({@link SITES_MAX}, {@link SIZES_MAX}, {@link FOLLOWED_MAX}).
  */
-import { GCProfiler, getHeapStatistics, setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import type { GCProfiler } from "node:v8";
+import {
+  ceil,
+  frameColumn,
+  frameEvalOrigin,
+  frameFile,
+  frameFunction,
+  frameIsEval,
+  frameLine,
+  framesBelow,
+  getHeapStatistics,
+  indexIn,
+  lastIndexIn,
+  list,
+  max,
+  memoryUsage,
+  min,
+  now,
+  Profiler,
+  partOf,
+  residentBytes,
+  round,
+  runInNewContext,
+  SafeMap,
+  SafeRegistry,
+  SafeSet,
+  SafeWeakMap,
+  setFlagsFromString,
+  soon,
+  sorted,
+  startProfiler,
+  startsWith,
+  stopProfiler,
+} from "./originals.ts";
 import {
   type Api,
   EXACT,
@@ -82,31 +114,22 @@ interface Followed {
   readonly bornAt: number;
 }
 
-// Taken before the program can put others in their places.
-const { captureStackTrace } = Error;
-const { hasOwn } = Object;
-const { memoryUsage } = process;
-const { rss: residentBytes } = memoryUsage;
-const { setImmediate: soon } = globalThis;
-const now: () => number = performance.now.bind(performance);
-const NodeError = Error as unknown as { prepareStackTrace?: unknown; stackTraceLimit?: unknown };
-
 /** Counts large buffers. One a thread. */
 export class Recorder {
   /** File names of the native addons that were loaded. */
-  readonly addons: Set<string> = new Set();
+  readonly addons: SafeSet<string> = new SafeSet();
   /** File names of the programs that were started with a pipe for their output. */
-  readonly programs: Set<string> = new Set();
+  readonly programs: SafeSet<string> = new SafeSet();
   readonly #ownFolder: string;
-  readonly #sites = new Map<string, SiteProfile>();
-  readonly #followed = new Set<Followed>();
+  readonly #sites = new SafeMap<string, SiteProfile>();
+  readonly #followed = new SafeSet<Followed>();
   /** Buffers that were not posted yet. A weak key does not keep a young buffer from its scavenge. */
-  readonly #byBuffer = new WeakMap<object, SiteProfile>();
-  readonly #followedBuffers = new WeakMap<object, Followed>();
-  readonly #underWay = new WeakMap<SiteProfile, number>();
+  readonly #byBuffer = new SafeWeakMap<object, SiteProfile>();
+  readonly #followedBuffers = new SafeWeakMap<object, Followed>();
+  readonly #underWay = new SafeWeakMap<SiteProfile, number>();
   /** How many of a place were followed up to the look before. */
-  readonly #followedBefore = new Map<SiteProfile, number>();
-  readonly #registry: FinalizationRegistry<Followed>;
+  readonly #followedBefore = new SafeMap<SiteProfile, number>();
+  readonly #registry: SafeRegistry<Followed>;
   /** The engine's collector; null: not asked for yet, because a context of its own brings the first mark-compact on. */
   #collector: (() => void) | null | undefined = null;
   readonly #gc: GcProfile = {
@@ -155,13 +178,13 @@ export class Recorder {
     ms: number;
     grownBy: number;
     unknown: number;
-  } = { looks: [], falls: [], ms: 0, grownBy: 0, unknown: 0 };
+  } = { looks: list(), falls: list(), ms: 0, grownBy: 0, unknown: 0 };
   readonly #began = now();
 
   /** @param ownFolder where this package's files lie, as stacks name it: frames there are the package's */
   constructor(ownFolder: string) {
     this.#ownFolder = ownFolder;
-    this.#registry = new FinalizationRegistry((followed) => this.#onCollected(followed));
+    this.#registry = new SafeRegistry((followed: Followed) => this.#onCollected(followed));
     const { used_heap_size, external_memory } = getHeapStatistics();
     this.#heapAfterMajor = used_heap_size;
     this.#leastExternal = external_memory;
@@ -251,9 +274,17 @@ export class Recorder {
       bytes: this.#bytes,
       count: this.#count,
       isEstimate: this.#count > EXACT,
-      sites: [...this.#sites.values()].filter(({ count }) => count > 0),
+      sites: this.#countedSites(),
       elsewhere: this.#elsewhere,
     };
+  }
+
+  #countedSites(): SiteProfile[] {
+    const sites = list<SiteProfile>();
+    this.#sites.forEach((site) => {
+      if (site.count > 0) sites[sites.length] = site;
+    });
+    return sites;
   }
 
   /** As many collections as there were if those in looks came as often as the others. */
@@ -263,13 +294,17 @@ export class Recorder {
     gc.majorMsByBuffers = this.#majorCosts.sum();
     gc.minorsByBuffers = this.#minorCosts.count;
     gc.minorMsByBuffers = this.#minorCosts.sum();
-    const factor = this.#bytes / Math.max(1, this.#bytes - this.#lookBytes);
+    const factor = this.#bytes / max(1, this.#bytes - this.#lookBytes);
     // A run that is little else than looks tells nothing of the rest.
     if (!(factor > 1 && factor < 4)) return gc;
-    for (const key of ["minorMs", "minorMsByBuffers", "majorMs", "majorMsByBuffers"] as const) gc[key] *= factor;
-    for (const key of ["minors", "minorsByBuffers", "majors", "majorsByBuffers"] as const) {
-      gc[key] = Math.round(gc[key] * factor);
-    }
+    gc.minorMs *= factor;
+    gc.minorMsByBuffers *= factor;
+    gc.majorMs *= factor;
+    gc.majorMsByBuffers *= factor;
+    gc.minors = round(gc.minors * factor);
+    gc.minorsByBuffers = round(gc.minorsByBuffers * factor);
+    gc.majors = round(gc.majors * factor);
+    gc.majorsByBuffers = round(gc.majorsByBuffers * factor);
     return gc;
   }
 
@@ -285,15 +320,16 @@ export class Recorder {
   }
 
   #siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined {
-    const frames = framesBelow(below);
+    const frames = framesBelow(below, FRAMES);
     let place: Place | undefined;
     let caller: Place | undefined;
     let packageName: string | undefined;
     let nodes = "";
-    for (const [i, frame] of frames.entries()) {
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i]!;
       const file = fileOf(frame);
       if (file === "") continue;
-      if (file.startsWith("node:")) {
+      if (startsWith(file, "node:")) {
         if (nodes === "") nodes = file;
         continue;
       }
@@ -301,9 +337,7 @@ export class Recorder {
       if (place === undefined) {
         const inner = placeOf(frame, file);
         // An arrow function has no name: that of the function around it, mostly, is the next.
-        const named =
-          inner.function === "" ? frames.slice(i).find((one) => fileOf(one) === file && nameOf(one) !== "") : frame;
-        place = named === undefined ? inner : { ...inner, function: nameOf(named) };
+        place = inner.function === "" ? { ...inner, function: nameAround(frames, i, file) } : inner;
         packageName = owner;
         if (owner === undefined) break;
       } else if (owner === undefined) {
@@ -312,7 +346,7 @@ export class Recorder {
       }
     }
     // Node's own calls of the functions that are counted by what they give.
-    if (api.startsWith("Buffer.") && /^node:(?:internal\/fs\/(?:read|promises)|fs$)/.test(nodes)) return undefined;
+    if (startsWith(api, "Buffer.") && isReader(nodes)) return undefined;
     place ??= { function: "", file: nodes, line: 0, column: 0 };
     const at = (one: Place | undefined): string =>
       one === undefined ? "" : `${one.file}:${one.line}:${one.column}:${one.function}`;
@@ -328,7 +362,7 @@ export class Recorder {
         ...(caller !== undefined && { caller }),
         count: 0,
         bytes: 0,
-        sizes: [],
+        sizes: list(),
         otherSizes: 0,
         largest: 0,
         parts: 0,
@@ -349,11 +383,15 @@ export class Recorder {
   }
 
   #packageOf(file: string): string | undefined {
-    const plain = file.replaceAll("\\", "/");
-    if (plain.includes(this.#ownFolder)) return "millpond";
-    const at = plain.lastIndexOf("/node_modules/");
+    const plain = withSlashes(file);
+    if (indexIn(plain, this.#ownFolder) >= 0) return "millpond";
+    const at = lastIndexIn(plain, MODULES);
     if (at < 0) return undefined;
-    return /^(?:@[^/]+\/)?[^/]+/.exec(plain.slice(at + "/node_modules/".length))?.[0] ?? "node_modules";
+    const name = partOf(plain, at + MODULES.length);
+    let end = indexIn(name, "/");
+    // The first part of a scoped package's name ends at a slash, too.
+    if (name[0] === "@" && end > 1) end = indexIn(name, "/", end + 1);
+    return (end < 0 ? name : partOf(name, 0, end)) || "node_modules";
   }
 
   #follow(site: SiteProfile, memory: object): void {
@@ -398,7 +436,7 @@ export class Recorder {
     if (last === undefined) return;
     const { falls } = this.#live;
     if (external < last.external) {
-      falls.push([made, Math.max(0, external - this.#baseExternal)]);
+      falls[falls.length] = pair(made, max(0, external - this.#baseExternal));
     }
     // Only where nothing was freed, and at its largest, does the process grow by what is made.
     const grown = external - last.external;
@@ -406,7 +444,7 @@ export class Recorder {
       this.#live.grownBy += made - last.made;
       this.#live.unknown += memory.rss - last.rss - grown - (heap - last.heap);
     }
-    this.#highRss = Math.max(this.#highRss, memory.rss);
+    this.#highRss = max(this.#highRss, memory.rss);
   }
 
   #beginLook(): void {
@@ -425,15 +463,17 @@ export class Recorder {
   #endLook(): void {
     this.#look = undefined;
     const reachable = this.#collectNow();
-    this.#live.looks.push([this.#bytes, reachable]);
+    const { looks } = this.#live;
+    looks[looks.length] = pair(this.#bytes, reachable);
     this.#startProfiler();
     // The engine's word on each buffer comes with the turns of the event loop.
-    const [look, made] = [this.#looks, this.#bytes];
+    const look = this.#looks;
+    const made = this.#bytes;
     const count = (): void => {
       // What was made meanwhile may have been collected with some of those that were in use.
       if (look === this.#looks && this.#bytes - made < LOOK_BYTES) attempt(() => this.#countSurvivors(reachable));
     };
-    soon(() => soon(() => soon(count).unref()).unref()).unref();
+    soon(() => soon(() => soon(count)));
   }
 
   #collectorOf(): (() => void) | undefined {
@@ -455,7 +495,7 @@ export class Recorder {
     this.#leastExternal = external_memory;
     this.#lastExternal = external_memory;
     this.#markingMs = 0;
-    return Math.max(0, arrayBuffers - this.#base);
+    return max(0, arrayBuffers - this.#base);
   }
 
   #lastLook(): void {
@@ -466,30 +506,32 @@ export class Recorder {
 
   #countSurvivors(reachable: number): void {
     const look = this.#looks;
-    const left = new Map<SiteProfile, number>();
-    for (const site of this.#sites.values()) site.stale = 0;
-    for (const followed of this.#followed) {
+    const left = new SafeMap<SiteProfile, number>();
+    this.#sites.forEach((site) => {
+      site.stale = 0;
+    });
+    this.#followed.forEach((followed) => {
       const { site } = followed;
       if (followed.look === look) left.set(site, (left.get(site) ?? 0) + 1);
       // Since an earlier look half as many bytes again have been made: it is kept.
       else site.stale++;
-    }
-    for (const site of this.#sites.values()) {
+    });
+    this.#sites.forEach((site) => {
       const followed = site.followed - (this.#followedBefore.get(site) ?? 0);
       this.#followedBefore.set(site, site.followed);
-      if (followed === 0) continue;
+      if (followed === 0) return;
       const survivors = left.get(site) ?? 0;
-      const room = Math.min(site.count, Math.ceil((reachable * site.count) / site.bytes));
+      const room = min(site.count, ceil((reachable * site.count) / site.bytes));
       site.inUseSamples++;
       // Where none was seen to go, what all reachable memory has room for is the bound.
-      site.inUse = Math.max(site.inUse, survivors > SATURATED * followed ? Math.max(survivors, room) : survivors);
+      site.inUse = max(site.inUse, survivors > SATURATED * followed ? max(survivors, room) : survivors);
       site.staleOf = site.followed - followed;
-    }
+    });
   }
 
   #startProfiler(): void {
-    this.#profiler = new GCProfiler();
-    this.#profiler.start();
+    this.#profiler = new Profiler();
+    startProfiler(this.#profiler);
   }
 
   /**
@@ -497,21 +539,22 @@ export class Recorder {
    * each.
    */
   #foldCollections(): void {
-    const report = this.#profiler?.stop();
+    const statistics = this.#profiler === undefined ? undefined : stopProfiler(this.#profiler)?.statistics;
     this.#profiler = undefined;
     const gc = this.#gc;
-    for (const { gcType, cost, beforeGC, afterGC } of report?.statistics ?? []) {
+    for (let i = 0; statistics !== undefined && i < statistics.length; i++) {
+      const { gcType, cost, beforeGC, afterGC } = statistics[i]!;
       // Microseconds.
       const ms = cost / 1000;
       const external = beforeGC.heapStatistics.externalMemory;
       const after = afterGC.heapStatistics;
-      gc.peakExternal = Math.max(gc.peakExternal, external);
-      gc.grownExternal += Math.max(0, external - this.#lastExternal);
+      gc.peakExternal = max(gc.peakExternal, external);
+      gc.grownExternal += max(0, external - this.#lastExternal);
       this.#lastExternal = after.externalMemory;
-      this.#leastExternal = Math.min(this.#leastExternal, external);
+      this.#leastExternal = min(this.#leastExternal, external);
       if (gcType === "MarkSweepCompact") {
         const grown = external - this.#leastExternal;
-        const grownHeap = Math.max(0, beforeGC.heapStatistics.usedHeapSize - this.#heapAfterMajor);
+        const grownHeap = max(0, beforeGC.heapStatistics.usedHeapSize - this.#heapAfterMajor);
         // Array buffers are freed beside the program, so that what is outside the heap may seem not to grow.
         const byBuffers = grown > grownHeap || (grownHeap < HEAP_STEP && external > EXTERNAL_STEP);
         if (!(byBuffers && this.#isCalm)) {
@@ -522,8 +565,8 @@ export class Recorder {
         this.#markingMs = 0;
         this.#heapAfterMajor = after.usedHeapSize;
         this.#leastExternal = after.externalMemory;
-      } else if (gcType === "Scavenge" || gcType.startsWith("Minor")) {
-        const young = beforeGC.heapSpaceStatistics.find(({ spaceName }) => spaceName === "new_space");
+      } else if (gcType === "Scavenge" || startsWith(gcType, "Minor")) {
+        const young = youngOf(beforeGC.heapSpaceStatistics);
         gc.minors++;
         gc.minorMs += ms;
         if (young === undefined) continue;
@@ -543,17 +586,20 @@ export class Recorder {
  */
 class Costs {
   count = 0;
-  readonly #kept: number[] = [];
+  readonly #kept = list<number>();
 
   add(ms: number): void {
     this.#kept[this.count++ % COSTS_MAX] = ms;
   }
 
   sum(): number {
-    const sorted = this.#kept.slice().sort((a, b) => a - b);
-    const most = LONGEST * (sorted[sorted.length >> 2] ?? 0);
-    const sum = sorted.reduce((total, ms) => total + Math.min(ms, most), 0);
-    return sorted.length === 0 ? 0 : (sum * this.count) / sorted.length;
+    const { length } = this.#kept;
+    if (length === 0) return 0;
+    const costs = sorted(this.#kept, length);
+    const most = LONGEST * costs[length >> 2]!;
+    let sum = 0;
+    for (let i = 0; i < length; i++) sum += min(costs[i]!, most);
+    return (sum * this.count) / length;
   }
 }
 
@@ -575,68 +621,85 @@ function addTo(site: SiteProfile, bytes: number, weight: number, parts: number):
   site.parts += parts * weight;
   if (bytes > site.largest) site.largest = bytes;
   // Most places have one size, and a list of 64 is read faster than a map is kept.
-  const known = site.sizes.find((entry) => entry[0] === bytes);
-  if (known !== undefined) known[1] += weight;
-  else if (site.sizes.length < SIZES_MAX) site.sizes.push([bytes, weight]);
+  const { sizes } = site;
+  for (let i = 0; i < sizes.length; i++) {
+    const known = sizes[i]!;
+    if (known[0] !== bytes) continue;
+    known[1] += weight;
+    return;
+  }
+  if (sizes.length < SIZES_MAX) sizes[sizes.length] = pair(bytes, weight);
   else site.otherSizes += weight;
 }
 
-/** The engine's own collector, without a `gc` in the program's globals; undefined where there is none. */
+function pair(first: number, second: number): [number, number] {
+  const made = list<number>();
+  made[0] = first;
+  made[1] = second;
+  return made as [number, number];
+}
+
+type Space = ReturnType<GCProfiler["stop"]>["statistics"][number]["beforeGC"]["heapSpaceStatistics"][number];
+
+function youngOf(spaces: readonly Space[]): Space | undefined {
+  for (let i = 0; i < spaces.length; i++) if (spaces[i]!.spaceName === "new_space") return spaces[i];
+  return undefined;
+}
+
+/**
+ * The engine's own collector, without a `gc` in the program's globals; undefined where there is none. The flag stays as
+ * it was: what a program that has it starts has a `gc`, too.
+ */
 function collector(): (() => void) | undefined {
   try {
-    setFlagsFromString("--expose-gc");
-    const collect = runInNewContext("gc") as unknown;
-    setFlagsFromString("--no-expose-gc");
-    return typeof collect === "function" ? () => void collect() : undefined;
+    let collect = runInNewContext("globalThis.gc") as unknown;
+    if (typeof collect !== "function") {
+      setFlagsFromString("--expose-gc");
+      collect = runInNewContext("globalThis.gc");
+      setFlagsFromString("--no-expose-gc");
+    }
+    return typeof collect === "function" ? (collect as () => void) : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** The frames below a function, whatever the program has done to `Error`; none where it cannot be asked. */
-function framesBelow(below: (...args: never) => unknown): readonly NodeJS.CallSite[] {
-  const hadLimit = hasOwn(NodeError, "stackTraceLimit");
-  const hadPrepare = hasOwn(NodeError, "prepareStackTrace");
-  const { stackTraceLimit, prepareStackTrace } = NodeError;
-  try {
-    NodeError.stackTraceLimit = FRAMES;
-    NodeError.prepareStackTrace = (_: unknown, frames: unknown) => frames;
-    const holder: { stack?: unknown } = {};
-    captureStackTrace(holder, below);
-    const frames = holder.stack;
-    return Array.isArray(frames) ? frames : [];
-  } catch {
-    return [];
-  } finally {
-    restore("stackTraceLimit", stackTraceLimit, hadLimit);
-    restore("prepareStackTrace", prepareStackTrace, hadPrepare);
+const MODULES = "/node_modules/";
+
+function withSlashes(file: string): string {
+  let text = file;
+  for (let at = indexIn(text, "\\"); at >= 0; at = indexIn(text, "\\", at)) {
+    text = `${partOf(text, 0, at)}/${partOf(text, at + 1)}`;
   }
+  return text;
 }
 
-function restore(name: "stackTraceLimit" | "prepareStackTrace", value: unknown, had: boolean): void {
-  try {
-    if (had) NodeError[name] = value;
-    else delete NodeError[name];
-  } catch {
-    // A frozen Error was not changed either.
+/** Files of Node's own that read files into buffers. */
+function isReader(file: string): boolean {
+  return (
+    file === "node:fs" || startsWith(file, "node:internal/fs/read") || startsWith(file, "node:internal/fs/promises")
+  );
+}
+
+/** The name of the next function of that file that has one; "" where none has. */
+function nameAround(frames: readonly NodeJS.CallSite[], from: number, file: string): string {
+  for (let i = from; i < frames.length; i++) {
+    const name = nameOf(frames[i]!);
+    if (name !== "" && fileOf(frames[i]!) === file) return name;
   }
+  return "";
 }
 
 function fileOf(frame: NodeJS.CallSite): string {
-  const file = frame.getFileName() ?? "";
-  if (file !== "" || !frame.isEval()) return file;
-  return frame.getEvalOrigin() === undefined ? "" : "(eval)";
+  const file = frameFile(frame) ?? "";
+  if (file !== "" || !frameIsEval(frame)) return file;
+  return frameEvalOrigin(frame) === undefined ? "" : "(eval)";
 }
 
 function nameOf(frame: NodeJS.CallSite): string {
-  return frame.getFunctionName() ?? "";
+  return frameFunction(frame) ?? "";
 }
 
 function placeOf(frame: NodeJS.CallSite, file: string): Place {
-  return {
-    function: nameOf(frame),
-    file,
-    line: frame.getLineNumber() ?? 0,
-    column: frame.getColumnNumber() ?? 0,
-  };
+  return { function: nameOf(frame), file, line: frameLine(frame) ?? 0, column: frameColumn(frame) ?? 0 };
 }

@@ -6,7 +6,7 @@ import v8 from "node:v8";
 import vm from "node:vm";
 import { MessageChannel } from "node:worker_threads";
 
-const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect;
+const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf } = Reflect;
 const { stringify } = JSON;
 const OriginalError = Error;
 const has = Function.prototype.call.bind(String.prototype.includes);
@@ -19,7 +19,11 @@ let isBusy = false;
 function note(name) {
   if (isBusy) return;
   isBusy = true;
+  const limit = getOwnPropertyDescriptor(OriginalError, "stackTraceLimit");
+  defineProperty(OriginalError, "stackTraceLimit", { __proto__: null, value: 20, writable: true, configurable: true });
   const lines = split(`${new OriginalError().stack}`, "\n");
+  defineProperty(OriginalError, "stackTraceLimit", setPrototypeOf(limit, null) && limit);
+  if (lines.length < 3) seen.blind = lines.length;
   for (let i = 3; i < lines.length; i++) {
     const line = lines[i];
     if (has(line, "<anonymous>") || has(line, "(native)")) continue;

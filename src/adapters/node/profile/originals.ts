@@ -92,20 +92,41 @@ function seal(own: object, original: object): void {
   Object.freeze(own);
 }
 
+// The constructors are written out because that which V8 of Node 20 makes of itself iterates over its arguments.
+
 /** A Map whose methods are its own; to be read by `forEach`. */
-export class SafeMap<K, V> extends Map<K, V> {}
+export class SafeMap<K, V> extends Map<K, V> {
+  // biome-ignore lint/complexity/noUselessConstructor: see above.
+  constructor() {
+    super();
+  }
+}
 seal(SafeMap.prototype, Map.prototype);
 
 /** A Set whose methods are its own; to be read by `forEach`. */
-export class SafeSet<T> extends Set<T> {}
+export class SafeSet<T> extends Set<T> {
+  // biome-ignore lint/complexity/noUselessConstructor: see above.
+  constructor() {
+    super();
+  }
+}
 seal(SafeSet.prototype, Set.prototype);
 
 /** A WeakMap whose methods are its own. */
-export class SafeWeakMap<K extends WeakKey, V> extends WeakMap<K, V> {}
+export class SafeWeakMap<K extends WeakKey, V> extends WeakMap<K, V> {
+  // biome-ignore lint/complexity/noUselessConstructor: see above.
+  constructor() {
+    super();
+  }
+}
 seal(SafeWeakMap.prototype, WeakMap.prototype);
 
 /** A FinalizationRegistry whose methods are its own. */
-export class SafeRegistry<T> extends FinalizationRegistry<T> {}
+export class SafeRegistry<T> extends FinalizationRegistry<T> {
+  constructor(onCollected: (held: T) => void) {
+    super(onCollected);
+  }
+}
 seal(SafeRegistry.prototype, FinalizationRegistry.prototype);
 
 /** An array to be filled by `list[list.length] = item`, and read by index. */

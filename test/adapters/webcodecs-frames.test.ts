@@ -492,6 +492,10 @@ describe("copyFrame of a frame that misbehaves", () => {
     await expect(copyFrame(failing, pool)).rejects.toThrow("close fails");
     const far = [layout[0], { offset: 400, stride: 1 }, { offset: 500, stride: 1 }];
     expect(await codeOf(copyFrame(odd({ copyTo: () => Promise.resolve(far) }), pool))).toBe("ERR_OUT_OF_RANGE");
+    for (const plane of [null, undefined, 5]) {
+      const none = odd({ copyTo: () => Promise.resolve([plane] as never) });
+      expect(await codeOf(copyFrame(none, pool))).toBe("ERR_INVALID_ARG_TYPE");
+    }
     for (const size of [Number.NaN, 0, -6, 1.5, "6"]) {
       await expect(copyFrame(odd({ allocationSize: () => size }), pool)).rejects.toThrow("frame.allocationSize()");
     }

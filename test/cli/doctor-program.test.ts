@@ -4,7 +4,17 @@
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { linkSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
@@ -457,6 +467,19 @@ describe("the file of the report", () => {
     mkdirSync(join(scratch.path, "app"));
     await expect(ask(written(code, "app/index.js"), join(scratch.path, "app"))).rejects.toThrow("which Node reads");
     expect(readFileSync(file, "utf8")).toBe(code);
+  });
+
+  it("is neither what the program reads nor what it writes", async () => {
+    const file = written(code, "streamed.mjs");
+    for (const at of [0, 1]) {
+      const descriptor = openSync(file, "r+");
+      const streams: ("ignore" | "pipe" | number)[] = ["ignore", "pipe", "pipe"];
+      streams[at] = descriptor;
+      const exit = await run([process.execPath, MAIN, "doctor", `--json=${file}`, "-"], { stdio: streams });
+      closeSync(descriptor);
+      expect([exit.code, readFileSync(file, "utf8")]).toEqual([1, code]);
+      expect(exit.stderr.replaceAll(/\s+/g, " ")).toMatch(/would (both )?write/);
+    }
   });
 
   it("is known to be writable before the program runs, and a folder to have a program", async () => {

@@ -84,6 +84,11 @@ describe.each([
     pool.clearCache();
   });
 
+  it("knows no data type null, as the package does not", () => {
+    expect(pool.malloc(4, null as never)).toBeNull();
+    expect(pool.malloc(4, undefined)).toBeInstanceOf(ArrayBuffer);
+  });
+
   it("mallocs and frees every data type by the call of its own", () => {
     for (let n = 1; n < 100; n++) {
       for (const [, type, name] of TYPES) {

@@ -202,7 +202,8 @@ function checkAddress(options: SocketAddress): SocketAddress {
   for (const key of ["keepAliveInitialDelay", "autoSelectFamilyAttemptTimeout"] as const) {
     if (given[key] !== undefined) wholeNumber(`options.${key}`, given[key], 0, MAX_TIMER);
   }
-  callback("options.lookup", given.lookup);
+  const lookup = callback("options.lookup", given.lookup);
+  if (lookup !== undefined) given.lookup = checkedLookup(lookup);
   if (family !== undefined && wholeNumber("options.family", family) !== 0 && family !== 4 && family !== 6) {
     throw badValue("options.family", "0, 4 or 6", family);
   }
@@ -213,6 +214,22 @@ function checkAddress(options: SocketAddress): SocketAddress {
   // Node reads some of them by whether they are there.
   for (const key of ADDRESS_KEYS) if (given[key] === undefined) delete given[key];
   return given;
+}
+
+/** A lookup whose answers are checked: what is none would be the engine's TypeError, in whatever called back. */
+function checkedLookup(lookup: LookupFunction): LookupFunction {
+  return (host, options, answer) => {
+    lookup(host, options, (error, found, family) => {
+      const isNone = (error ?? undefined) === undefined && !isAnswer(found);
+      if (isNone) answer(wrongType("what options.lookup() found", "an address or a list of them", found), "");
+      else answer(error, found, family as number);
+    });
+  };
+}
+
+function isAnswer(found: unknown): boolean {
+  if (!Array.isArray(found)) return typeof found === "string";
+  return found.every((each: unknown) => typeof each === "object" && each !== null && "address" in each);
 }
 
 /** A slot that is being filled. */

@@ -350,6 +350,11 @@ function layoutOf(format: string, width: number, height: number): VideoInfo | un
 function laidOut(info: VideoInfo, planes: readonly { readonly offset: number; readonly stride: number }[]): VideoInfo {
   // Where a package says nothing, it copies tightly.
   if (!Array.isArray(planes)) return info;
+  planes.forEach((plane: unknown, i) => {
+    if (typeof plane !== "object" || plane === null) {
+      throw wrongType(`plane ${i} of what frame.copyTo() resolves with`, "an object with offset and stride", plane);
+    }
+  });
   const isTight = info.planes.every(
     ({ offset, stride }, i) => planes[i]?.offset === offset && planes[i].stride === stride,
   );

@@ -114,8 +114,9 @@ class Output {
   static async open(name: string, program: string | undefined): Promise<Output> {
     // Standard output is the program's.
     const path = name === "-" ? "./-" : name;
+    const streams = /^\/(?:dev|proc)\//.test(path) ? [] : [{ path: "-", by: "the program" }];
     const reads = program === undefined ? [] : [{ path: program, by: "Node" }];
-    await assertPathsApart(reads, [{ path, by: "--json" }]);
+    await assertPathsApart([...reads, ...streams], [...streams, { path, by: "--json" }]);
     // A pipe gets its reader when the report is there.
     if (statSync(path, { throwIfNoEntry: false })?.isFIFO() === true) return new Output(path, undefined);
     try {

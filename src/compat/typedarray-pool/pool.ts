@@ -516,7 +516,7 @@ export function createTypedArrayPool(): TypedArrayPool {
   }
 
   const pool: TypedArrayPool = {
-    malloc: (n, dtype) => makers.get(dtype ?? "arraybuffer")?.(n) ?? null,
+    malloc: (n, dtype) => makers.get(dtype === undefined ? "arraybuffer" : dtype)?.(n) ?? null,
     mallocArrayBuffer(n) {
       const block = replaced("mallocArrayBuffer", take("mallocArrayBuffer", n, 1), n, 1);
       setState(block, -1 - AS_BUFFER - classOf(n));

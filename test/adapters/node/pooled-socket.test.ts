@@ -564,6 +564,38 @@ describe("connectSocket, every way out", () => {
     }
   });
 
+  it("rejects with a typed error when options.lookup finds what is no address, at once or later", async () => {
+    const pool = BufferPool.create({ size: 100, max: 1 });
+    for (const found of [null, undefined, 5, [null], [{}]]) {
+      for (const isLater of [false, true]) {
+        const lookup = (_host: string, _options: unknown, answer: (error: null, found: never) => void): void => {
+          if (isLater) setImmediate(() => answer(null, found as never));
+          else answer(null, found as never);
+        };
+        const socket = connectSocket({ host: "nobody.invalid", port: 1, lookup: lookup as never }, pool);
+        expect(await codeOf(socket.opened)).toBe("ERR_INVALID_ARG_TYPE");
+        expect(await codeOf(socket.closed)).toBe("ERR_INVALID_ARG_TYPE");
+      }
+    }
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("does not take a lease that is being written a second time", async () => {
+    const server = createServer((peer) => void peer.pause()).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const pool = BufferPool.create({ size: 8 << 20, max: 1 });
+    const socket = connectSocket({ host: "127.0.0.1", port: (server.address() as AddressInfo).port }, pool);
+    await socket.opened;
+    const lease = await pool.acquire();
+    const first = codeOf(socket.write(lease));
+    expect(await codeOf(socket.write(lease))).toBe("ERR_MAPPED");
+    expect(lease.isLive).toBe(true);
+    socket.destroy();
+    expect(await first).toBe("ERR_ENDED");
+    expect(pool.outstanding).toBe(0);
+    server.close();
+  });
+
   it("ends one that is still looking for its host, by the signal, destroy() and options.timeout", async () => {
     const before = openDescriptors();
     const pool = poolOf();

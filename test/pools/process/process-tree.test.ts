@@ -9,6 +9,7 @@ import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { ProcessPool, serveProcesses } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
+import { REPEATED, times } from "../../helpers/effort.ts";
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -78,24 +79,26 @@ describe.runIf(nativeOps().availability.ok)("a process is killed", () => {
   });
 });
 
+/** At full length more often than there are places; each round looks at the rows, too. */
+const ROUNDS = times(2, 13);
+
 describe.runIf(nativeOps().availability.ok)("a row goes with its membership while its process lives", () => {
   it.each([
     ["of a worker whose maker had left the pool before", "left before its worker", 64],
     ["of a connection whose maker left the pool while it was made", "left while it connected", 64],
     ["of a thread's worker, also where more must be cleared than one call clears", "thread ends", 40 * 2 ** 20],
-  ])("%s", async (_, job, size) => {
+  ])("%s", REPEATED, async (_, job, size) => {
     const { pool, does } = await meet(size);
-    // More often than there are places.
-    for (let n = 0; n < 13; n++) {
+    for (let n = 0; n < ROUNDS; n++) {
       expect(await does(job)).toBe("done");
       await alone(pool);
     }
   });
 
-  it("of what a thread had reserved that was reclaimed by hand", async () => {
+  it("of what a thread had reserved that was reclaimed by hand", REPEATED, async () => {
     const pool = ProcessPool.create({ size: 64, count: 4, watch: Number.POSITIVE_INFINITY });
     closers.push(() => pool.close({ force: true }));
-    for (let n = 0; n < 13; n++) {
+    for (let n = 0; n < ROUNDS; n++) {
       const handle = pool.reserve();
       const worker = new Worker(new URL("./process-reserve.worker.ts", import.meta.url), { execArgv: [] });
       worker.postMessage(handle);

@@ -9,6 +9,7 @@
  */
 import type { InputVideoTrack, VideoSample } from "mediabunny";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { giveBack } from "../../media/buffer/release.ts";
 import type { VideoInfo } from "../../media/video/info.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { abortable } from "../../util/abortable.ts";
@@ -75,18 +76,39 @@ async function* read(
     for (;;) {
       const { done, value: sample } = await nextOf(samples, ended);
       if (done === true) return;
-      let buffer: MediaBuffer;
-      try {
-        buffer = await copyPicture(pictureOf(sample, past), pool, copy);
-      } finally {
-        sample.close();
-      }
-      yield buffer;
+      yield await copyAndClose(sample, past, pool, copy);
     }
   } finally {
     // It closes what it has at once; its decoder may still take a while to stop, and nobody waits for that.
     void samples.return?.().catch(() => {});
   }
+}
+
+/** The copy of a frame, which is closed whatever happens; a frame that cannot be closed has no copy. */
+async function copyAndClose(
+  sample: VideoSample,
+  past: CopyPast | undefined,
+  pool: BufferPool,
+  copy: CopyFrameOptions,
+): Promise<MediaBuffer> {
+  let buffer: MediaBuffer;
+  try {
+    buffer = await copyPicture(pictureOf(sample, past), pool, copy);
+  } catch (error) {
+    try {
+      sample.close();
+    } catch {
+      // The first error is the one to mend.
+    }
+    throw error;
+  }
+  try {
+    sample.close();
+  } catch (error) {
+    giveBack(buffer);
+    throw error;
+  }
+  return buffer;
 }
 
 function sinkOf(
@@ -106,10 +128,14 @@ function sinkOf(
 /** The next frame, or the signal's reason at once; a frame that comes after that is closed. */
 function nextOf(samples: Samples, ended: AbortSignal): Promise<IteratorResult<VideoSample, void>> {
   return abortable(ended, ({ resolve, reject }) => {
-    samples.next().then((step) => {
-      if (ended.aborted && step.done !== true) step.value.close();
-      resolve(step);
-    }, reject);
+    samples
+      .next()
+      .then((step) => {
+        if (ended.aborted && step.done !== true) step.value.close();
+        resolve(step);
+        // What close() throws after an abort has nobody to go to: the wait is over.
+      })
+      .catch(reject);
   });
 }
 

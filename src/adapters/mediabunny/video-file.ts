@@ -393,10 +393,17 @@ export class VideoFile implements FrameSource {
       else await this.#lookForDamage();
       return undefined;
     }
-    this.#frames++;
-    if (isDamaged(result.value)) this.#concealed++;
-    this.#end = result.value.timestamp + result.value.duration;
-    return new VideoFileFrame(result.value, this.facts);
+    const { value: sample } = result;
+    try {
+      this.#frames++;
+      if (isDamaged(sample)) this.#concealed++;
+      this.#end = sample.timestamp + sample.duration;
+      return new VideoFileFrame(sample, this.facts);
+    } catch (error) {
+      // Nobody else has it, and the decoder has few.
+      sample.close();
+      throw error;
+    }
   }
 
   /** What was decoded is whole and stays useful; the caller learns of the rest through `shortfall`. */
@@ -465,8 +472,11 @@ export class VideoFile implements FrameSource {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#samples.return();
-    this.#input.dispose();
+    try {
+      await this.#samples.return();
+    } finally {
+      this.#input.dispose();
+    }
   }
 }
 
@@ -481,13 +491,14 @@ export class VideoFileFrame implements SourceFrame {
 
   #isClosed = false;
 
-  /** @internal Throws `ERR_UNSUPPORTED` when the frame has no format that the CPU can read. */
+  /**
+   * @internal Throws `ERR_UNSUPPORTED` when the frame has no format that the CPU can read; it stays the caller's then.
+   */
   constructor(sample: VideoSample, facts: VideoFileFacts) {
     this.sample = sample;
     this.#facts = facts;
     const { format, visibleRect } = sample;
     if (format === null) {
-      sample.close();
       throw new MillpondError(
         "ERR_UNSUPPORTED",
         "the decoded frames are in a pixel format that cannot be read here, such as GBR or 16 bits; convert the file first " +

@@ -5,10 +5,14 @@
  *
  * Life: the coder is made with the first format, and made anew for another one, after what it still has came out. At
  * the end of the stream it is flushed, at a seek it is reset, at the end of the run closed.
+ *
+ * Invariants: a buffer is pushed or released, and a frame closed, exactly once, whatever the platform's objects throw.
+ * Every result that goes nowhere is closed, and then the coder reset or closed, also when one of them throws.
  */
 
 import { BufferFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseQuietly } from "../../media/buffer/release.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import { attachErrorSource, Element } from "../../pipeline/base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../../pipeline/base/pad.ts";
@@ -152,6 +156,18 @@ export abstract class CoderElement<Out> extends Element {
   /** Copies one result into a buffer of the pool, and pushes it. */
   protected abstract send(result: Out): Promise<void>;
 
+  /** A buffer of the pool with what `copy` puts into it: pushed, or released when that throws. */
+  protected async sendCopy(copy: (buffer: MediaBuffer) => Maybe<void>): Promise<void> {
+    const buffer = await this.out.acquire();
+    try {
+      await copy(buffer);
+    } catch (error) {
+      releaseQuietly(buffer);
+      throw error;
+    }
+    await this.out.push(buffer);
+  }
+
   /** Closes results that go nowhere. */
   protected abstract drop(result: Out): void;
 
@@ -178,10 +194,13 @@ export abstract class CoderElement<Out> extends Element {
     this.#alert();
   }
 
+  #dropMade(): void {
+    inTurn(this.made.splice(0).map((one) => () => this.drop(one)));
+  }
+
   /** Forgets what is under way. */
   override onFlush(): void {
-    for (const one of this.made.splice(0)) this.drop(one);
-    this.reset();
+    inTurn([() => this.#dropMade(), () => this.reset()]);
   }
 
   /** Begins a new stream in the coder. */
@@ -189,11 +208,27 @@ export abstract class CoderElement<Out> extends Element {
 
   /** Closes the coder. */
   override stop(): void {
-    for (const one of this.made.splice(0)) this.drop(one);
-    if (this.coder !== undefined && this.coder.state !== "closed") this.coder.close();
+    const { coder } = this;
     this.coder = undefined;
     this.#failure = undefined;
+    const close = (): void => {
+      if (coder !== undefined && coder.state !== "closed") coder.close();
+    };
+    inTurn([() => this.#dropMade(), close]);
   }
+}
+
+/** Takes each step, whatever the others throw; then throws the first error. */
+function inTurn(steps: readonly (() => void)[]): void {
+  let failure: { readonly error: unknown } | undefined;
+  for (const step of steps) {
+    try {
+      step();
+    } catch (error) {
+      failure ??= { error };
+    }
+  }
+  if (failure !== undefined) throw failure.error;
 }
 
 /** How a {@link WebCodecsEncoder} is made. */
@@ -274,8 +309,11 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
         mapped.unmap();
       }
       const every = this.#options.keyFrameEvery ?? 60;
-      this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
-      frame.close();
+      try {
+        this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
+      } finally {
+        frame.close();
+      }
     } catch (error) {
       throw attachErrorSource(error, this);
     } finally {
@@ -286,20 +324,19 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
 
   /** Copies one result into a pooled buffer, and pushes it. */
   protected override async send(chunk: CodedChunk): Promise<void> {
-    const buffer = await this.out.acquire();
-    if (chunk.byteLength > buffer.size) {
-      buffer.release();
-      throw new MillpondError(
-        "ERR_OUT_OF_RANGE",
-        `a packet has ${chunk.byteLength} bytes, and the buffers ${this.#format!.info.size}`,
-      );
-    }
-    chunk.copyTo(buffer.bytes.subarray(0, chunk.byteLength));
-    buffer.resize(0, chunk.byteLength);
-    buffer.pts = BigInt(Math.round(chunk.timestamp)) * 1000n;
-    if (chunk.duration !== null) buffer.duration = BigInt(Math.round(chunk.duration)) * 1000n;
-    if (chunk.type === "delta") buffer.flags = BufferFlags.DELTA_UNIT;
-    await this.out.push(buffer);
+    await this.sendCopy((buffer) => {
+      if (chunk.byteLength > buffer.size) {
+        throw new MillpondError(
+          "ERR_OUT_OF_RANGE",
+          `a packet has ${chunk.byteLength} bytes, and the buffers ${this.#format!.info.size}`,
+        );
+      }
+      chunk.copyTo(buffer.bytes.subarray(0, chunk.byteLength));
+      buffer.resize(0, chunk.byteLength);
+      buffer.pts = BigInt(Math.round(chunk.timestamp)) * 1000n;
+      if (chunk.duration !== null) buffer.duration = BigInt(Math.round(chunk.duration)) * 1000n;
+      if (chunk.type === "delta") buffer.flags = BufferFlags.DELTA_UNIT;
+    });
   }
 
   /** Closes a result that goes nowhere. */
@@ -376,17 +413,12 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
   protected override async send(frame: CodedFrame): Promise<void> {
     try {
       await this.#settle(frame);
-      const buffer = await this.out.acquire();
-      try {
+      await this.sendCopy(async (buffer) => {
         const layout = this.#format!.info.planes.map(({ offset, stride }) => ({ offset, stride }));
         await frame.copyTo(buffer.bytes, { layout });
         buffer.pts = BigInt(Math.round(frame.timestamp)) * 1000n;
         if (frame.duration !== null) buffer.duration = BigInt(Math.round(frame.duration)) * 1000n;
-      } catch (error) {
-        buffer.release();
-        throw error;
-      }
-      await this.out.push(buffer);
+      });
     } finally {
       // An open frame stalls the decoder, which has few.
       frame.close();
@@ -415,8 +447,8 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
 
   /** The next stream says anew what it is. */
   override stop(): void {
-    super.stop();
     this.#format = undefined;
+    super.stop();
   }
 
   /** `vp8`. */

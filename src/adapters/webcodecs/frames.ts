@@ -16,6 +16,7 @@
  * out has a `VideoMeta` that says how the picture lies. O(size of the picture).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { giveBack } from "../../media/buffer/release.ts";
 import { VideoMeta } from "../../media/meta/layout-metas.ts";
 import { MAX_SIDE, VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -97,7 +98,7 @@ export async function copyFrame(
   try {
     close.call(frame);
   } catch (error) {
-    if (copy.isLive) copy.release();
+    giveBack(copy);
     throw error;
   }
   return copy;
@@ -195,7 +196,7 @@ export async function copyPicture(picture: Picture, pool: BufferPool, options: C
     setLayout(buffer, info);
     return buffer;
   } catch (error) {
-    if (buffer.isLive) buffer.release();
+    giveBack(buffer);
     throw error;
   }
 }

@@ -2,19 +2,23 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
 import { WorkersElement, type WorkersOptions } from "../../src/adapters/workers/workers-element.ts";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";
 import { nextTurn } from "../../src/pipeline/base/element.ts";
+import { Source } from "../../src/pipeline/base/source.ts";
 import { AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { byteFormat } from "../../src/pipeline/stream-format.ts";
+import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { type Clock, systemClock } from "../../src/util/clock.ts";
 import { VideoScale } from "../../src/video/scale.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 import { Collector, expectHome, Numbers } from "../pipeline/kit.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "millpond-workers-"));
@@ -376,3 +380,95 @@ describe("threads that misbehave", () => {
     await expect(run.run()).rejects.toThrow(/ended with code 1: it needed more than 512 MB of heap/);
   });
 });
+
+describe("a workers stage in which something throws", () => {
+  afterEach(() => void vi.restoreAllMocks());
+
+  /** A buffer of a pool of its own, whose memory is not shared, in one format, then one in another. */
+  class TwoFormats extends Source {
+    readonly pool: BufferPool = BufferPool.create({ size: 32, max: 2 });
+    made = 0;
+    next(): StreamFormat | undefined {
+      return this.made < 2 ? byteFormat(this.made === 0 ? 64 : 32) : undefined;
+    }
+    override create(): MediaBuffer {
+      this.made++;
+      return this.pool.tryAcquire()!;
+    }
+  }
+
+  test("ends its threads, and frames that wait for a format, when the queue's part of unlock() throws", async () => {
+    const stage = workers("export default () => { for (;;); };", { workers: 1 });
+    // The first frame hangs in the thread, so that the format behind it never leaves the line, and the second waits.
+    const source = new TwoFormats("src");
+    const pipeline = new Pipeline().link(source, stage, new NullSink());
+    const abort = new AbortController();
+    const run = pipeline.run({ signal: abort.signal }).catch((error: Error) => error.message);
+    while (stage.length < 1 || source.out.buffers < 2 || stage.out.pool === null) await nextTurn();
+    const terminate = vi.spyOn(Worker.prototype, "terminate");
+    vi.spyOn(Queue.prototype, "unlock").mockImplementation(() => {
+      throw new Error("of the queue");
+    });
+    abort.abort(new Error("aborted"));
+    for (let i = 0; i < 20; i++) await nextTurn();
+    expect(terminate).toHaveBeenCalledTimes(1);
+    expect(await run).toBe("aborted");
+    expect(source.pool.outstanding).toBe(0);
+    expectHome(pipeline);
+  });
+
+  test("waits for its threads to end when the queue's part of stop() throws", async () => {
+    const stage = workers("export default () => {};");
+    const exits = exitsOfThreads();
+    const pipeline = new Pipeline().link(new Numbers("src", 8), stage, new NullSink());
+    vi.spyOn(Queue.prototype, "stop").mockImplementation(() => {
+      throw new Error("of the queue");
+    });
+    await expect(pipeline.run()).rejects.toThrow("of the queue");
+    expect(exits).toEqual([2]);
+    expectHome(pipeline);
+  });
+
+  test("answers every frame when the pipeline's clock throws", async () => {
+    let isBroken = false;
+    const clock = {
+      now: () => {
+        if (isBroken) throw new Error("of the clock");
+        return systemClock.now();
+      },
+      setTimer: systemClock.setTimer.bind(systemClock),
+      clearTimer: systemClock.clearTimer.bind(systemClock),
+    } as Clock;
+    const stage = workers("export default () => {};", {
+      workers: 1,
+      buffers: 8,
+      onResult: () => {
+        isBroken = true;
+      },
+    });
+    const pipeline = new Pipeline({ clock }).link(new Numbers("src", 8), stage, new NullSink());
+    const late = await lateErrors(async () => {
+      await expect(pipeline.run()).rejects.toThrow("of the clock");
+    });
+    expect(late).toEqual([]);
+    expectHome(pipeline);
+  });
+});
+
+/** How many threads have ended, each time that a stage's stop() was over: one number, for one run. */
+function exitsOfThreads(): number[] {
+  const seen: number[] = [];
+  let exited = 0;
+  const emit = Worker.prototype.emit;
+  vi.spyOn(Worker.prototype, "emit").mockImplementation(function (this: Worker, event: never, ...rest: never[]) {
+    const told = emit.call(this, event, ...rest);
+    if (event === "exit") exited++;
+    return told;
+  } as never);
+  const attach = WorkersElement.prototype.attach;
+  vi.spyOn(WorkersElement.prototype, "attach").mockImplementation(function (this: WorkersElement, running) {
+    if (running === null) seen.push(exited);
+    attach.call(this, running);
+  });
+  return seen;
+}

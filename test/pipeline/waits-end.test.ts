@@ -7,8 +7,10 @@ import type { Maybe } from "../../src/pipeline/base/pad.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
 import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { BLOCK, Collector, expectHome, Numbers, numberOf, runOrStall, turns } from "./kit.ts";
 
 const broken = (): never => {
@@ -188,5 +190,71 @@ describe("a stage that pushes without waiting for the push before", () => {
     abort.abort(new Error("aborted"));
     expect(await outcome(run)).toBe("aborted");
     expectHome(pipeline);
+  });
+});
+
+describe("a hook of a queue that throws when a buffer joins", () => {
+  it.each(["bounded in buffers", "bounded in bytes"])("loses no buffer, in one %s", async (how) => {
+    class Works extends Queue {
+      protected override begin(): Promise<MediaBuffer> | undefined {
+        throw new Error("of begin()");
+      }
+    }
+    const queue = new Works(how === "bounded in bytes" ? { maxBytes: 64 } : {});
+    const pipeline = new Pipeline().link(new Numbers("src", 5), queue, new NullSink());
+    expect(String(await runOrStall(pipeline))).toBe("Error: of begin()");
+    expect(queue.length).toBe(0);
+    expectHome(pipeline);
+  });
+
+  it("leaves the room that the buffer had taken to the next one", async () => {
+    let calls = 0;
+    class Works extends Queue {
+      protected override begin(): Promise<MediaBuffer> | undefined {
+        if (calls++ < 3) throw new Error("of begin()");
+        return undefined;
+      }
+    }
+    const queue = new Works({ maxBytes: 64, full: "drop-new" });
+    class Insists extends Identity {
+      override chain(buffer: MediaBuffer): Maybe<void> {
+        try {
+          return super.chain(buffer);
+        } catch {
+          return undefined;
+        }
+      }
+    }
+    const pipeline = new Pipeline().link(new Numbers("src", 4), new Insists("insists"), queue, new NullSink());
+    expect(await runOrStall(pipeline)).toBe("done");
+    expect({ calls, dropped: queue.dropped }).toEqual({ calls: 4, dropped: 0 });
+    expectHome(pipeline);
+  });
+});
+
+describe("a list of buffers whose iterator throws at the end of a run", () => {
+  it("does not keep the item in hand, nor its iterator from being told", async () => {
+    const pool = BufferPool.create({ size: 64, max: 3 });
+    const list = [pool.tryAcquire()!, pool.tryAcquire()!];
+    let returned = 0;
+    let at = 0;
+    list[Symbol.iterator] = () =>
+      ({
+        next: () => {
+          if (at < list.length) return { done: false, value: list[at++]! };
+          throw new Error("of the iterator");
+        },
+        return: () => {
+          returned++;
+          return { done: true, value: undefined };
+        },
+      }) as never;
+    const source = new AppSource(list, { format: BLOCK });
+    source.attach({} as never);
+    source.start();
+    await source.next();
+    expect(() => source.stop()).toThrow("of the iterator");
+    source.attach(null);
+    expect({ returned, outstanding: pool.outstanding }).toEqual({ returned: 1, outstanding: 0 });
   });
 });

@@ -44,6 +44,7 @@ export class FileSource extends Source {
   #file: FileHandle | undefined;
   /** Instead of the file, where the path is a pipe. */
   #pipe: ChunkReader | undefined;
+  #closing: Promise<void> | undefined;
   #position = 0;
   #isPulled = false;
 
@@ -116,17 +117,28 @@ export class FileSource extends Source {
 
   /** A pipe that delivers nothing must not keep a run that is over, nor a seek, which it refuses. */
   override unlock(): void {
-    if (this.out.flushing || this.out.finished) void this.#pipe?.close();
+    if (this.out.flushing || this.out.finished) void this.#closePipe();
+  }
+
+  /** Closes the pipe, once; {@link stop} tells what went wrong. */
+  #closePipe(): Promise<void> | undefined {
+    this.#closing ??= this.#pipe?.close();
+    this.#closing?.catch(() => {});
+    return this.#closing;
   }
 
   /** Closes the file. */
   override async stop(): Promise<void> {
     void super.stop();
-    const [file, pipe] = [this.#file, this.#pipe];
+    const file = this.#file;
     this.#file = undefined;
-    this.#pipe = undefined;
-    await pipe?.close();
-    await file?.close();
+    try {
+      await this.#closePipe();
+    } finally {
+      this.#pipe = undefined;
+      this.#closing = undefined;
+      await file?.close();
+    }
   }
 
   /** `blocks of 65536 bytes`. */

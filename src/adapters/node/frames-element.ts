@@ -191,17 +191,28 @@ export class FramesElement extends Source {
   /** Closes the frame that was not copied. */
   override onFlush(): void {
     super.onFlush();
-    this.#frame?.close();
+    this.#closeFrame();
+  }
+
+  #closeFrame(): void {
+    const frame = this.#frame;
     this.#frame = undefined;
+    frame?.close();
   }
 
   /** Closes the source. */
   override async stop(): Promise<void> {
     void super.stop();
-    this.#frame?.close();
-    this.#frame = undefined;
-    this.#shortfall = this.#opened?.frames.shortfall;
-    this.#concealed = this.#opened?.frames.concealed ?? 0;
+    try {
+      this.#closeFrame();
+      this.#shortfall = this.#opened?.frames.shortfall;
+      this.#concealed = this.#opened?.frames.concealed ?? 0;
+    } finally {
+      await this.#closeFrames();
+    }
+  }
+
+  async #closeFrames(): Promise<void> {
     try {
       await this.#close();
     } finally {

@@ -215,14 +215,19 @@ export class ChunkReader implements ByteReader {
     return skipped;
   }
 
-  /** Ends the stream, also while a read waits: that read sees the end. */
+  /**
+   * Ends the stream, also while a read waits: that read sees the end. Rejects with what the stream's destroy() throws.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#over = true;
-    this.#stream.destroy();
-    // The stream's own end may come late, or not at all: that of a FIFO waits for a read in a thread.
-    this.#wake();
+    try {
+      this.#stream.destroy();
+    } finally {
+      // The stream's own end may come late, or not at all: that of a FIFO waits for a read in a thread.
+      this.#wake();
+    }
   }
 
   /** Waits for the stream, until it ends or close() does. */

@@ -326,7 +326,14 @@ export class WorkersElement extends Queue {
   /** The thread has answered: the next answer has its own time. */
   #answered(thread: Thread): void {
     if (thread.jobs.size === 0) this.#endWait(thread);
-    else if (thread.wait !== undefined) thread.wait.since = thread.running.clock.now();
+    else if (thread.wait !== undefined) {
+      try {
+        thread.wait.since = thread.running.clock.now();
+      } catch (error) {
+        // The program's own clock. The frame goes on, to where the run drops it.
+        thread.running.fail(error, this);
+      }
+    }
   }
 
   #endWait(thread: Thread): void {
@@ -382,10 +389,13 @@ export class WorkersElement extends Queue {
 
   /** A format that stays in line will pass yet; one that has passed has passed. */
   override onFlush(): void {
-    super.onFlush();
-    const { isPassed } = this.#passage;
-    this.#passage = passage();
-    if (isPassed) this.#passage.resolve();
+    try {
+      super.onFlush();
+    } finally {
+      const { isPassed } = this.#passage;
+      this.#passage = passage();
+      if (isPassed) this.#passage.resolve();
+    }
   }
 
   /** Hands the frame to a thread. */
@@ -528,13 +538,16 @@ export class WorkersElement extends Queue {
   /** Ends the threads; what they were working on is released when they can touch it no more. */
   override async stop(): Promise<void> {
     this.#isStopping = true;
-    super.stop();
     const threads = this.#threads;
     this.#threads = [];
-    // A function that hangs would keep the run from ending; there is nothing left for it to do.
-    for (const thread of threads) void endThread(thread);
-    await Promise.all(threads.map((thread) => thread.exited));
-    await Promise.allSettled(this.#inWork);
+    try {
+      super.stop();
+    } finally {
+      // A function that hangs would keep the run from ending; there is nothing left for it to do.
+      for (const thread of threads) void endThread(thread);
+      await Promise.all(threads.map((thread) => thread.exited));
+      await Promise.allSettled(this.#inWork);
+    }
   }
 
   /** `2 threads, up to 4 frames in work`. */

@@ -168,13 +168,17 @@ export class AppSource extends Source {
       },
       () => {},
     );
-    if (this.#list !== undefined && iterator !== undefined)
-      releaseRest(iterator as Iterator<AppItem>, this.#list.length);
-    // An iterator of the program may throw, and a buffer that is mapped cannot be released: last, and in this order.
+    // An iterator of the program may throw, and a buffer that is mapped cannot be released: each step whatever the
+    // one before throws.
     try {
-      this.#drop();
+      if (this.#list !== undefined && iterator !== undefined)
+        releaseRest(iterator as Iterator<AppItem>, this.#list.length);
     } finally {
-      Promise.resolve(iterator?.return?.()).catch(() => {});
+      try {
+        this.#drop();
+      } finally {
+        Promise.resolve(iterator?.return?.()).catch(() => {});
+      }
     }
   }
 

@@ -12,11 +12,11 @@
  * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
+import { giveBack, releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
 import { stageWaits, stageWorks } from "../../observe/stages.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
-import { checkName, Element, TimeSlice } from "../base/element.ts";
+import { attachErrorSource, checkName, Element, TimeSlice } from "../base/element.ts";
 import { DOWNSTREAM, flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Waiters } from "../base/waiters.ts";
 import type { Caps } from "../caps.ts";
@@ -111,7 +111,14 @@ export class Queue extends Element {
       this.#level.add(measure);
       this.#lastPts = buffer.pts ?? this.#lastPts;
     }
-    const work = this.begin(buffer);
+    let work: Promise<MediaBuffer> | undefined;
+    try {
+      work = this.begin(buffer);
+    } catch (error) {
+      if (measure !== undefined) this.#level.remove(measure);
+      giveBack(buffer);
+      throw attachErrorSource(error, this);
+    }
     if (work !== undefined) stageWorks(this, "works on a buffer", work);
     this.#join({ kind: "buffer", buffer, work, measure });
     this.#count++;
@@ -134,7 +141,8 @@ export class Queue extends Element {
   /**
    * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side,
    * and leave in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with
-   * the reference of this one given back); when it rejects, the subclass has released the buffer. Default: no work.
+   * the reference of this one given back); when it rejects, the subclass has released the buffer, and when the hook
+   * itself throws, the queue does. Default: no work.
    */
   protected begin(_buffer: MediaBuffer): Promise<MediaBuffer> | undefined {
     return undefined;

@@ -156,7 +156,7 @@ export abstract class CoderElement<Out> extends Element {
   /** Copies one result into a buffer of the pool, and pushes it. */
   protected abstract send(result: Out): Promise<void>;
 
-  /** A buffer of the pool with what `copy` puts into it: pushed, or released when that throws. */
+  /** @internal A buffer of the pool with what `copy` puts into it: pushed, or released when that throws. */
   protected async sendCopy(copy: (buffer: MediaBuffer) => Maybe<void>): Promise<void> {
     const buffer = await this.out.acquire();
     try {

@@ -16,7 +16,6 @@
  * out has a `VideoMeta` that says how the picture lies. O(size of the picture).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack } from "../../media/buffer/release.ts";
 import { VideoMeta } from "../../media/meta/layout-metas.ts";
 import { MAX_SIDE, VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -198,6 +197,16 @@ export async function copyPicture(picture: Picture, pool: BufferPool, options: C
   } catch (error) {
     giveBack(buffer);
     throw error;
+  }
+}
+
+/** As `giveBack()` of media/buffer, with which a page would load all of MediaBuffer. */
+function giveBack(lease: MediaBuffer): void {
+  if (!lease.isLive) return;
+  try {
+    lease.release();
+  } catch {
+    // The error that is on its way says what happened first.
   }
 }
 

@@ -101,6 +101,35 @@ describe("a format that a stage throws at", () => {
     expect(outcomes).toEqual([...refused, ...refused, "ok", "false false", "ok", "0 out"]);
   });
 
+  it("late, stays out of the way of another one that was taken meanwhile", async () => {
+    const outcomes: string[] = [];
+    const pool = BufferPool.create({ size: 16, max: 4 });
+    class Hurries extends Element {
+      readonly in = this.addInput("in");
+      readonly out = this.addOutput("out");
+      formatChanged(format: StreamFormat): void | Promise<void> {
+        return this.out.setFormat(format);
+      }
+      onEos(): void | Promise<void> {
+        return this.out.end();
+      }
+      async chain(buffer: MediaBuffer): Promise<void> {
+        buffer.release();
+        if (outcomes.length > 0) return;
+        const first = codeOf(Promise.resolve(this.out.setFormat(byteFormat(64))));
+        outcomes.push(await codeOf(Promise.resolve(this.out.setFormat(byteFormat(16)))), await first);
+        outcomes.push(await codeOf(Promise.resolve(this.out.push(pool.tryAcquire()!))));
+      }
+    }
+    const copies = new Copies((format) =>
+      is64(format) ? turns(5).then(() => Promise.reject(new Error("not of 64"))) : undefined,
+    );
+    const pipeline = new Pipeline().link(new Blocks("a", 16), new Hurries("hurries"), copies, new NullSink());
+    expect(await runOrStall(pipeline)).toBe("done");
+    expect(outcomes).toEqual(["ok", "Error: not of 64", "ok"]);
+    expect({ outstanding: pool.outstanding, copies: copies.copies }).toEqual({ outstanding: 0, copies: 1 });
+  });
+
   it("says nothing to the next run", async () => {
     let refuses = true;
     const copies = new Copies((format) => {

@@ -220,6 +220,8 @@ export class OutputPad extends Pad {
    * that feeds this pad, would be taken for one of that.
    */
   #formatRefused(format: StreamFormat, error: unknown): void {
+    // Another one was announced meanwhile.
+    if (this.format !== format) return;
     this.format = null;
     this.refusal = { error };
     if (this.flushing) this.missedFormat = format;

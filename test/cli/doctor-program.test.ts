@@ -201,6 +201,38 @@ describe("what the doctor counts", REPEATED, () => {
     },
   );
 
+  it("a file once, however it is read, and Node's own buffer for it not at all", async () => {
+    const big = join(scratch.path, "once");
+    writeFileSync(big, new Uint8Array(100_000));
+    const code = `import fs from "node:fs";
+      const [,, file] = process.argv;
+      const handle = await fs.promises.open(file);
+      for (let n = 0; n < 10; n++) {
+        await fs.promises.readFile(file);
+        await new Promise((resolve) => fs.readFile(file, resolve));
+        fs.readFileSync(file);
+        await fs.promises.readFile(file, "latin1");
+        await handle.read({ buffer: Buffer.alloc(10), position: 0 });
+        await fs.promises.readFile(handle, "latin1");
+      }
+      await handle.close();`;
+    const { profile } = await examined(written(code), big);
+    expect(profile).toMatchObject({ count: 30, bytes: 3_000_000 });
+    expect(profile!.sites.map(({ api, count }) => [api, count])).toEqual([
+      ["fs.promises.readFile", 10],
+      ["fs.readFile", 10],
+      ["fs.readFileSync", 10],
+    ]);
+    const byHandle = `import fs from "node:fs";
+      for (let n = 0; n < 40; n++) {
+        const handle = await fs.promises.open(process.argv[2]);
+        await handle.readFile();
+        await handle.close();
+      }`;
+    const found = await examined(written(byHandle), big);
+    expect([found.profile!.count, found.advice!.verdict]).toEqual([0, "none"]);
+  });
+
   it("of very many buffers one in sixteen, for the rest", async () => {
     const code = "function often() { return new Uint8Array(1024); } for (let n = 0; n < 150_000; n++) often();";
     const { profile } = await examined("--threshold", "1024", written(code));

@@ -127,8 +127,7 @@ export class Mapping {
 
   /**
    * Ends the access; a second call does nothing. @realtime
-   * Throws `ERR_OUT_OF_RANGE` when this very lock was ended by `memory.unlock()`, and what an allocator's unmap hook
-   * throws.
+   * Throws what an allocator's unmap hook throws.
    */
   unmap(): void {
     const { word } = this;
@@ -176,6 +175,8 @@ export class Memory {
   declare view: Uint8Array | null;
   /** @internal the access locks held; see lock.ts */
   declare accessWord: number;
+  /** @internal which of them lock() took, when the word has no {@link PLAIN}: unlock() ends no other */
+  declare plainWord: number;
   /** @internal exclusive locks held */
   declare ownerCount: number;
   /** @internal how many of the owning buffers have two references or more; while one has, nobody may write */
@@ -212,6 +213,7 @@ export class Memory {
     this.region = region;
     this.view = null;
     this.accessWord = 0;
+    this.plainWord = 0;
     this.ownerCount = 0;
     this.sharedOwners = 0;
     this.parentBuffer = null;
@@ -318,10 +320,15 @@ export class Memory {
       this.accessWord = unit | PLAIN;
       return view;
     }
-    return mapSlow(this, unit).view;
+    const { view: bytes } = mapSlow(this, unit);
+    this.plainWord += unit;
+    return bytes;
   }
 
-  /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
+  /**
+   * Ends one {@link lock} of that mode; never what a map() holds, or a mapAsync() that opens. @realtime Throws
+   * `ERR_OUT_OF_RANGE` when none is held.
+   */
   unlock(mode: MapMode): void {
     const unit = unitOf(mode);
     // A cached view tells plain memory from opaque, whose allocator wants to hear of the end.
@@ -657,7 +664,6 @@ const UNITS: number = ONE_READ | ONE_WRITE | ONE_BOTH;
 
 function endSpecial(memory: Memory, word: number): void {
   const unit = word & UNITS;
-  // An unlock() that ended this lock has told the allocator already.
   const held = removeAccess(memory.accessWord, accessOfUnit(unit)) !== REFUSED;
   try {
     if (!held) throw notLockedError(memory, modeOf(unit));
@@ -679,6 +685,11 @@ export function unitOf(mode: MapMode): number {
 /** The {@link Access} bits of a lock unit. @realtime */
 function accessOfUnit(unit: number): number {
   return unit === ONE_READ ? Access.READ : unit === ONE_WRITE ? Access.WRITE : Access.READ | Access.WRITE;
+}
+
+/** The lock unit of {@link Access} bits. @realtime */
+function unitOfAccess(mode: number): number {
+  return mode === Access.READ ? ONE_READ : mode === Access.WRITE ? ONE_WRITE : ONE_BOTH;
 }
 
 /** The mode of a lock unit. @realtime */
@@ -707,6 +718,7 @@ function takeLock(memory: Memory, unit: number): void {
   // A buffer with two references is two holders of its memory: reading is all that either of them may do.
   const word = addAccess(memory.accessWord, memory.ownerCount + memory.sharedOwners, access, memory.currentFlags);
   if (word === REFUSED) throw lockError(memory, access);
+  memory.plainWord = plainLocks(memory);
   memory.accessWord = word;
 }
 
@@ -778,22 +790,52 @@ function endAccess(memory: Memory, unit: number, opened: boolean): void {
   } catch (error) {
     throwLater(error);
   }
-  memory.unlockUnit(unit);
-  if (memory.references > 0) releaseWhenUnmapped(memory);
+  try {
+    memory.unlockUnit(unit);
+    if (memory.references > 0) releaseWhenUnmapped(memory);
+  } catch (error) {
+    if (!saysGone(error)) throwLater(error);
+  }
 }
 
-/** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when unlock() has already ended it. */
+/** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when it is not held. */
 function endNested(memory: Memory, unit: number): void {
   const word = removeAccess(memory.accessWord, accessOfUnit(unit));
   if (word === REFUSED) throw notLockedError(memory, modeOf(unit));
   memory.accessWord = word;
 }
 
+/** The locks of a memory that lock() took, as an access word; mappings rely on all others. @realtime */
+export function plainLocks(memory: Memory): number {
+  const { accessWord } = memory;
+  return (accessWord & PLAIN) === 0 ? memory.plainWord : accessWord & ~PLAIN;
+}
+
+/** An access word with one lock of that unit less, or {@link REFUSED}. @realtime */
+export function lessUnit(word: number, unit: number): number {
+  return removeAccess(word, accessOfUnit(unit));
+}
+
+/** Ends the plain locks of `word` for a holder that cannot any more; those that others have ended are left out. */
+export function endPlainLocks(memory: Memory, word: number): void {
+  for (let left = word; left > 0; ) {
+    const unit = left >= ONE_BOTH ? ONE_BOTH : left >= ONE_WRITE ? ONE_WRITE : ONE_READ;
+    left -= unit;
+    if (lessUnit(plainLocks(memory), unit) === REFUSED) continue;
+    try {
+      memory.unlock(modeOf(unit));
+    } catch (error) {
+      throwLater(error);
+    }
+  }
+}
+
 /** The slow path of {@link Memory.unlock}. Throws `ERR_OUT_OF_RANGE` when no such lock is held. */
 function unlockSlow(memory: Memory, unit: number): void {
-  if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLockedError(memory, modeOf(unit));
-  // It may be a mapping's lock that ends; the mapping does not know, so it must end with the lease.
-  memory.show();
+  const plain = lessUnit(plainLocks(memory), unit);
+  if (plain === REFUSED) throw notLockedError(memory, modeOf(unit));
+  memory.plainWord = plain;
+  memory.accessWord &= ~PLAIN;
   try {
     if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
@@ -889,6 +931,8 @@ export function lockBits(memory: Memory, bits: number): boolean {
   if (mode !== 0) {
     const word = addAccess(memory.accessWord, memory.ownerCount + (owns ? 1 : 0), mode, memory.currentFlags);
     if (word === REFUSED) return false;
+    // No mapping relies on it.
+    memory.plainWord = plainLocks(memory) + unitOfAccess(mode);
     memory.accessWord = word;
   }
   if (owns) memory.ownerCount++;
@@ -901,8 +945,10 @@ export function lockBits(memory: Memory, bits: number): boolean {
 export function unlockBits(memory: Memory, bits: number): void {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;
-  const word = mode === 0 ? memory.accessWord : removeAccess(memory.accessWord, mode);
-  if (word === REFUSED || (owns && memory.ownerCount === 0)) throw notLockedError(memory, `bits ${bits}`);
+  const plain = mode === 0 ? plainLocks(memory) : removeAccess(plainLocks(memory), mode);
+  if (plain === REFUSED || (owns && memory.ownerCount === 0)) throw notLockedError(memory, `bits ${bits}`);
+  const word = mode === 0 ? memory.accessWord & ~PLAIN : removeAccess(memory.accessWord, mode);
+  memory.plainWord = plain;
   memory.accessWord = word;
   if (owns) memory.dropOwnership();
   else if (word === 0 && memory.parentBuffer?.awaitingMemory) memory.parentBuffer.onExclusive();

@@ -162,12 +162,14 @@ interface Watched {
   /** Undefined from the pool's end on; weak, so that a pool that the program forgets goes while it is recorded. */
   pool: WeakRef<PoolRegistration> | undefined;
   readonly unwatch: () => void;
-  /** How many events there had been when it had ended. */
-  endedAt: number;
 }
 
-/** Pools that ended, and whose events were overwritten, are forgotten when there are so many more than before. */
+/**
+ * Pools that ended and have no event in the ring are forgotten when there are so many more than before, or a part of
+ * the ring's size, which is looked through then.
+ */
 const SWEEP = 256;
+const SWEEP_SHARE = 1 / 64;
 /** Events and spans of threads that are kept, by capacity: full rings of two stages, or what many short runs leave. */
 const THREADS_KEEP = 4;
 
@@ -423,7 +425,7 @@ export class Recorder {
     const { count, leased } = saidBy(() => probe.counts(), UNKNOWN);
     if (this.#watched.size >= this.#sweepAt) {
       this.#sweep();
-      this.#sweepAt = this.#watched.size + SWEEP;
+      this.#sweepAt = this.#watched.size + Math.max(SWEEP, this.capacity * SWEEP_SHARE);
     }
     const recorded = {
       id,
@@ -445,26 +447,31 @@ export class Recorder {
     // More than the ring has room for: as if they had been overwritten.
     if (held.length === this.capacity && this.#count >= this.capacity) this.#count += Math.max(0, leased - held.length);
     const unwatch = watchPool(pool, this.#observer);
-    this.#watched.set(id, { recorded, pool: new WeakRef(pool), unwatch, endedAt: Infinity });
+    this.#watched.set(id, { recorded, pool: new WeakRef(pool), unwatch });
   }
 
   #ended(id: number): void {
     const watched = this.#watched.get(id);
-    if (watched === undefined) return;
-    watched.pool = undefined;
-    watched.endedAt = this.#count;
+    if (watched !== undefined) watched.pool = undefined;
   }
 
+  /** Forgets the pools that ended, or that the program forgot, and of which nothing is in the ring. O(capacity). */
   #sweep(): void {
-    for (const [id, watched] of this.#watched) {
-      // Forgotten without an end, and collected: its events are no newer than this.
-      if (watched.pool !== undefined && watched.pool.deref() === undefined) this.#ended(id);
-      const { endedAt, unwatch } = watched;
-      if (this.#count - endedAt < this.capacity) continue;
+    let inRing: Set<number> | undefined;
+    for (const [id, { pool, unwatch }] of this.#watched) {
+      if (pool?.deref() !== undefined) continue;
+      inRing ??= this.#poolsInRing();
+      if (inRing.has(id)) continue;
       unwatch();
       this.#watched.delete(id);
       delete this.#taken[id];
     }
+  }
+
+  #poolsInRing(): Set<number> {
+    const found = new Set<number>();
+    for (let i = 0; i < this.length; i++) found.add(this.#heads[i]! >>> 5);
+    return found;
   }
 
   #add(now: number, head: number, subject: number, value: number): number {

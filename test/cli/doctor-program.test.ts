@@ -201,6 +201,38 @@ describe("what the doctor counts", REPEATED, () => {
     },
   );
 
+  it("a file once, however it is read, and Node's own buffer for it not at all", async () => {
+    const big = join(scratch.path, "once");
+    writeFileSync(big, new Uint8Array(100_000));
+    const code = `import fs from "node:fs";
+      const [,, file] = process.argv;
+      const handle = await fs.promises.open(file);
+      for (let n = 0; n < 10; n++) {
+        await fs.promises.readFile(file);
+        await new Promise((resolve) => fs.readFile(file, resolve));
+        fs.readFileSync(file);
+        await fs.promises.readFile(file, "latin1");
+        await handle.read({ buffer: Buffer.alloc(10), position: 0 });
+        await fs.promises.readFile(handle, "latin1");
+      }
+      await handle.close();`;
+    const { profile } = await examined(written(code), big);
+    expect(profile).toMatchObject({ count: 30, bytes: 3_000_000 });
+    expect(profile!.sites.map(({ api, count }) => [api, count])).toEqual([
+      ["fs.promises.readFile", 10],
+      ["fs.readFile", 10],
+      ["fs.readFileSync", 10],
+    ]);
+    const byHandle = `import fs from "node:fs";
+      for (let n = 0; n < 40; n++) {
+        const handle = await fs.promises.open(process.argv[2]);
+        await handle.readFile();
+        await handle.close();
+      }`;
+    const found = await examined(written(byHandle), big);
+    expect([found.profile!.count, found.advice!.verdict]).toEqual([0, "none"]);
+  });
+
   it("of very many buffers one in sixteen, for the rest", async () => {
     const code = "function often() { return new Uint8Array(1024); } for (let n = 0; n < 150_000; n++) often();";
     const { profile } = await examined("--threshold", "1024", written(code));
@@ -322,6 +354,38 @@ describe("a program under the doctor", REPEATED, () => {
     });
     const { code: exitCode, stdout } = await ended;
     expect([exitCode, stdout.trim().split("\n")]).toEqual([0, ["up", ...signals]]);
+  });
+
+  it("gets no other standard input by a signal: a pipe that it reads stays a blocking one", async () => {
+    const path = written(`import fs from "node:fs";
+      const timer = setInterval(() => {}, 1000);
+      process.on("SIGWINCH", () => {
+        const flags = /^flags:\\s*(\\d+)/m.exec(fs.readFileSync("/proc/self/fdinfo/0", "latin1"))[1];
+        console.log((parseInt(flags, 8) & fs.constants.O_NONBLOCK) === 0 ? "blocks" : "does not");
+        clearInterval(timer);
+      });
+      console.log("up");`);
+    const pipe = join(scratch.path, "stdin");
+    execFileSync("mkfifo", [pipe]);
+    const stdin = openSync(pipe, "r+");
+    const child = spawn(process.execPath, [MAIN, "doctor", path], { stdio: [stdin, "pipe", "ignore"] });
+    closeSync(stdin);
+    let stdout = "";
+    child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      if (text.includes("up")) child.kill("SIGWINCH");
+    });
+    await once(child, "close");
+    expect(stdout).toBe("up\nblocks\n");
+  });
+
+  it("has its exit code also where nobody reads standard error", async () => {
+    const path = written("process.stdin.resume().on('end', () => process.exit(5));");
+    const child = spawn(process.execPath, [MAIN, "doctor", path], { stdio: ["pipe", "ignore", "pipe"] });
+    child.stderr.destroy();
+    child.stdin.end();
+    const [ending] = await once(child, "close");
+    expect(ending).toBe(5);
   });
 
   it("has its exit code also where the report cannot be written, which is then on standard error", async () => {

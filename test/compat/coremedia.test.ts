@@ -181,16 +181,16 @@ describe("the allocator's front end", () => {
   it("reallocate keeps the block within its pages, and moves and copies beyond them", () => {
     const { pool, allocator } = made();
     const memory = CFAllocatorAllocate(allocator, 10)!;
-    memory.map("write").bytes.set([1, 2, 3]);
+    memory.lock("write").set([1, 2, 3]);
     memory.unlock("write");
     expect(CFAllocatorReallocate(allocator, memory, 2000)).toBe(memory);
     expect(memory.size).toBe(2000);
     const moved = CFAllocatorReallocate(allocator, memory, 5 * pageSize())!;
-    expect([...moved.map("read").bytes.subarray(0, 4)]).toEqual([1, 2, 3, 0]);
+    expect([...moved.lock("read").subarray(0, 4)]).toEqual([1, 2, 3, 0]);
     moved.unlock("read");
     expect(code(() => memory.release())).toBe("ERR_DOUBLE_RELEASE");
     const small = CFAllocatorReallocate(allocator, moved, 2)!;
-    expect([small.size, small.maxSize, [...small.map("read").bytes]]).toEqual([2, pageSize(), [1, 2]]);
+    expect([small.size, small.maxSize, [...small.lock("read")]]).toEqual([2, pageSize(), [1, 2]]);
     small.unlock("read");
     expect(pool.pool.stats().live).toBe(1);
   });

@@ -244,6 +244,28 @@ describe("what a recorder keeps alive of the program", () => {
     expect(Math.max(...recorded.map(({ name }) => name.length))).toBe(200);
   });
 
+  it("is no pool that brought nothing and was forgotten, and one that did until its events are overwritten", async () => {
+    const recorder = start({ capacity: 16 });
+    const names = Array.from({ length: 50 }, () => freshName());
+    const recorded = () => recorder.recording().pools.filter(({ name }) => names.includes(name));
+    const collect = async () => {
+      for (let n = 0; n < 4; n++) {
+        await new Promise((resolve) => setImmediate(resolve));
+        await growthOf(() => {});
+      }
+    };
+    (() => {
+      for (const name of names) BufferPool.create({ name, size: 64, max: 1 });
+      BufferPool.create({ name: names[0]!, size: 64, max: 1 }).close();
+    })();
+    await collect();
+    expect(recorded().map(({ name }) => name)).toEqual([names[0]]);
+    const pool = BufferPool.create({ name: freshName(), size: 64, min: 1, max: 1 });
+    for (let n = 0; n < 8; n++) pool.tryAcquire()!.release();
+    expect(recorded()).toEqual([]);
+    pool.close();
+  });
+
   it("is no stage of a pipeline", async () => {
     const recorder = start({ capacity: 4096 });
     const grown = await growthOf(() => {

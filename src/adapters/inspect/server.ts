@@ -8,7 +8,7 @@
  * can open the socket, and nobody without the token gets an answer on a port; there is a hub only while something is
  * served; a path is taken by linking a bound socket to it, which fails where anything is.
  */
-import { linkSync, lstatSync, mkdtempSync, rmSync } from "node:fs";
+import { type BigIntStats, linkSync, lstatSync, mkdtempSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
@@ -163,9 +163,17 @@ async function servePath(path: string): Promise<Served> {
   }
 }
 
-/** Which file is there: another one has another number, while the one before is open. */
+/**
+ * Which file is there: another one has another number, while the one before is open. Throws `ERR_UNSUPPORTED` for a
+ * path that cannot be followed.
+ */
 function identityOf(path: string): { readonly is: string; readonly isSocket: boolean } | undefined {
-  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  let found: BigIntStats | undefined;
+  try {
+    found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch (cause) {
+    throw refusedError(path, cause);
+  }
   return found === undefined
     ? undefined
     : { is: `${found.dev}:${found.ino}:${found.ctimeNs}`, isSocket: found.isSocket() };

@@ -37,7 +37,17 @@ import {
   type WrapOptions,
   wrapMemory,
 } from "../../memory/allocator.ts";
-import { answered, isMemory, type MapMode, type Mapping, type Memory } from "../../memory/memory.ts";
+import { REFUSED } from "../../memory/lock.ts";
+import {
+  answered,
+  endPlainLocks,
+  isMemory,
+  lessUnit,
+  type MapMode,
+  type Mapping,
+  type Memory,
+  unitOf,
+} from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -60,7 +70,9 @@ import { copyInto, shareWhole } from "./copy.ts";
 import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
 import {
+  assertUnlocked,
   type BufferSlot,
+  countLocksOf,
   freeUnpooledSlot,
   inHookError,
   MAX_MEMORIES,
@@ -248,6 +260,7 @@ export class MediaBuffer {
     const slot = this.live("release");
     if (slot.refCount !== 1) return;
     if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
+    assertUnlocked(slot, "release");
     list.assertDroppable(slot, 0, slot.memories.length);
   }
 
@@ -433,12 +446,26 @@ export class MediaBuffer {
     if (slot.generation !== this.generation) throw stale(this, "lock");
     if (slot.memories.length !== 1) return noSingleRun(slot);
     if (slot.refCount > 1 && mode !== "read") throw sharedBuffer(slot, "write to");
-    return slot.memories[0]!.lock(mode);
+    const memory = slot.memories[0]!;
+    if (slot.locked !== memory || slot.lockedIn !== slot.generation) countLocksOf(slot, memory);
+    const view = memory.lock(mode);
+    if (slot.generation !== this.generation) lockedTooLate(this, memory, mode);
+    slot.lockWord += unitOf(mode);
+    return view;
   }
 
   /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
   unlock(mode: MapMode): void {
     const slot = this.live("unlock");
+    const { locked } = slot;
+    if (locked !== null && slot.lockedIn === slot.generation) {
+      const left = lessUnit(slot.lockWord, unitOf(mode));
+      if (left !== REFUSED) {
+        slot.lockWord = left;
+        locked.unlock(mode);
+        return;
+      }
+    }
     if (slot.memories.length !== 1) noSingleRun(slot);
     slot.memories[0]!.unlock(mode);
   }
@@ -596,6 +623,12 @@ function noSingleRun(slot: BufferSlot): never {
   );
 }
 
+/** A hook of the allocator ended the lease by force while it was locked. */
+function lockedTooLate(buffer: MediaBuffer, memory: Memory, mode: MapMode): never {
+  endPlainLocks(memory, unitOf(mode));
+  throw stale(buffer, "lock");
+}
+
 function exclusiveBytes(slot: BufferSlot, memory: Memory): Uint8Array {
   if (slot.refCount > 1 || !memory.isWritable) {
     throw new MillpondError(
@@ -620,7 +653,7 @@ function freeSlot(slot: BufferSlot): void {
     const memory = memories[0]!;
     // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is
     // called.
-    if (memory.references > 1 && !memory.parentBuffer?.awaitingMemory) {
+    if (memory.references > 1 && (memory.accessWord | slot.lockWord) === 0 && !memory.parentBuffer?.awaitingMemory) {
       memories.pop();
       memory.ownerCount--;
       memory.references--;
@@ -636,6 +669,7 @@ const IN_USE: number = SlotFlags.IN_HOOK | SlotFlags.FROZEN;
 function freeSlotSlow(slot: BufferSlot): void {
   if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
   const { memories } = slot;
+  assertUnlocked(slot, "release");
   list.assertDroppable(slot, 0, memories.length);
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.

@@ -22,7 +22,7 @@
  *
  * Complexity: every method is O(1) but those marked O(memories).
  */
-import type { HoldingBuffer, Memory } from "../../memory/memory.ts";
+import { endPlainLocks, type HoldingBuffer, type Memory, plainLocks } from "../../memory/memory.ts";
 import { MillpondError } from "../../util/errors.ts";
 import type { Site } from "../../util/stack.ts";
 import type { Meta } from "../meta/meta.ts";
@@ -112,6 +112,12 @@ export class BufferSlot implements HoldingBuffer {
   flags = 0;
   /** Attached metas in order of age; null until the first. */
   metas: Meta[] | null = null;
+  /** The memory that the buffer's lock() has locked. */
+  locked: Memory | null = null;
+  /** The lease that locked it; another generation than now means that nothing is. */
+  lockedIn = 0;
+  /** Its locks of that lease that its unlock() has not ended, as an access word (lock.ts). */
+  lockWord = 0;
   /** The next free slot of the pool. */
   next: BufferSlot | null = null;
   /** When it was leased, in milliseconds of the pool's clock, read coarsely. */
@@ -274,6 +280,34 @@ export function assertNotEnded(slot: BufferSlot, generation: number, verb: strin
   );
 }
 
+/** Has the locks of a lease count for `memory`. Throws `ERR_MAPPED` while they hold another one. */
+export function countLocksOf(slot: BufferSlot, memory: Memory): void {
+  assertUnlocked(slot, "lock");
+  slot.locked = memory;
+  slot.lockedIn = slot.generation;
+  slot.lockWord = 0;
+}
+
+/** Throws `ERR_MAPPED` while a lock() of the present lease holds: with the lease goes the handle that can end it. */
+export function assertUnlocked(slot: BufferSlot, verb: string): void {
+  const { locked } = slot;
+  if (locked === null || slot.lockWord === 0 || slot.lockedIn !== slot.generation) return;
+  // Other code may have ended the locks through the memory.
+  if (locked.references === 0 || plainLocks(locked) === 0) return;
+  throw new MillpondError(
+    "ERR_MAPPED",
+    `cannot ${verb} this buffer: its ${locked} is locked; unlock() once for each lock(), with its mode`,
+  );
+}
+
+/** Ends the locks of a lease that was ended by force: its handle cannot. `generation` is the lease's. */
+export function endLocks(slot: BufferSlot, generation: number): void {
+  const { locked, lockWord } = slot;
+  slot.locked = null;
+  slot.lockWord = 0;
+  if (locked !== null && slot.lockedIn === generation) endPlainLocks(locked, lockWord);
+}
+
 /** How often a list holds a memory from `start` to before `end`. O(memories). */
 export function timesIn(memories: readonly Memory[], memory: Memory, start: number, end: number): number {
   let times = 0;
@@ -309,6 +343,7 @@ export function freeUnpooledSlot(slot: BufferSlot): void {
   slot.generation++;
   slot.metas = null;
   slot.line = null;
+  slot.locked = null;
   if (slot.slotFlags !== 0) {
     slot.resetFields();
     slot.slotFlags = 0;

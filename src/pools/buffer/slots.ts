@@ -21,7 +21,7 @@
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
-import { BufferSlot, SlotFlags, type SlotPool } from "../../media/buffer/slot.ts";
+import { assertUnlocked, BufferSlot, endLocks, SlotFlags, type SlotPool, timesIn } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import { type Memory, replaceHandle, saysGone } from "../../memory/memory.ts";
 import { revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
@@ -221,8 +221,11 @@ export class SlotStore {
 
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
   assertReturnable(slot: BufferSlot): void {
-    for (const memory of slot.memories) {
-      if (memory.accessWord === 0 || memory.references > 1) continue;
+    assertUnlocked(slot, "release");
+    const { memories } = slot;
+    for (const memory of memories) {
+      // A list may hold a memory several times, with a reference for each.
+      if (memory.accessWord === 0 || memory.references > timesIn(memories, memory, 0, memories.length)) continue;
       throw mappedError(this.#pool.name, slot);
     }
   }
@@ -368,6 +371,8 @@ export class SlotStore {
       }
       for (const memory of slot.dropped ?? []) if (memory.references > 0) memory.endByForce();
     }
+    // The lease's own locks end with it; its mappings can be unmapped still.
+    for (const slot of slots) endLocks(slot, slot.generation - 1);
     for (const slot of slots) this.finish(slot, "closed");
   }
 

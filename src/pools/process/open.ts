@@ -42,6 +42,7 @@ import {
   type ProcessTable,
   readTable,
   takeOver,
+  takeRow,
   writeTable,
 } from "./process-table.ts";
 
@@ -243,17 +244,25 @@ function rowOf(
   return { membership, word };
 }
 
-/** A thread of a process that has the block: its membership is reserved, and its row is the process's already. */
+/**
+ * A thread of a process that has the block: its membership is reserved, and its row is the process's already. The row
+ * of a handle that came from another process becomes this one's with the membership.
+ */
 function joinThread<T>(handle: SharedHandle, options: ProcessOpenOptions, construct: Construct<T>): T {
   let table: ProcessTable | undefined;
   const made = joinPool(handle, undefined, (memory, layout, name) => {
     table = tableOf(memory, layout, memory.byteLength, name);
   });
+  const { layout, memory, membership } = made;
+  const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
+  let word: bigint | undefined;
   try {
-    return construct({ made, table: table!, word: undefined, block: undefined }, options);
+    word = takeRow(table!, i32, layout, membership, ownIdentity());
+    if (word !== undefined) noteThread(table!, membership.member, word, ownThread());
+    return construct({ made, table: table!, word, block: undefined }, options);
   } catch (error) {
-    const { layout, memory, membership } = made;
-    returnMembership(new Int32Array(memory, 0, layout.slotsAt >>> 2), layout, membership);
+    returnMembership(i32, layout, membership);
+    if (word !== undefined) dropRow(table!, membership.member, word);
     throw error;
   }
 }

@@ -21,6 +21,7 @@ import {
   nextFree,
   processOf,
   reclaimAll,
+  UNKNOWN_PROCESS,
 } from "../shared/membership.ts";
 
 /** "MPPT": a table of processes begins with it. */
@@ -199,6 +200,24 @@ export function takeOver(
   return undefined;
 }
 
+/**
+ * Makes the row of a membership that this thread has activated its process's, where it names another one. Undefined: it
+ * is this process's already, or nobody's.
+ */
+export function takeRow(
+  table: ProcessTable,
+  i32: Int32Array,
+  layout: SharedLayout,
+  { member, status }: Membership,
+  own: ProcessIdentity,
+): bigint | undefined {
+  const seen = rowOf(table, member);
+  const word = wordOf(table, own, seen);
+  const isOwn = (seen & OCCUPANT_MASK) === (word & OCCUPANT_MASK);
+  if (isOwn || (seen & PID_MASK) === 0n || Atomics.load(i32, statusAt(layout, member)) !== status) return undefined;
+  return swapRow(table, member, seen, word) === seen ? word : undefined;
+}
+
 /** Gives a row back, if it is still the one that was claimed. */
 export function dropRow(table: ProcessTable, member: number, word: bigint): void {
   swapRow(table, member, word, word & ~OCCUPANT_MASK);
@@ -232,6 +251,8 @@ export function reclaimProcesses(
       if (!namesEnded(process, own, ended) && !threadEnded(table, member, word)) continue;
       // Somebody else has cleared it up since, and the status may be that of who came after.
       if (rowOf(table, member) !== word) continue;
+      // It has come to another process meanwhile, and is that one's.
+      if (processWord(i32, layout, word, { member, status }) !== process) continue;
       // 0 is not a status of a pool's membership. What ends with the thread ends here too; of a process all threads do.
       if (status !== 0) evictThread(core, { member, status });
       dropRow(table, member, word);
@@ -265,11 +286,14 @@ export function anyEnded(table: ProcessTable, i32: Int32Array, layout: SharedLay
 
 /**
  * The process of a member, as the row of one says it: the row's word, and where nobody has the row, what its maker
- * noted beside its status. So the worker of a worker, which knows of no table, is known by its process as well.
+ * noted beside its status. So the worker of a worker, which knows of no table, is known by its process as well. One
+ * that came from another process than its maker's, and knows of no table, is nobody's to judge.
  */
 function processWord(i32: Int32Array, layout: SharedLayout, row: bigint, membership: Membership): bigint {
-  if ((row & PID_MASK) !== 0n) return row;
   const { pid, start } = processOf(i32, layout, membership);
+  // Its row is its maker's still, and it lives in a process that wrote none.
+  if (pid === UNKNOWN_PROCESS) return NOT_JUDGED;
+  if ((row & PID_MASK) !== 0n) return row;
   return ((BigInt(start) & START_MASK) << PID_BITS) | (BigInt(pid) & PID_MASK);
 }
 

@@ -253,6 +253,26 @@ export function noteProcess(core: Core, pid: number, start: number): void {
   Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, -1));
 }
 
+/** The process of a member that none can name: one of another process than its maker's, which knows of no table. */
+export const UNKNOWN_PROCESS = -1;
+
+/**
+ * Says that a membership that was reserved in one process is another one's now: it ends neither with its maker's
+ * process nor with a thread of that. Who has just activated it calls this; nothing changes in its maker's process.
+ */
+export function noteTravel(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
+  const at = layout.membersAt + member * LINE;
+  const pid = isNotedAt(i32, at, status) ? i32[at + MemberWord.PROCESS]! : 0;
+  if (pid === 0 || pid === (globalThis as Program).process?.pid) return;
+  i32[ancestorsAt(member)] = 0;
+  Atomics.store(i32, at + MemberWord.PROCESS, UNKNOWN_PROCESS);
+}
+
+/** Where a program knows its process; an AudioWorklet does not. */
+interface Program {
+  readonly process?: { readonly pid?: number };
+}
+
 /** The process that a member with that status was noted to be of: its number and its start; 0: none. */
 export function processOf(
   i32: Int32Array,

@@ -126,6 +126,7 @@ import {
   leave,
   leaveEnded,
   type Membership,
+  noteTravel,
   reclaimThread,
   resumeReclaim,
   retirePool,
@@ -259,6 +260,7 @@ export class SharedPool implements LeasePool {
     if (options === null || typeof options !== "object") throw wrongType("options", "a plain object", options);
     const given = checkedOptions(options, ATTACH_KEYS);
     const joined = joinPool(handle, given.memory);
+    noteTravel(new Int32Array(joined.memory, 0, joined.layout.slotsAt >>> 2), joined.layout, joined.membership);
     return new SharedPool(joined, joined.membership, given);
   }
 

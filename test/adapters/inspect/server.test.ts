@@ -147,10 +147,14 @@ describe("an inspector on a socket", () => {
     const file = join(folder, "file");
     writeFileSync(file, "kept");
     await expect(serveInspector({ path: file })).rejects.toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+    symlinkSync("loop", join(folder, "loop"));
+    for (const path of [join(folder, "loop/s"), join(file, "s")]) {
+      await expect(serveInspector({ path })).rejects.toMatchObject({ code: "ERR_UNSUPPORTED" });
+    }
     await expect(serveInspector({ path: join(folder, "no/such/folder") })).rejects.toMatchObject({
       code: "ERR_UNSUPPORTED",
     });
-    expect(readdirSync(folder).sort()).toEqual(["file", "own.sock"]);
+    expect(readdirSync(folder).sort()).toEqual(["file", "loop", "own.sock"]);
   });
 
   it("leaves what took its path when it is closed: another one's live socket, or a file", async () => {

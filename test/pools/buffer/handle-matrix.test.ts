@@ -210,26 +210,33 @@ const WAYS: Record<string, Way> = {
     mapping.unmap();
     cell.kept.add(mapping);
   }),
-  "a mapping whose lock unlock() of the buffer ended": plain((lease, cell) => {
+  "a mapping that unlock() of the buffer cannot end": plain((lease, cell) => {
     const mapping = lease.map("write");
     cell.kept.add(mapping);
-    lease.unlock("write");
+    expect(code(() => lease.unlock("write"))).toBe("ERR_OUT_OF_RANGE");
+    mapping.unmap();
   }),
   "a mapping beside a lock(), and unlock() twice": plain((lease, cell) => {
     lease.lock("read");
-    cell.kept.add(lease.map("read"));
+    const mapping = lease.map("read");
+    cell.kept.add(mapping);
     lease.unlock("read");
-    lease.unlock("read");
+    expect(code(() => lease.unlock("read"))).toBe("ERR_OUT_OF_RANGE");
+    mapping.unmap();
   }),
   "a lock() beside a mapping, and unlock() twice": plain((lease, cell) => {
-    cell.kept.add(lease.map("readwrite"));
+    const mapping = lease.map("readwrite");
+    cell.kept.add(mapping);
     lease.lock("readwrite");
+    mapping.unmap();
     lease.unlock("readwrite");
-    lease.unlock("readwrite");
+    expect(code(() => lease.unlock("readwrite"))).toBe("ERR_OUT_OF_RANGE");
   }),
-  "a mapping whose lock unlock() of the memory ended": plain((lease, cell) => {
-    cell.kept.add(lease.mapRange(0, 1, "write"));
-    lease.memoryAt(0).unlock("write");
+  "a mapping that unlock() of the memory cannot end": plain((lease, cell) => {
+    const mapping = lease.mapRange(0, 1, "write");
+    cell.kept.add(mapping);
+    expect(code(() => lease.memoryAt(0).unlock("write"))).toBe("ERR_OUT_OF_RANGE");
+    mapping.unmap();
   }),
   copy: plain((lease, cell) => void cell.keep(cell.hold(lease.copy()))),
   "copy of a copy": plain((lease, cell) => void cell.keep(cell.hold(cell.hold(lease.copy()).copy()))),
@@ -301,10 +308,11 @@ const WAYS: Record<string, Way> = {
     mapping.unmap();
     cell.kept.add(mapping);
   }),
-  "append, unlock() of a mapping": appendedTo(packet, (buffer, cell) => {
+  "append, after a mapping": appendedTo(packet, (buffer, cell) => {
     if (buffer.memoryCount > 1) return;
-    cell.kept.add(buffer.map("write"));
-    buffer.unlock("write");
+    const mapping = buffer.map("write");
+    cell.kept.add(mapping);
+    mapping.unmap();
   }),
   "append to a buffer of one memory": appendedTo(() => packet(1)),
   "append to a full buffer": appendedTo(() => packet(16)),

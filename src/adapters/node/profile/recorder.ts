@@ -205,23 +205,29 @@ export class Recorder {
    * @param memory what the bytes lie in; null: nothing that could be followed
    */
   note(api: Api, bytes: number, memory: object | null, below: (...args: never) => unknown, parts = 0): void {
-    this.#count++;
-    this.#bytes += bytes;
     const weight = this.#weight();
     if (weight > 0) {
       const site = this.#siteOf(api, below);
+      if (site === null) {
+        // Those that it stands for were counted already.
+        this.#count = max(0, this.#count - weight + 1);
+        this.#bytes = max(0, this.#bytes - (weight - 1) * bytes);
+        return;
+      }
       if (site === undefined) this.#elsewhere += weight;
       else {
         addTo(site, bytes, weight, parts);
         if (memory !== null) this.#follow(site, memory);
       }
     }
+    this.#count++;
+    this.#bytes += bytes;
     this.#onBytes(bytes);
   }
 
   /** Where the call of `below` stands, for a buffer that is there later; undefined: it is not looked at. */
   siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined {
-    return this.#siteOf(api, below);
+    return this.#siteOf(api, below) ?? undefined;
   }
 
   /** A buffer of the place is being read (1), or is no more (-1): it is in use, and counted when it is there. */
@@ -310,7 +316,7 @@ export class Recorder {
 
   /** How many buffers this one stands for; 0: it is not looked at. Random, because places may take turns. */
   #weight(): number {
-    if (this.#count <= EXACT) return 1;
+    if (this.#count < EXACT) return 1;
     let x = this.#random;
     x ^= x << 13;
     x ^= x >>> 17;
@@ -319,7 +325,8 @@ export class Recorder {
     return (x >>> 0) % STRIDE === 0 ? STRIDE : 0;
   }
 
-  #siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined {
+  /** Undefined: there are too many places. Null: Node's own buffer for a file, whose reader counts what it gives. */
+  #siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined | null {
     const frames = framesBelow(below, FRAMES);
     let place: Place | undefined;
     let caller: Place | undefined;
@@ -345,8 +352,7 @@ export class Recorder {
         break;
       }
     }
-    // Node's own calls of the functions that are counted by what they give.
-    if (startsWith(api, "Buffer.") && isReader(nodes)) return undefined;
+    if (startsWith(api, "Buffer.") && isReader(nodes)) return null;
     place ??= { function: "", file: nodes, line: 0, column: 0 };
     const at = (one: Place | undefined): string =>
       one === undefined ? "" : `${one.file}:${one.line}:${one.column}:${one.function}`;

@@ -5,7 +5,7 @@
  * | stream                                                   | what it says                                         |
  * | -------------------------------------------------------- | ---------------------------------------------------- |
  * | most                                                     | "close", behind "error" where one is the reason      |
- * | with `emitClose: false`                                  | nothing                                              |
+ * | with `emitClose: false`, or of readable-stream@2          | nothing                                              |
  * | HTTP/2, reset by the peer without an error               | "aborted"; its pending writes are never called back  |
  * | HTTP/2, so reset behind its `end()`                      | nothing: see {@link onHttp2Close}                    |
  * | HTTP/2, reset while it is read                           | "end", as at its proper end                          |
@@ -14,6 +14,8 @@
  * | whose `_destroy()` never calls back                      | nothing: it is over some turns after our destroy()   |
  *
  * Life: a watch listens until {@link WriteWatch.stop}, or until the stream has closed; then nothing listens any more.
+ * Only what receives its errors stays until "close", as with Node's `finished()`: a stream may fail twice, or behind
+ * its end, and an error without a receiver ends the process.
  */
 import { finished, type Readable, type Writable } from "node:stream";
 
@@ -110,14 +112,14 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
     undo.push(() => void emitter.off(event, call));
   };
   const stop = (): void => {
+    if (isOver) return;
     isOver = true;
+    ignoreErrors(writable);
     for (const each of undo.splice(0)) each();
   };
   const close = (): void => {
     if (isOver) return;
     stop();
-    // An error that comes now has no receiver, and would end the process.
-    if (writable.closed !== true) ignoreErrors(writable);
     listener.onClose();
   };
   const expectClose = (): void => {
@@ -155,10 +157,18 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
 
 /** Receives what a stream that is given up still fails with, until it has closed. */
 export function ignoreErrors(stream: Writable | Readable): void {
+  if (stream.closed === true || ignored.has(stream)) return;
+  ignored.add(stream);
   const ignore = (): void => {};
   stream.on("error", ignore);
-  stream.once("close", () => stream.off("error", ignore));
+  stream.once("close", () => {
+    ignored.delete(stream);
+    stream.off("error", ignore);
+  });
 }
+
+/** Streams with a listener of {@link ignoreErrors}. */
+const ignored: WeakSet<object> = new WeakSet();
 
 /** Calls behind so many turns of the event loop. */
 function afterTurns(turns: number, call: () => void): void {
@@ -189,7 +199,7 @@ interface StreamState {
 }
 
 /**
- * Sees a stream with `emitClose: false` close, of which Node tells nobody: its `_destroy()`, which Node calls once, is
+ * Sees a stream close that does not say so (`emitClose` false, or unknown to readable-stream@2): its `_destroy()`, which Node calls once, is
  * wrapped until the watch ends.
  */
 function onSilentClose(stream: object, onDestroy: () => void, onClose: () => void): () => void {
@@ -200,7 +210,7 @@ function onSilentClose(stream: object, onDestroy: () => void, onClose: () => voi
   };
   const states = [own._writableState, own._readableState].filter((state) => state !== undefined && state !== null);
   const inner = own._destroy;
-  if (states.length === 0 || states.some((state) => state.emitClose !== false) || typeof inner !== "function") {
+  if (states.length === 0 || states.some((state) => state.emitClose === true) || typeof inner !== "function") {
     return () => {};
   }
   const before = Object.getOwnPropertyDescriptor(own, "_destroy");
@@ -212,7 +222,8 @@ function onSilentClose(stream: object, onDestroy: () => void, onClose: () => voi
       process.nextTick(onClose);
     });
   };
-  own._destroy = wrapped;
+  // Not by assignment: its class may have an accessor. One that cannot have it goes without.
+  if (!Reflect.defineProperty(own, "_destroy", { value: wrapped, configurable: true, writable: true })) return () => {};
   return () => {
     if (own._destroy !== wrapped) return;
     if (before === undefined) delete own._destroy;
@@ -229,19 +240,30 @@ export function onReadEnd(readable: Readable, call: (error: Error | undefined, i
   const undo: (() => void)[] = [];
   let isOver = false;
   const stop = (): void => {
+    if (isOver) return;
     isOver = true;
+    ignoreErrors(readable);
     for (const each of undo.splice(0)) each();
   };
   const end = (error: Error | undefined): void => {
     if (isOver) return;
-    const isCut = error === undefined && wasCut();
+    const isCut = error === undefined && (wasCut() || isLegacyCut);
     stop();
     call(isCut ? cutError(http2Of(readable)) : error, isCut);
   };
   const wasCut = watchHttp2(readable, undo);
+  // A stream of readable-stream@2 and 3 that is destroyed "ends"; one of Node does not.
+  let isLegacyCut = false;
+  if (!("readableEnded" in readable)) {
+    const onEnd = (): void => {
+      isLegacyCut = (readable as Readable).destroyed === true;
+    };
+    (readable as Readable).on("end", onEnd);
+    undo.push(() => void (readable as Readable).off("end", onEnd));
+  }
   undo.push(finished(readable, { writable: false }, (error) => end(error ?? undefined)));
   const silent = (): void => {
-    if (readable.readableEnded) end(undefined);
+    if (hasEnded(readable)) end(undefined);
     else end(readable.errored ?? cutError(undefined));
   };
   undo.push(onSilentClose(readable, () => afterTurns(CLOSE_TURNS, silent), silent));
@@ -292,7 +314,13 @@ function onHttp2Close(http2: Http2, undo: (() => void)[], call: () => void): voi
 }
 
 interface ReadableState {
-  readonly _readableState: { readonly ended?: boolean };
+  readonly _readableState: { readonly ended?: boolean; readonly endEmitted?: boolean };
+}
+
+/** Whether a Readable was read to its end; older classes say so only in their state. */
+export function hasEnded(readable: Readable): boolean {
+  const { readableEnded, _readableState: state } = readable as Readable & Partial<ReadableState>;
+  return readableEnded ?? state?.endEmitted === true;
 }
 
 /** As Node says it of HTTP/1. */

@@ -17,7 +17,7 @@
 import type { Readable } from "node:stream";
 import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from "node:stream/web";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { ignoreErrors, onReadEnd } from "../../os/stream-end.ts";
+import { hasEnded, ignoreErrors, onReadEnd } from "../../os/stream-end.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -243,7 +243,7 @@ class NodeSource implements Source {
     if (isServerRequest(readable)) readable.pause();
     else {
       // Errors that come after this call's have no receiver, and would end the process.
-      if (!readable.closed) ignoreErrors(readable);
+      ignoreErrors(readable);
       readable.destroy();
     }
   }
@@ -341,10 +341,11 @@ function checkReadable(readable: Readable): void {
   if (abandoned.has(readable)) {
     throw endedError("an earlier collect() gave up in the middle of it, and what it had read is gone");
   }
-  if (readable.readableEnded) {
+  if (hasEnded(readable)) {
     throw endedError("it was read to its end before, by a body parser perhaps; collect() it before anything else does");
   }
-  if (readable.destroyed && readable.errored === null) {
+  // Older classes do not keep their error.
+  if (readable.destroyed && (readable.errored ?? undefined) === undefined) {
     throw endedError("it was destroyed before; collect() it before anything else ends it");
   }
   if (readable.destroyed) throw readable.errored;

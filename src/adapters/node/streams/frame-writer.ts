@@ -9,6 +9,9 @@
  * Life of a {@link FrameWriter}: open; ended by `end()`, which writes what is under way, or by `destroy()`, the signal,
  * an error or the other side, which drop it; then every write is refused.
  *
+ * A Writable that others destroy and whose `_destroy()` never calls back says nothing: its leases wait for the writer's
+ * own `destroy()`.
+ *
  * Invariants: every lease that `write` takes over is released once, when the Writable has called back for each of its
  * chunks, or is over (os/stream-end.ts knows when, for each class of stream; after `destroy()` at the latest 8 turns of
  * the event loop later); its bytes are mapped until then, so that neither a writer nor a forced close of the pool
@@ -57,6 +60,9 @@ export interface FrameWriterOptions {
  */
 export function frameWriter(writable: Writable, options: FrameWriterOptions = {}): FrameWriter {
   withMethods("writable", "a Writable", writable, ["write", "end", "on", "off", "destroy", "cork", "uncork"]);
+  if (!callsBack(writable)) {
+    throw wrongType("writable", "a Writable whose write() calls back, as Node's does", writable);
+  }
   if (writable.writableObjectMode) throw badValue("writable", "a Writable of bytes, not of objects", writable);
   if (writable instanceof PassThrough) {
     throw badValue("writable", "where the bytes go at last; what is behind a PassThrough would read slots", writable);
@@ -68,6 +74,15 @@ export function frameWriter(writable: Writable, options: FrameWriterOptions = {}
   const packing = given === undefined ? undefined : packingOf(given);
   if (isWriteOver(writable)) throw endedError("write to it", undefined);
   return new FrameWriter(writable, packing, signal);
+}
+
+/**
+ * Whether its write() takes a callback, where that can be known: a Writable of streamx has a state of its own shape. The
+ * messages of HTTP have none.
+ */
+function callsBack(writable: object): boolean {
+  const { _writableState: state } = writable as { _writableState?: { readonly length?: unknown } | null };
+  return typeof state !== "object" || state === null || typeof state.length === "number";
 }
 
 /** How frames of one layout are packed. */

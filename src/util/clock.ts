@@ -48,7 +48,7 @@ export const systemClock: Clock = {
  * True for milliseconds that can be added up: a number within 2^53 of 0. Beyond that a step of 1 ms is lost, and what
  * goes on step by step never arrives.
  */
-function isTime(now: unknown): now is number {
+export function isTime(now: unknown): now is number {
   return typeof now === "number" && Math.abs(now) <= Number.MAX_SAFE_INTEGER;
 }
 
@@ -95,7 +95,7 @@ export class CoarseClock {
 
   /** Reads the clock at the caller's tick and decides how many may pass before the next reading. */
   read(tick: number): number {
-    const now = this.#look();
+    const now = this.look();
     this.#stride = now - this.now > RARE ? 1 : Math.min(this.#stride * 2, this.#most);
     this.due = tick + this.#stride;
     this.now = now;
@@ -104,17 +104,17 @@ export class CoarseClock {
 
   /** Reads the clock because something else than a tick says that time has passed; the next tick reads again. */
   wake(tick: number): number {
-    this.now = this.#look();
+    this.now = this.look();
     this.#stride = 1;
     this.due = tick + 1;
     return this.now;
   }
 
   /**
-   * A clock that throws is told of in a later turn; the last reading holds, so that no lease is left halfway. It also
+   * What the clock says, for a report: no tick counts. A clock that throws is told of in a later turn; the last reading holds, so that no lease is left halfway. It also
    * holds where the clock gives what is no time.
    */
-  #look(): number {
+  look(): number {
     try {
       const now = this.#clock.now();
       return isTime(now) ? now : this.now;

@@ -19,11 +19,13 @@ import { wholeNumber, wrongType } from "../../util/validate.ts";
 import {
   assertMergeable,
   assertNotFrozen,
+  assertUnmapped,
   dropMemories,
   joined,
   noteDropped,
   protect,
   swapIn,
+  throwIfFailed,
   unprotect,
 } from "./memory-list.ts";
 import { assertSameLease, type BufferSlot, SlotFlags, sharedBuffer } from "./slot.ts";
@@ -145,10 +147,35 @@ function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn
 
 /**
  * Makes every memory of a range this buffer's own and proves that it can be written, before the first byte is: a write
- * that fails in the second memory must not have changed the first.
+ * that fails in the second memory must not have changed the first. All copies are made before the list changes.
  */
 function takeRuns(slot: BufferSlot, offset: number, size: number): void {
-  walk(slot, offset, size, "write", () => true);
+  if (slot.refCount !== 1) throw sharedBuffer(slot, "write to");
+  const { generation, memories } = slot;
+  const copies = new Map<number, Memory>();
+  try {
+    let end = 0;
+    for (let index = 0; index < memories.length && end < offset + size; index++) {
+      const memory = memories[index]!;
+      end += memory.size;
+      if (end <= offset || memory.size === 0) continue;
+      let own = memory;
+      if (!memory.isWritable) {
+        assertUnmapped(slot, index, 1);
+        own = memory.copy();
+        copies.set(index, own);
+      }
+      own.map("write").unmap();
+    }
+    assertSameLease(slot, generation, "write to");
+    for (const index of copies.keys()) assertUnmapped(slot, index, 1);
+  } catch (error) {
+    for (const copy of copies.values()) releaseFailed(copy);
+    throw error;
+  }
+  const gone: Memory[] = [];
+  for (const [index, copy] of copies) gone.push(...swapIn(slot, index, 1, copy));
+  throwIfFailed(dropMemories(slot, gone));
 }
 
 function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {

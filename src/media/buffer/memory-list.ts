@@ -190,7 +190,7 @@ export function assertDroppable(slot: BufferSlot, index: number, length: number)
 }
 
 /** Throws `ERR_MAPPED` for a memory of the range that is mapped and held by nobody else. */
-function assertUnmapped(slot: BufferSlot, index: number, length: number): void {
+export function assertUnmapped(slot: BufferSlot, index: number, length: number): void {
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
     if (memory.references === 1) {

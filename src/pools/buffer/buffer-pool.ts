@@ -245,7 +245,7 @@ export class BufferPool {
     const level = oneOf("options.leaks", leaks, ["off", "sample", "all"]);
     if (level !== "off") {
       this.#leaks = new LeakMonitor(level === "all" ? 1 : LEAK_SAMPLE, (slot) => {
-        const holder = holderOf(slot, this.#clock.now());
+        const holder = holderOf(slot, this.#coarse.look());
         this.#events.emit("leak", { pool: this.name, holder });
         tellLeaked(this.#registration, poolHolder(holder, this.#config?.size ?? 0));
       });
@@ -466,7 +466,7 @@ export class BufferPool {
     // Before the clock and the signal run: what they give back goes to the first in line.
     this.#closeFastPath();
     const wait = this.#waiters.wait(options, request, (waiter) => {
-      const error = this.#tellStarved(this.#clock.now() - waiter.since);
+      const error = this.#tellStarved(this.#coarse.look() - waiter.since);
       // The clock or a listener may have served this wait.
       if (waiter.queued) this.#starvedCount++;
       return error;
@@ -833,7 +833,7 @@ export class BufferPool {
   }
 
   #holders(most: number): Holder[] {
-    const now = this.#clock.now();
+    const now = this.#coarse.look();
     const leased = this.#slots.leased().sort((a, b) => a.leasedAt - b.leasedAt);
     return leased.slice(0, most).map((slot) => holderOf(slot, now));
   }

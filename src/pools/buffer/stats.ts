@@ -205,7 +205,13 @@ export class StarvationMonitor {
     if (this.#timer !== undefined || first === null || this.#after === Infinity) return;
     try {
       const due = first.since + this.#after - this.#clock.now();
-      this.#timer ??= this.#clock.setTimer(() => this.#onTimer(), due > 0 ? due : this.#after, true);
+      // The timer must not keep a forgotten pool alive.
+      const self = new WeakRef(this);
+      const onTimer = (): void => {
+        const monitor = self.deref();
+        if (monitor !== undefined) monitor.#onTimer();
+      };
+      this.#timer ??= this.#clock.setTimer(onTimer, due > 0 ? due : this.#after, true);
     } catch (error) {
       // The wait that the timer is for is in line already, and goes on without it.
       throwLater(error);

@@ -42,9 +42,9 @@
 
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
-import { type Clock, checkTime, systemClock, type TimerHandle } from "../../util/clock.ts";
+import { type Clock, checkTime, isTime, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
-import { type MillpondError, reentrantError } from "../../util/errors.ts";
+import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import {
@@ -628,6 +628,9 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#beginForeign();
     try {
       this.#timer = this.#clock.setTimer(visit, Math.max(1, this.#ageOut / 2), true);
+    } catch (error) {
+      // The block that this timer is for is there already; the next one tries again.
+      throwLater(error);
     } finally {
       this.#endForeign(head);
     }
@@ -668,6 +671,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   #age(now: number): void {
+    // What is no time says nothing of how long a block has been empty.
+    if (!isTime(now)) return;
     const expired = this.#blocks.expired(now, this.#ageOut, (number) => this.#isEmpty(number));
     if (expired.size > 0) this.#dropBlocks(expired);
   }

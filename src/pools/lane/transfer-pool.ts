@@ -480,7 +480,7 @@ export class TransferPool implements LeasePool {
         for (const [index, entry] of this.#entries.entries()) {
           if (entry.away !== carrier) continue;
           // Its buffer went with the other side; what it took is gone, the slot is not.
-          entry.view = undefined;
+          entry.view = new Uint8Array(0);
           this.#recycle(index);
         }
       },
@@ -497,7 +497,7 @@ export class TransferPool implements LeasePool {
     const entry = this.#entries[slotOf(id)];
     if (entry?.away !== carrier || idOf(entry) !== id) return undefined;
     const good = buffer instanceof ArrayBuffer && buffer.byteLength === this.size;
-    entry.view = good ? new Uint8Array(buffer) : undefined;
+    entry.view = new Uint8Array(good ? buffer : 0);
     return entry;
   }
 

@@ -497,7 +497,7 @@ export class TransferPool implements LeasePool {
     const entry = this.#entries[slotOf(id)];
     if (entry?.away !== carrier || idOf(entry) !== id) return undefined;
     const good = buffer instanceof ArrayBuffer && buffer.byteLength === this.size;
-    entry.view = new Uint8Array(good ? buffer : 0);
+    entry.view = good ? new Uint8Array(buffer) : new Uint8Array(0);
     return entry;
   }
 

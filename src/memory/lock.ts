@@ -13,10 +13,10 @@
  * | READ+WRITE      | ok   | ok                | ok                | as WRITE                  |
  *
  * ```
- *   access word   | 29: PLAIN | 28 .. 20: read+write locks | 19 .. 10: write locks | 9 .. 0: read locks |
+ *   access word   | 28 .. 20: read+write locks | 19 .. 10: write locks | 9 .. 0: read locks |
  * ```
- * 30 bits keep it a small integer in every engine; 1,023 nested locks of a kind (511 of read+write) are more than any
- * sane program has. {@link PLAIN} stands beside one lock alone; every function here takes it off.
+ * 29 bits keep it a small integer in every engine; 1,023 nested locks of a kind (511 of read+write) are more than any
+ * sane program has.
  */
 import { MemoryFlags } from "./params.ts";
 
@@ -32,35 +32,30 @@ export const ONE_WRITE = 1024;
 /** What one read+write lock adds to an access word. */
 export const ONE_BOTH = 1048576;
 
-/** The one lock of the word was taken by lock(), so no mapping relies on it. */
-export const PLAIN = 536870912;
-/** All of a word but {@link PLAIN}. */
-const LOCKS: number = PLAIN - 1;
+/** The most read+write locks. */
+const MOST_BOTH = 511;
 
 /** What {@link addAccess} and {@link removeAccess} answer when the rules forbid it. */
 export const REFUSED: number = -1;
 
 /** The union of the modes that an access word holds: 0, READ, WRITE or both. @realtime */
-export function heldAccess(accessWord: number): number {
-  const word = accessWord & LOCKS;
+export function heldAccess(word: number): number {
   if (word === 0) return 0;
   if (word >= ONE_BOTH) return Access.READ | Access.WRITE;
   return ((word & COUNT_MASK) !== 0 ? Access.READ : 0) | (word >= ONE_WRITE ? Access.WRITE : 0);
 }
 
 /** The word with one lock of `mode` more, or {@link REFUSED}. @realtime */
-export function addAccess(accessWord: number, owners: number, mode: number, flags: MemoryFlags): number {
-  const word = accessWord & LOCKS;
+export function addAccess(word: number, owners: number, mode: number, flags: MemoryFlags): number {
   if ((mode & Access.WRITE) !== 0 && (owners > 1 || (flags & MemoryFlags.READONLY) !== 0)) return REFUSED;
   if (word !== 0 && (heldAccess(word) & mode) !== mode) return REFUSED;
   if (mode === Access.READ) return (word & COUNT_MASK) === COUNT_MASK ? REFUSED : word + ONE_READ;
   if (mode === Access.WRITE) return ((word >> 10) & COUNT_MASK) === COUNT_MASK ? REFUSED : word + ONE_WRITE;
-  return word >> 20 === LOCKS >> 20 ? REFUSED : word + ONE_BOTH;
+  return word >> 20 === MOST_BOTH ? REFUSED : word + ONE_BOTH;
 }
 
 /** The word with one lock of `mode` less, or {@link REFUSED} when no such lock is held. @realtime */
-export function removeAccess(accessWord: number, mode: number): number {
-  const word = accessWord & LOCKS;
+export function removeAccess(word: number, mode: number): number {
   if (mode === Access.READ) return (word & COUNT_MASK) === 0 ? REFUSED : word - ONE_READ;
   if (mode === Access.WRITE) return ((word >> 10) & COUNT_MASK) === 0 ? REFUSED : word - ONE_WRITE;
   return word < ONE_BOTH ? REFUSED : word - ONE_BOTH;

@@ -49,7 +49,6 @@ import {
   ONE_BOTH,
   ONE_READ,
   ONE_WRITE,
-  PLAIN,
   REFUSED,
   removeAccess,
 } from "./lock.ts";
@@ -175,7 +174,7 @@ export class Memory {
   declare view: Uint8Array | null;
   /** @internal the access locks held; see lock.ts */
   declare accessWord: number;
-  /** @internal which of them lock() took, when the word has no {@link PLAIN}: unlock() ends no other */
+  /** @internal which of them lock() took, as such a word: unlock() ends no other */
   declare plainWord: number;
   /** @internal exclusive locks held */
   declare ownerCount: number;
@@ -317,7 +316,8 @@ export class Memory {
       view.length === this.currentSize &&
       this.references > 0
     ) {
-      this.accessWord = unit | PLAIN;
+      this.accessWord = unit;
+      this.plainWord = unit;
       return view;
     }
     const { view: bytes } = mapSlow(this, unit);
@@ -332,9 +332,15 @@ export class Memory {
   unlock(mode: MapMode): void {
     const unit = unitOf(mode);
     // A cached view tells plain memory from opaque, whose allocator wants to hear of the end.
-    if (this.accessWord === (unit | PLAIN) && this.view !== null && !this.parentBuffer?.awaitingMemory)
+    if (
+      this.accessWord === unit &&
+      this.plainWord === unit &&
+      this.view !== null &&
+      !this.parentBuffer?.awaitingMemory
+    ) {
       this.accessWord = 0;
-    else unlockSlow(this, unit);
+      this.plainWord = 0;
+    } else unlockSlow(this, unit);
   }
 
   /**
@@ -718,7 +724,6 @@ function takeLock(memory: Memory, unit: number): void {
   // A buffer with two references is two holders of its memory: reading is all that either of them may do.
   const word = addAccess(memory.accessWord, memory.ownerCount + memory.sharedOwners, access, memory.currentFlags);
   if (word === REFUSED) throw lockError(memory, access);
-  memory.plainWord = plainLocks(memory);
   memory.accessWord = word;
 }
 
@@ -805,12 +810,6 @@ function endNested(memory: Memory, unit: number): void {
   memory.accessWord = word;
 }
 
-/** The locks of a memory that lock() took, as an access word; mappings rely on all others. @realtime */
-export function plainLocks(memory: Memory): number {
-  const { accessWord } = memory;
-  return (accessWord & PLAIN) === 0 ? memory.plainWord : accessWord & ~PLAIN;
-}
-
 /** An access word with one lock of that unit less, or {@link REFUSED}. @realtime */
 export function lessUnit(word: number, unit: number): number {
   return removeAccess(word, accessOfUnit(unit));
@@ -818,24 +817,22 @@ export function lessUnit(word: number, unit: number): number {
 
 /** Ends the plain locks of `word` for a holder that cannot any more; those that others have ended are left out. */
 export function endPlainLocks(memory: Memory, word: number): void {
-  for (let left = word; left > 0; ) {
-    const unit = left >= ONE_BOTH ? ONE_BOTH : left >= ONE_WRITE ? ONE_WRITE : ONE_READ;
-    left -= unit;
-    if (lessUnit(plainLocks(memory), unit) === REFUSED) continue;
-    try {
-      memory.unlock(modeOf(unit));
-    } catch (error) {
-      throwLater(error);
+  for (const unit of [ONE_READ, ONE_WRITE, ONE_BOTH]) {
+    for (let left = word; lessUnit(left, unit) >= 0 && lessUnit(memory.plainWord, unit) >= 0; left -= unit) {
+      try {
+        unlockSlow(memory, unit);
+      } catch (error) {
+        throwLater(error);
+      }
     }
   }
 }
 
 /** The slow path of {@link Memory.unlock}. Throws `ERR_OUT_OF_RANGE` when no such lock is held. */
 function unlockSlow(memory: Memory, unit: number): void {
-  const plain = lessUnit(plainLocks(memory), unit);
+  const plain = lessUnit(memory.plainWord, unit);
   if (plain === REFUSED) throw notLockedError(memory, modeOf(unit));
   memory.plainWord = plain;
-  memory.accessWord &= ~PLAIN;
   try {
     if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
@@ -932,7 +929,7 @@ export function lockBits(memory: Memory, bits: number): boolean {
     const word = addAccess(memory.accessWord, memory.ownerCount + (owns ? 1 : 0), mode, memory.currentFlags);
     if (word === REFUSED) return false;
     // No mapping relies on it.
-    memory.plainWord = plainLocks(memory) + unitOfAccess(mode);
+    memory.plainWord += unitOfAccess(mode);
     memory.accessWord = word;
   }
   if (owns) memory.ownerCount++;
@@ -945,9 +942,9 @@ export function lockBits(memory: Memory, bits: number): boolean {
 export function unlockBits(memory: Memory, bits: number): void {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;
-  const plain = mode === 0 ? plainLocks(memory) : removeAccess(plainLocks(memory), mode);
+  const plain = mode === 0 ? memory.plainWord : removeAccess(memory.plainWord, mode);
   if (plain === REFUSED || (owns && memory.ownerCount === 0)) throw notLockedError(memory, `bits ${bits}`);
-  const word = mode === 0 ? memory.accessWord & ~PLAIN : removeAccess(memory.accessWord, mode);
+  const word = mode === 0 ? memory.accessWord : removeAccess(memory.accessWord, mode);
   memory.plainWord = plain;
   memory.accessWord = word;
   if (owns) memory.dropOwnership();

@@ -356,6 +356,38 @@ describe("a program under the doctor", REPEATED, () => {
     expect([exitCode, stdout.trim().split("\n")]).toEqual([0, ["up", ...signals]]);
   });
 
+  it("gets no other standard input by a signal: a pipe that it reads stays a blocking one", async () => {
+    const path = written(`import fs from "node:fs";
+      const timer = setInterval(() => {}, 1000);
+      process.on("SIGWINCH", () => {
+        const flags = /^flags:\\s*(\\d+)/m.exec(fs.readFileSync("/proc/self/fdinfo/0", "latin1"))[1];
+        console.log((parseInt(flags, 8) & fs.constants.O_NONBLOCK) === 0 ? "blocks" : "does not");
+        clearInterval(timer);
+      });
+      console.log("up");`);
+    const pipe = join(scratch.path, "stdin");
+    execFileSync("mkfifo", [pipe]);
+    const stdin = openSync(pipe, "r+");
+    const child = spawn(process.execPath, [MAIN, "doctor", path], { stdio: [stdin, "pipe", "ignore"] });
+    closeSync(stdin);
+    let stdout = "";
+    child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      if (text.includes("up")) child.kill("SIGWINCH");
+    });
+    await once(child, "close");
+    expect(stdout).toBe("up\nblocks\n");
+  });
+
+  it("has its exit code also where nobody reads standard error", async () => {
+    const path = written("process.stdin.resume().on('end', () => process.exit(5));");
+    const child = spawn(process.execPath, [MAIN, "doctor", path], { stdio: ["pipe", "ignore", "pipe"] });
+    child.stderr.destroy();
+    child.stdin.end();
+    const [ending] = await once(child, "close");
+    expect(ending).toBe(5);
+  });
+
   it("has its exit code also where the report cannot be written, which is then on standard error", async () => {
     const exit = await millpond(["doctor", "--json=/dev/full", written("process.exitCode = 7;")]);
     expect(exit.code).toBe(7);

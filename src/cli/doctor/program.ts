@@ -19,6 +19,7 @@ import { complain } from "../terminal.ts";
 import { type Advice, advise } from "./advise.ts";
 import { merge, type Profile, pidsIn, readProfiles } from "./profile.ts";
 import { reportText } from "./report.ts";
+import { PassedSignals } from "./signals.ts";
 
 const PRELOAD = fileURLToPath(
   new URL(
@@ -255,43 +256,6 @@ async function watch(
     throw error;
   } finally {
     signals.end();
-  }
-}
-
-/**
- * Signals that the program gets: all that can be caught and are not about the doctor itself (its own faults and
- * children, the profiler's clock), but for those that stop a process, which a shell waits for.
- */
-const SIGNALS = [
-  ..."SIGINT SIGTERM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGPIPE SIGALRM SIGCONT SIGWINCH SIGURG".split(" "),
-  ..."SIGXCPU SIGXFSZ SIGVTALRM SIGIO SIGPWR SIGSTKFLT".split(" "),
-].filter((signal) => signal in constants.signals) as NodeJS.Signals[];
-
-/** A terminal sends these to every process in front of it: passed on, the program would get them twice. */
-const OF_TERMINALS: readonly string[] = ["SIGINT", "SIGHUP", "SIGQUIT", "SIGCONT", "SIGWINCH"];
-
-/** Signals go to the program instead of this process, until {@link end}. */
-class PassedSignals {
-  program: ChildProcess | undefined;
-  readonly #listeners = new Map<NodeJS.Signals, () => void>();
-
-  constructor() {
-    for (const signal of SIGNALS) {
-      const pass = (): void => {
-        if (OF_TERMINALS.includes(signal) && process.stdin.isTTY === true) return;
-        this.program?.kill(signal);
-      };
-      try {
-        process.on(signal, pass);
-        this.#listeners.set(signal, pass);
-      } catch {
-        // A platform that knows the signal and has no way to hear of it.
-      }
-    }
-  }
-
-  end(): void {
-    for (const [signal, pass] of this.#listeners) process.removeListener(signal, pass);
   }
 }
 

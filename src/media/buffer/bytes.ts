@@ -161,7 +161,6 @@ function takeRuns(slot: BufferSlot, offset: number, size: number): void {
       if (end <= offset || memory.size === 0) continue;
       let own = memory;
       if (!memory.isWritable) {
-        assertUnmapped(slot, index, 1);
         own = memory.copy();
         copies.set(index, own);
       }

@@ -37,17 +37,7 @@ import {
   type WrapOptions,
   wrapMemory,
 } from "../../memory/allocator.ts";
-import { REFUSED } from "../../memory/lock.ts";
-import {
-  answered,
-  endPlainLocks,
-  isMemory,
-  lessUnit,
-  type MapMode,
-  type Mapping,
-  type Memory,
-  unitOf,
-} from "../../memory/memory.ts";
+import { answered, isMemory, lessUnit, type MapMode, type Mapping, type Memory, unitOf } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -260,7 +250,7 @@ export class MediaBuffer {
     const slot = this.live("release");
     if (slot.refCount !== 1) return;
     if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
-    assertUnlocked(slot, "release");
+    assertUnlocked(slot);
     list.assertDroppable(slot, 0, slot.memories.length);
   }
 
@@ -449,7 +439,11 @@ export class MediaBuffer {
     const memory = slot.memories[0]!;
     if (slot.locked !== memory || slot.lockedIn !== slot.generation) countLocksOf(slot, memory);
     const view = memory.lock(mode);
-    if (slot.generation !== this.generation) lockedTooLate(this, memory, mode);
+    if (slot.generation !== this.generation) {
+      // A hook of the allocator ended the lease by force.
+      memory.unlock(mode);
+      throw stale(this, "lock");
+    }
     slot.lockWord += unitOf(mode);
     return view;
   }
@@ -457,14 +451,11 @@ export class MediaBuffer {
   /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
   unlock(mode: MapMode): void {
     const slot = this.live("unlock");
-    const { locked } = slot;
-    if (locked !== null && slot.lockedIn === slot.generation) {
-      const left = lessUnit(slot.lockWord, unitOf(mode));
-      if (left !== REFUSED) {
-        slot.lockWord = left;
-        locked.unlock(mode);
-        return;
-      }
+    const left = lessUnit(slot.lockedIn === slot.generation ? slot.lockWord : 0, unitOf(mode));
+    if (left >= 0) {
+      slot.lockWord = left;
+      slot.locked!.unlock(mode);
+      return;
     }
     if (slot.memories.length !== 1) noSingleRun(slot);
     slot.memories[0]!.unlock(mode);
@@ -623,12 +614,6 @@ function noSingleRun(slot: BufferSlot): never {
   );
 }
 
-/** A hook of the allocator ended the lease by force while it was locked. */
-function lockedTooLate(buffer: MediaBuffer, memory: Memory, mode: MapMode): never {
-  endPlainLocks(memory, unitOf(mode));
-  throw stale(buffer, "lock");
-}
-
 function exclusiveBytes(slot: BufferSlot, memory: Memory): Uint8Array {
   if (slot.refCount > 1 || !memory.isWritable) {
     throw new MillpondError(
@@ -669,7 +654,7 @@ const IN_USE: number = SlotFlags.IN_HOOK | SlotFlags.FROZEN;
 function freeSlotSlow(slot: BufferSlot): void {
   if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
   const { memories } = slot;
-  assertUnlocked(slot, "release");
+  assertUnlocked(slot);
   list.assertDroppable(slot, 0, memories.length);
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.

@@ -22,7 +22,7 @@
  *
  * Complexity: every method is O(1) but those marked O(memories).
  */
-import { endPlainLocks, type HoldingBuffer, type Memory, plainLocks } from "../../memory/memory.ts";
+import { endPlainLocks, type HoldingBuffer, type Memory } from "../../memory/memory.ts";
 import { MillpondError } from "../../util/errors.ts";
 import type { Site } from "../../util/stack.ts";
 import type { Meta } from "../meta/meta.ts";
@@ -282,21 +282,20 @@ export function assertNotEnded(slot: BufferSlot, generation: number, verb: strin
 
 /** Has the locks of a lease count for `memory`. Throws `ERR_MAPPED` while they hold another one. */
 export function countLocksOf(slot: BufferSlot, memory: Memory): void {
-  assertUnlocked(slot, "lock");
+  assertUnlocked(slot);
   slot.locked = memory;
   slot.lockedIn = slot.generation;
   slot.lockWord = 0;
 }
 
 /** Throws `ERR_MAPPED` while a lock() of the present lease holds: with the lease goes the handle that can end it. */
-export function assertUnlocked(slot: BufferSlot, verb: string): void {
+export function assertUnlocked(slot: BufferSlot): void {
   const { locked } = slot;
-  if (locked === null || slot.lockWord === 0 || slot.lockedIn !== slot.generation) return;
-  // Other code may have ended the locks through the memory.
-  if (locked.references === 0 || plainLocks(locked) === 0) return;
+  // Other code may have ended the locks through the memory, or the memory by force.
+  if (slot.lockWord === 0 || slot.lockedIn !== slot.generation || !locked?.plainWord || locked.references === 0) return;
   throw new MillpondError(
     "ERR_MAPPED",
-    `cannot ${verb} this buffer: its ${locked} is locked; unlock() once for each lock(), with its mode`,
+    `${locked} is locked by this buffer; unlock() once for each lock(), with its mode`,
   );
 }
 

@@ -221,7 +221,7 @@ export class SlotStore {
 
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
   assertReturnable(slot: BufferSlot): void {
-    assertUnlocked(slot, "release");
+    assertUnlocked(slot);
     const { memories } = slot;
     for (const memory of memories) {
       // A list may hold a memory several times, with a reference for each.

@@ -7,6 +7,7 @@
  * | most                                                     | "close", behind "error" where one is the reason      |
  * | with `emitClose: false`                                  | nothing                                              |
  * | HTTP/2, reset by the peer without an error               | "aborted"; its pending writes are never called back  |
+ * | HTTP/2, so reset behind its `end()`                      | nothing: see {@link onHttp2Close}                    |
  * | HTTP/2, reset while it is read                           | "end", as at its proper end                          |
  * | the response of `http2` for compatibility                | "close", and has neither `destroyed` nor `closed`    |
  * | the response to a pipelined request, without a socket yet | nothing in Node 20; the request's socket "close"     |
@@ -36,7 +37,13 @@ interface Http2 extends Emitter {
   readonly closed: boolean;
   readonly destroyed: boolean;
   readonly rstCode: number;
+  /** As nghttp2 has it; empty once it is destroyed. */
+  readonly state: { readonly state?: number; readonly localClose?: number };
+  readonly writableFinished: boolean;
 }
+
+/** `NGHTTP2_STREAM_STATE_IDLE`: nghttp2 knows it no more; and `NGHTTP2_STREAM_STATE_CLOSED`. */
+const GONE_STATES: readonly (number | undefined)[] = [1, 7];
 
 /** The stream of HTTP/2 that this is, or that a request or response of its compatibility layer stands on. */
 function http2Of(stream: object): Http2 | undefined {
@@ -131,6 +138,14 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
     on(http2, "aborted", close);
     // The compatibility layer does not hand on each.
     if (http2 !== (writable as object)) on(http2, "close", close);
+    onHttp2Close(http2, undo, () => {
+      // One whose end was sent calls back when the socket has taken it; one that is destroyed says "close".
+      if (http2.destroyed || http2.state.localClose === 1) return;
+      // A close() of its owner waits for what is written. nghttp2 has the stream then; one that was reset is gone.
+      setImmediate(() => {
+        if (!http2.destroyed && !http2.writableFinished && GONE_STATES.includes(http2.state.state)) close();
+      });
+    });
   }
   const connection = waitingFor(writable);
   if (connection !== undefined) undo.push(onConnectionClose(connection, close));
@@ -235,9 +250,7 @@ export function onReadEnd(readable: Readable, call: (error: Error | undefined, i
 
 /**
  * Whether a stream of HTTP/2 was reset with an error, or closed before its end had come. Node ends it then as if it
- * had. (A reset without an error behind the end is in order: so a server stops an upload that it has answered.) Its
- * events tell of a close only while its writing side is open, so the moment is known by what Node does at each close,
- * before it ends the stream: it removes the listeners of "timeout".
+ * had. (A reset without an error behind the end is in order: so a server stops an upload that it has answered.)
  */
 function watchHttp2(readable: Readable, undo: (() => void)[]): () => boolean {
   const http2 = http2Of(readable);
@@ -246,27 +259,36 @@ function watchHttp2(readable: Readable, undo: (() => void)[]): () => boolean {
   // Whether the end had come before a close that is over already cannot be told. A server that has answered without
   // reading closes its stream, and has lost what had not come; an answer is mostly closed when it is first seen.
   let isCut = http2.closed && (http2.aborted || "respond" in http2);
-  const onTimeout = (): void => {};
   const onClosing = (): void => {
     isCut ||= !hasEnded();
   };
+  onHttp2Close(http2, undo, onClosing);
+  http2.on("aborted", onClosing);
+  undo.push(() => void http2.off("aborted", onClosing));
+  return () => isCut || http2.rstCode !== 0;
+}
+
+/**
+ * Calls when a stream of HTTP/2 closes, in the turn in which it does, before it ends its readable side. Its events tell
+ * of a close only while its writing side is open, so the moment is known by what Node does at each: it removes the
+ * listeners of "timeout".
+ */
+function onHttp2Close(http2: Http2, undo: (() => void)[], call: () => void): void {
+  const onTimeout = (): void => {};
   const onRemove = (event: unknown, listener: unknown): void => {
-    if (event === "timeout" && listener === onTimeout && !isStopping && http2.closed) onClosing();
+    if (event === "timeout" && listener === onTimeout && !isStopping && http2.closed) call();
   };
   let isStopping = false;
   // Twice, because Node 20 does not tell when the only listener of an event is removed.
   http2.on("timeout", onTimeout);
   http2.on("timeout", onTimeout);
   http2.on("removeListener", onRemove);
-  http2.on("aborted", onClosing);
   undo.push(() => {
     isStopping = true;
     http2.off("timeout", onTimeout);
     http2.off("timeout", onTimeout);
     http2.off("removeListener", onRemove);
-    http2.off("aborted", onClosing);
   });
-  return () => isCut || http2.rstCode !== 0;
 }
 
 interface ReadableState {

@@ -613,6 +613,43 @@ describe("a writer whose stream ends", () => {
     },
   );
 
+  it.each(["server stream", "response", "client stream"] as const)(
+    "gives every lease back when the owner ends an HTTP/2 %s and its peer resets it then, of which Node says nothing",
+    async (kind) => {
+      const { writable, peer, close } = await http2Pair(kind);
+      const pool = BufferPool.create({ size: 300_000, max: 3 });
+      const writer = frameWriter(writable);
+      const writes = await Promise.all(
+        [1, 2, 3].map(async (i) => ({ code: codeOf(writer.write(await fill(pool, i))) })),
+      );
+      await new Promise<void>((resolve) => void peer.once("data", () => resolve()));
+      writable.end();
+      peer.close(http2.constants.NGHTTP2_NO_ERROR);
+      const codes = await Promise.all(writes.map(({ code }) => code));
+      expect(codes.every((each) => each !== "ok")).toBe(true);
+      expect([pool.outstanding, writer.inFlight]).toEqual([0, 0]);
+      pool.validate();
+      close();
+    },
+  );
+
+  it("takes an HTTP/2 stream that its owner closes behind its end() for none that was reset", async () => {
+    const { writable, peer, close } = await http2Pair("server stream");
+    const pool = BufferPool.create({ size: 300_000, max: 3 });
+    const writer = frameWriter(writable);
+    const writes = await Promise.all([1, 2, 3].map(async (i) => ({ code: codeOf(writer.write(await fill(pool, i))) })));
+    writable.end();
+    (writable as unknown as http2.Http2Stream).close();
+    let received = 0;
+    peer.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    expect(await Promise.all(writes.map(({ code }) => code))).toEqual(["ok", "ok", "ok"]);
+    await once(peer, "end");
+    expect([received, pool.outstanding]).toEqual([900_000, 0]);
+    close();
+  });
+
   it("says that an HTTP/2 response has not finished when its client had left before end() was called", async () => {
     const { writable, peer, close } = await http2Pair("response");
     const pool = BufferPool.create({ size: 1000, max: 1 });

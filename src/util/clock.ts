@@ -111,8 +111,8 @@ export class CoarseClock {
   }
 
   /**
-   * What the clock says, for a report: no tick counts. A clock that throws is told of in a later turn; the last reading holds, so that no lease is left halfway. It also
-   * holds where the clock gives what is no time.
+   * What the clock says, for a report: no tick counts. A clock that throws is told of in a later turn; the last reading
+   * holds, so that no lease is left halfway. It also holds where the clock gives what is no time.
    */
   look(): number {
     try {

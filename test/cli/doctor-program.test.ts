@@ -533,6 +533,33 @@ describe("the file of the report", () => {
     expect(readFileSync(file, "utf8")).toBe(code);
   });
 
+  it("may be a stream of the doctor, which keeps what is there, and none that is not the user's", async () => {
+    const path = written("console.log('from the program'); process.exitCode = 5;");
+    const onto = async (name: string, stream: 1 | 2 | 3) => {
+      const file = join(scratch.path, `stream-${files++}`);
+      writeFileSync(file, "older\n");
+      const to = openSync(file, "a");
+      const stdio = ["ignore", "ignore", "ignore", "ignore"] as (number | "ignore")[];
+      stdio[stream] = to;
+      const child = spawn(process.execPath, [MAIN, "doctor", `--json=${name}`, path], { stdio });
+      closeSync(to);
+      const [ending] = await once(child, "close");
+      return [ending, readFileSync(file, "utf8").replace(/\{.*\}/s, "report")];
+    };
+    expect(await onto("/dev/stdout", 1)).toEqual([5, "older\nfrom the program\nreport\n"]);
+    expect(await onto("/dev/../dev/stderr", 2)).toEqual([5, "older\nreport\n"]);
+    expect(await onto("/proc/self/fd/3", 3)).toEqual([5, "older\nreport\n"]);
+    const link = join(scratch.path, "to-stdin");
+    symlinkSync("/dev/stdin", link);
+    for (const name of [link, "/dev/fd/99999"]) {
+      expect(await millpond(["doctor", `--json=${name}`, path])).toMatchObject({ code: 1, stdout: "" });
+    }
+    for (let n = 3; n < 24; n++) {
+      const exit = await run([process.execPath, MAIN, "doctor", `--json=/dev/fd/${n}`, path]);
+      expect([1, 5], `descriptor ${n}: ${exit.stderr}`).toContain(exit.code);
+    }
+  });
+
   it("is neither what the program reads nor what it writes", async () => {
     const file = written(code, "streamed.mjs");
     for (const at of [0, 1]) {

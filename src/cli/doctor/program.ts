@@ -17,6 +17,7 @@ import { MILLPOND_VERSION } from "../args.ts";
 import { explain, Failure, print } from "../exit.ts";
 import { complain } from "../terminal.ts";
 import { type Advice, advise } from "./advise.ts";
+import { notForReports, ownDescriptor } from "./own-descriptor.ts";
 import { merge, type Profile, pidsIn, readProfiles } from "./profile.ts";
 import { reportText } from "./report.ts";
 import { PassedSignals } from "./signals.ts";
@@ -106,18 +107,26 @@ class Output {
   /** A pipe or device is opened once; a file only tried. */
   readonly #opened: OutputFile | undefined;
 
-  private constructor(path: string, opened: OutputFile | undefined) {
+  /** One of this process's own descriptors instead. */
+  readonly #descriptor: number | undefined;
+
+  private constructor(path: string, opened: OutputFile | undefined, descriptor?: number) {
     this.#path = path;
     this.#opened = opened;
+    this.#descriptor = descriptor;
   }
 
   /** Throws {@link Failure} when it cannot be written, or is the program. */
   static async open(name: string, program: string | undefined): Promise<Output> {
     // Standard output is the program's.
     const path = name === "-" ? "./-" : name;
-    const streams = /^\/(?:dev|proc)\//.test(path) ? [] : [{ path: "-", by: "the program" }];
+    const descriptor = ownDescriptor(path);
+    const why = descriptor === undefined ? undefined : notForReports(descriptor);
+    if (why !== undefined) throw new Failure(`the report of --json cannot go to ${name}: ${why}`);
+    const streams = descriptor === undefined ? [{ path: "-", by: "the program" }] : [];
     const reads = program === undefined ? [] : [{ path: program, by: "Node" }];
     await assertPathsApart([...reads, ...streams], [...streams, { path, by: "--json" }]);
+    if (descriptor !== undefined) return new Output(path, undefined, descriptor);
     // A pipe gets its reader when the report is there.
     if (statSync(path, { throwIfNoEntry: false })?.isFIFO() === true) return new Output(path, undefined);
     try {
@@ -134,6 +143,16 @@ class Output {
   async write(text: string): Promise<void> {
     let file: OutputFile | undefined;
     try {
+      const descriptor = this.#descriptor;
+      if (descriptor === 1 || descriptor === 2) {
+        await print(text, descriptor === 1 ? process.stdout : process.stderr);
+        return;
+      }
+      if (descriptor !== undefined) {
+        // At its place, behind what is there.
+        writeFileSync(descriptor, text);
+        return;
+      }
       file = this.#opened ?? (await OutputFile.open(this.#path));
       await file.write(Buffer.from(text));
       await file.commit();

@@ -448,6 +448,10 @@ export class TransferPool implements LeasePool {
         const [id, buffer] = Array.isArray(payload) ? (payload as [number, ArrayBuffer]) : [];
         const entry = this.#acceptReturn(carrier, id, buffer);
         if (entry === undefined) return undefined;
+        if (this.#refill(entry) !== undefined) {
+          this.#recycle(entry.index);
+          return undefined;
+        }
         entry.away = undefined;
         return new Lease(id!, entry.index, this.#pool, this);
       },
@@ -476,7 +480,7 @@ export class TransferPool implements LeasePool {
         for (const [index, entry] of this.#entries.entries()) {
           if (entry.away !== carrier) continue;
           // Its buffer went with the other side; what it took is gone, the slot is not.
-          entry.view = new Uint8Array(this.size);
+          entry.view = new Uint8Array(0);
           this.#recycle(index);
         }
       },
@@ -484,13 +488,16 @@ export class TransferPool implements LeasePool {
     return carrier;
   }
 
-  /** The entry of a buffer that came back over the lane that it went; undefined for anything else that came. */
+  /**
+   * The entry of a buffer that came back over the lane that it went; undefined for anything else that came. It has no
+   * bytes where the buffer is not its own: it gets new ones when it is given again, or there is no memory then.
+   */
   #acceptReturn(carrier: Carrier, id: unknown, buffer: unknown): Entry | undefined {
     if (typeof id !== "number" || !Number.isSafeInteger(id)) return undefined;
     const entry = this.#entries[slotOf(id)];
     if (entry?.away !== carrier || idOf(entry) !== id) return undefined;
     const good = buffer instanceof ArrayBuffer && buffer.byteLength === this.size;
-    entry.view = good ? new Uint8Array(buffer) : new Uint8Array(this.size);
+    entry.view = good ? new Uint8Array(buffer) : new Uint8Array(0);
     return entry;
   }
 

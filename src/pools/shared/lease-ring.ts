@@ -27,13 +27,14 @@ import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate
 import type { WaitOptions } from "../common/wait-queue.ts";
 import { transferError } from "../lane/shared-transport.ts";
 import type { Core } from "./core.ts";
-import { leaseError, refusal } from "./errors.ts";
+import { isEvicted, leaseError, refusal } from "./errors.ts";
 import {
   acceptCommitted,
   acceptTransfer,
   BY_RING,
   cancelTransfer,
   commitTransfer,
+  isAlive,
   isPresent,
   isSameMember,
   prepareTransfer,
@@ -188,7 +189,8 @@ export class LeaseRing {
 
   /**
    * Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped, and numbers that
-   * name no lease, up to 1024 in one call. @realtime Throws `ERR_UNSUPPORTED` on the pushing side.
+   * name no lease, up to 1024 in one call. @realtime Throws `ERR_UNSUPPORTED` on the pushing side, `ERR_POOL_DEAD` where
+   * a lease is there and this thread has left the pool: it stays in the ring, for who takes this side over.
    */
   tryPop(): number {
     const got = this.#take();
@@ -287,6 +289,11 @@ export class LeaseRing {
         if (id >= 0) outcome = acceptTransfer(pool.core, id, this.#peer);
       }
       if (outcome === TransferResult.NOT_YET) return SOON;
+      if (outcome === TransferResult.GONE && isEvicted(pool.core)) {
+        // It is another member's that has this side now.
+        if (isAlive(pool.core)) this.#checkPool("pop from");
+        return AGAIN;
+      }
       tryPop(state);
       if (outcome === TransferResult.DONE) return id;
     }

@@ -719,7 +719,8 @@ export function childrenOf(core: Core, parent: Membership): Membership[] {
     const state = status & MemberState.MASK;
     // One that ends in the middle of leave() has left nothing but a part of its slots.
     if (!isPresent(status) && state !== MemberState.LEAVING) continue;
-    if (member === parent.member || isSameMember(status, member === core.member ? core.status : 0)) continue;
+    if (isSameMember(status, member === parent.member ? parent.status : 0)) continue;
+    if (isSameMember(status, member === core.member ? core.status : 0)) continue;
     if (!isNotedAt(i32, memberAt(core, member), status)) continue;
     const line = ancestorsAt(member);
     let ancestor = i32[line]!;
@@ -802,17 +803,18 @@ export function evictThread(core: Core, thread: Membership): void {
 }
 
 /**
- * The member of a thread that has ended, and all that have ended with it. Each place is looked at once, whatever is
- * written there meanwhile.
+ * The member of a thread that has ended, and all that have ended with it, each told by its number and its epoch: the
+ * place of one that left may be that of the worker of its worker. Bounded, whatever is written there meanwhile.
  */
 function endedWith(core: Core, thread: Membership): Membership[] {
   const ended = [thread];
-  const seen = new Set([thread.member]);
+  const seen = new Set([epochAndNumber(thread.status, thread.member)]);
   // It grows on the way.
   for (const one of ended) {
     for (const child of childrenOf(core, one)) {
-      if (seen.has(child.member)) continue;
-      seen.add(child.member);
+      const word = epochAndNumber(child.status, child.member);
+      if (seen.has(word) || seen.size > 2 * core.layout.members) continue;
+      seen.add(word);
       ended.push(child);
     }
   }

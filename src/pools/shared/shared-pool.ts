@@ -123,6 +123,7 @@ import {
   isAlive,
   isOpen,
   isReservation,
+  isSameMember,
   leave,
   leaveEnded,
   type Membership,
@@ -476,7 +477,7 @@ export class SharedPool implements LeasePool {
       this.#layout.members - 1,
     );
     if (reserved) this.#checkReserved(member, membership.status);
-    if (number === this.member)
+    if (number === this.member && (!reserved || isSameMember(this.core.status, membership.status)))
       throw badValue("member", "another thread than this one (leave() ends its own part)", number);
     if (!isAlive(this.core) && endMember(this.core, number, membership.status)) return 0;
     const error = refusal(this, "reclaim a thread of");

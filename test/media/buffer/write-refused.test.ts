@@ -1,4 +1,6 @@
-/** A write over several shared memories whose copy on write is refused leaves the buffer, and its copy, as they were. */
+/**
+ * A write over several shared memories whose copy on write is refused leaves the buffer, and its copy, as they were.
+ */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { Allocator } from "../../../src/memory/allocator.ts";

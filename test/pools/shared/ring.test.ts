@@ -143,7 +143,7 @@ describe("LeaseRing", () => {
     for (const pool of [a, b]) pool.validate();
   });
 
-  it("what is under way when one side dies comes free; the other side says so, or skips it", () => {
+  it("what is under way when one side dies comes free, and the other side says so", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
@@ -151,11 +151,11 @@ describe("LeaseRing", () => {
     ring.tryPush(a.tryAcquireId());
     expect(a.reclaim(b.member)).toBe(2);
     const id = a.tryAcquireId();
-    expect([code(() => ring.tryPush(id)), a.isHeld(id), ring.isMet, far.tryPop()]).toEqual([
+    expect([code(() => ring.tryPush(id)), a.isHeld(id), ring.isMet, code(() => far.tryPop())]).toEqual([
       "ERR_INACTIVE",
       true,
       false,
-      -1,
+      "ERR_POOL_DEAD",
     ]);
     a.releaseId(id);
     expect(a.stats().free).toBe(4);

@@ -45,7 +45,7 @@ describe("sizes", () => {
   it("size 0 is an empty memory that takes no page", () => {
     const pool = open();
     const memory = pool.allocator.allocate(0);
-    expect([memory.size, memory.map("read").bytes.length, pool.stats().count]).toEqual([0, 0, 0]);
+    expect([memory.size, memory.lock("read").length, pool.stats().count]).toEqual([0, 0, 0]);
     memory.unlock("read");
     memory.release();
     expect(pool.stats().liveMemories).toBe(0);

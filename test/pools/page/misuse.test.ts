@@ -77,7 +77,7 @@ describe("the five misuse kinds", () => {
   it("a block that comes back without its bytes is ERR_DETACHED, once; the pool goes on without it", () => {
     const pool = open();
     const memory = pool.allocator.allocate(PAGE);
-    const { bytes } = memory.map("write");
+    const bytes = memory.lock("write");
     structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
     expect(code(() => memory.release())).toBe("ERR_MAPPED");
     memory.unlock("write");
@@ -102,7 +102,7 @@ describe("the five misuse kinds", () => {
   it("a memory of a pool that was closed by force is ERR_POOL_DEAD in every use", () => {
     const pool = open();
     const memory = pool.allocator.allocate(PAGE);
-    const { bytes } = memory.map("read");
+    const bytes = memory.lock("read");
     memory.unlock("read");
     expect(pool.close({ force: true })).toMatchObject([{ memory: memory.id, size: PAGE }]);
     expect(code(() => memory.release())).toBe("ERR_POOL_DEAD");
@@ -161,7 +161,7 @@ describe("how a pool ends", () => {
     const pool = open({ source });
     const memory = pool.allocator.allocate(PAGE);
     expect(pool.retire()).toHaveLength(1);
-    memory.map("write").bytes[0] = 1;
+    memory.lock("write")[0] = 1;
     memory.unlock("write");
     memory.release();
     expect([source.stats().liveMemories, pool.stats().count]).toEqual([0, 0]);
@@ -177,7 +177,7 @@ describe("how a pool ends", () => {
     buffer.append(root.share(0, 4));
     root.release();
     expect(pool.close({ force: true })).toHaveLength(2);
-    expect([whole.map("read").bytes.length, buffer.size]).toEqual([PAGE, PAGE + 4]);
+    expect([whole.lock("read").length, buffer.size]).toEqual([PAGE, PAGE + 4]);
     whole.unlock("read");
     buffer.release();
     expect(source.stats().liveMemories).toBe(0);
@@ -275,7 +275,7 @@ describe("sources", () => {
     const bottom = open({ name: "bottom", source: new SharedAllocator() });
     const top = open({ name: "top", source: bottom.allocator });
     const memory = top.allocator.allocate(3 * PAGE - 5);
-    expect(memory.map("write").bytes.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(memory.lock("write").buffer).toBeInstanceOf(SharedArrayBuffer);
     memory.unlock("write");
     memory.release();
     top.close();
@@ -314,7 +314,7 @@ describe("sources", () => {
   it("revoke: true revokes the views of the last holder, and refuses memory that cannot be revoked", () => {
     const pool = open({ revoke: true });
     const memory = pool.allocator.allocate(PAGE);
-    const view = memory.map("write").bytes;
+    const view = memory.lock("write");
     view[0] = 7;
     memory.unlock("write");
     memory.release();

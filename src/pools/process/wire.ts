@@ -10,7 +10,7 @@
  */
 import * as v8 from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
-import { isCheap, MAX_COLLECTED } from "./collections.ts";
+import { isCheap, MAX_COLLECTED, MAX_PLACES, MAX_SOURCE } from "./collections.ts";
 
 /** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
 export const MAX_MESSAGE: number = 2 ** 20;
@@ -37,16 +37,18 @@ export function encode(message: unknown): Uint8Array {
   if (!isCheap(bytes)) {
     throw new MillpondError(
       "ERR_OUT_OF_RANGE",
-      `what goes with a lease has more than ${MAX_COLLECTED} members in its Sets and Maps, or is of a kind that cannot be counted; send arrays`,
+      `what goes with a lease has ${TOO_MUCH}; send arrays without holes, and texts`,
     );
   }
   tryToRead(bytes);
   return bytes;
 }
 
+const TOO_MUCH = `more than ${MAX_COLLECTED} members in Sets and Maps, ${MAX_PLACES} places in arrays with holes or ${MAX_SOURCE} bytes in RegExps, or a kind that cannot be counted`;
+
 /** What was encoded. Throws for what cannot be read, or would cost too much. */
 export function decode(bytes: Uint8Array): unknown {
-  if (!isCheap(bytes)) throw new RangeError(`more than ${MAX_COLLECTED} members in Sets and Maps`);
+  if (!isPlain(bytes) && !isCheap(bytes)) throw new RangeError(TOO_MUCH);
   reader ??= readerOf(v8.DefaultDeserializer);
   return reader(bytes);
 }

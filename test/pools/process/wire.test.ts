@@ -208,6 +208,51 @@ describe("Sets and Maps in a message", () => {
   );
 });
 
+/** Bytes of V8's format that a peer wrote by hand. */
+function forged(...parts: (number | readonly number[])[]): Buffer {
+  return Buffer.from([...serialize(0).subarray(0, 2), ...parts.flat()]);
+}
+
+/** A length as the format writes it. */
+function varint(value: number): number[] {
+  return value < 128 ? [value] : [(value % 128) | 128, ...varint(Math.floor(value / 128))];
+}
+
+describe("what costs its receiver more than its bytes say", () => {
+  const sparse = [0x61, ...varint(2 ** 19), 0x40, 0, ...varint(2 ** 19)];
+  const dense = [0x41, ...varint(300)];
+  const source = "\\p{L}".repeat(210);
+  it.each([
+    ["arrays with holes", () => forged(0x41, 3, ...sparse, ...sparse, ...sparse, 0x24, 0, 3)],
+    ["arrays in arrays that have fewer elements than they claim", () => forged(...Array(20).fill(dense).flat())],
+    [
+      "such arrays in a long message",
+      () => Buffer.concat([forged(...Array(40).fill(dense).flat()), Buffer.alloc(9000, 0x30)]),
+    ],
+    ["a long RegExp", () => serialize(new RegExp(source, "u"))],
+    ["many RegExps", () => serialize(Array.from({ length: 30 }, (_, n) => new RegExp(source.slice(0, 50) + n, "u")))],
+  ])("is refused before it is read: %s", (_, make) => {
+    expect(() => decode(make())).toThrow(/places in arrays with holes/);
+  });
+
+  it.each([
+    ["arrays with holes", () => [new Array(600_000), new Array(600_000)]],
+    ["a RegExp", () => new RegExp(source, "u")],
+  ])("is refused where it is sent: %s", (_, make) => {
+    expect(code(() => encode(make()))).toBe("ERR_OUT_OF_RANGE");
+  });
+
+  it("ordinary data is not: long arrays, arrays in arrays, some holes, short RegExps", () => {
+    const value = {
+      long: Array.from({ length: 100_000 }, (_, n) => n & 63),
+      nested: Array.from({ length: 300 }, () => Array.from({ length: 300 }, () => [true])),
+      holes: Object.assign(new Array(10_000), { 77: 1 }),
+      regexps: [/a+/g, /[^\s]{3}/u],
+    };
+    expect(decode(encode(value))).toEqual(value);
+  });
+});
+
 function everything() {
   const shared = { shared: true };
   return {

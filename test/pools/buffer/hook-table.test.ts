@@ -269,6 +269,7 @@ const INTERNAL = new Set([
     "stop",
     "adjust",
     "adjusted",
+    "offerSpare",
   ],
 ]);
 

@@ -67,9 +67,10 @@ describe.skipIf(!here)(`a RealtimePool in locked pages${here ? "" : ` (skipped: 
     const before = vmLck();
     const pool = make();
     const memory = pool.allocate(4096);
-    const { bytes } = memory.map("write");
+    const mapping = memory.map("write");
+    const { bytes } = mapping;
     bytes.fill(7);
-    memory.unlock("write");
+    mapping.unmap();
     pools.pop()!.close({ force: true });
     expect(vmLck()).toBe(before);
     expect(bytes.every((byte) => byte === 0)).toBe(true);

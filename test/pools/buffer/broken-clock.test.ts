@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /** A clock that throws, or gives no time, ends no call of a pool halfway. */
 import { describe, expect, it } from "vitest";
 import { BufferPool, SlabPool } from "../../../src/index.ts";

@@ -199,8 +199,8 @@ interface StreamState {
 }
 
 /**
- * Sees a stream close that does not say so (`emitClose` false, or unknown to readable-stream@2): its `_destroy()`, which Node calls once, is
- * wrapped until the watch ends.
+ * Sees a stream close that does not say so (`emitClose` false, or unknown to readable-stream@2): its `_destroy()`,
+ * which Node calls once, is wrapped until the watch ends.
  */
 function onSilentClose(stream: object, onDestroy: () => void, onClose: () => void): () => void {
   const own = stream as {

@@ -23,7 +23,7 @@ const SIGNALS = [
 const OF_TERMINALS: readonly string[] = ["SIGINT", "SIGHUP", "SIGQUIT", "SIGCONT", "SIGWINCH"];
 
 /** How a process stands to its terminal. */
-export interface Standing {
+interface Standing {
   /** Its terminal's processes in front are its own group. */
   readonly isInFront: boolean;
   /** It has a terminal. */

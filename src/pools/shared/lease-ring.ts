@@ -189,8 +189,8 @@ export class LeaseRing {
 
   /**
    * Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped, and numbers that
-   * name no lease, up to 1024 in one call. @realtime Throws `ERR_UNSUPPORTED` on the pushing side, `ERR_POOL_DEAD` where
-   * a lease is there and this thread has left the pool: it stays in the ring, for who takes this side over.
+   * name no lease, up to 1024 in one call. @realtime Throws `ERR_UNSUPPORTED` on the pushing side, `ERR_POOL_DEAD`
+   * where a lease is there and this thread has left the pool: it stays in the ring, for who takes this side over.
    */
   tryPop(): number {
     const got = this.#take();

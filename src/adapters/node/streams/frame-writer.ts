@@ -77,8 +77,8 @@ export function frameWriter(writable: Writable, options: FrameWriterOptions = {}
 }
 
 /**
- * Whether its write() takes a callback, where that can be known: a Writable of streamx has a state of its own shape. The
- * messages of HTTP have none.
+ * Whether its write() takes a callback, where that can be known: a Writable of streamx has a state of its own shape.
+ * The messages of HTTP have none.
  */
 function callsBack(writable: object): boolean {
   const { _writableState: state } = writable as { _writableState?: { readonly length?: unknown } | null };

@@ -9,7 +9,7 @@ const BIN = join(ROOT, "node_modules", ".bin");
 const CHECKS: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ["typecheck", join(BIN, "tsc"), "-p", "tsconfig.json"],
   ["typecheck of the page", join(BIN, "tsc"), "-p", "tsconfig.page.json"],
-  ["lint", join(BIN, "biome"), "check", "."],
+  ["lint", join(BIN, "biome"), "check", "--error-on-warnings", "."],
   ["layers", process.execPath, "scripts/check-layers.ts"],
   ["docblocks", process.execPath, "scripts/check-docblocks.ts"],
   ["cycles", process.execPath, "scripts/check-cycles.ts"],

@@ -254,7 +254,7 @@ class Fill {
     this.#buffer = undefined;
     if (buffer?.isLive !== true) return;
     try {
-      releaseOrPass(buffer);
+      buffer.releaseWhenUnmapped();
     } catch (error) {
       if (!isMillpondError(error, "ERR_DETACHED")) throw error;
     }

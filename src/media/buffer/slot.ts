@@ -13,8 +13,8 @@
  * | RETURNING | `SlotFlags.RETURNING`: hooks run on it | FREE, or its memory is freed                     |
  *
  * AWAITING is a deferred release: copies, sub-memories or mappings still hold bytes of a slot that is on no lease and
- * not yet free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared, and
- * nothing is thrown away because a part of it was shared.
+ * not yet free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared,
+ * and nothing is thrown away because a part of it was shared.
  *
  * Invariants: what ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING.
  * Hooks get a handle of their own, which is void when the last hook has returned (docs/hooks.md). `slotFlags` is 0 on a

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** SizeClassArena: classes, spans, misuse, memory, and a naive model with validation at each step. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

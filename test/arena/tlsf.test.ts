@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** TlsfArena: every rule of the heap, misuse, segments, attaching, and bounds. */
 import { describe, expect, it } from "vitest";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";

@@ -54,6 +54,8 @@ export abstract class Transform extends Element {
   #copiesFirst = false;
   #kept: readonly MetaProposal[] = [];
   #isNegotiated = false;
+  /** Bytes of the largest buffer of this format that was changed on a copy: one may have more than its format says. */
+  #largest = 0;
 
   /** Names are unique in a pipeline. Throws `ERR_INVALID_ARG_*`. */
   constructor(name?: string, options: TransformOptions = {}) {
@@ -169,7 +171,8 @@ export abstract class Transform extends Element {
 
   #copy(input: MediaBuffer): Maybe<void> {
     // A pool may be missing here when a stage upstream retains a buffer without having said so.
-    if (this.out.pool === null || this.out.needsReconfigure) return this.#copyLater(input, this.#settle());
+    if (this.out.decision === null || this.out.needsReconfigure || this.#isTooLarge(input))
+      return this.#copyLater(input, this.#settle());
     let output: Maybe<MediaBuffer>;
     try {
       output = this.out.acquire();
@@ -192,6 +195,13 @@ export abstract class Transform extends Element {
     if (done !== false) return this.out.push(output);
     releaseOrPass(output);
     return undefined;
+  }
+
+  /** A copy has all bytes of the buffer, whatever the format says: the pool has to have room for them. */
+  #isTooLarge(input: MediaBuffer): boolean {
+    if (this.#mode === "copy" || input.size <= this.out.decision!.size) return false;
+    this.#largest = Math.max(this.#largest, input.size);
+    return true;
   }
 
   async #settle(): Promise<MediaBuffer> {
@@ -263,6 +273,7 @@ export abstract class Transform extends Element {
     const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;
     const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
     if (typeof mode === "string") this.#mode = mode;
+    this.#largest = 0;
     // Once on copies, always on copies: pools upstream were made without what is held downstream of here.
     this.#copiesFirst = this.#mode === "in-place" && (copied || this.in.isShared);
     if (copied && this.#mode === "passthrough") this.in.reconfigure();
@@ -322,7 +333,10 @@ export abstract class Transform extends Element {
 
   /** Metas that depend on the memory, and those that are not kept, are not for upstream to send. */
   override decideAllocation(query: AllocationQuery, _pad: OutputPad): void {
-    if (this.#mode !== "copy") return;
+    if (this.#mode !== "copy") {
+      query.enlarge(this.#largest);
+      return;
+    }
     for (let i = query.metas.length - 1; i >= 0; i--) {
       const { api, params } = query.metas[i]!;
       if (isMemoryMeta(api) || !this.keepsMeta(api, params)) query.removeMeta(i);

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -16,7 +16,7 @@ import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
-import { type Clock, systemClock } from "../../src/util/clock.ts";
+import { type Clock, FakeClock, systemClock } from "../../src/util/clock.ts";
 import { VideoScale } from "../../src/video/scale.ts";
 import { lateErrors } from "../helpers/late-errors.ts";
 import { Collector, expectHome, Numbers } from "../pipeline/kit.ts";
@@ -265,12 +265,12 @@ describe("a frame that a workers stage cannot use", () => {
     expect(pool.outstanding).toBe(0);
   });
 
-  test("because it is larger than its format says, takes no slot with it", async () => {
+  test("because it is larger than its format says and there is no room for more, takes no slot with it", async () => {
     const buffers = [64, 128, 64].map((size) => MediaBuffer.allocate(size));
     const stage = workers("export default () => 1;");
     const source = new AppSource(buffers, { format: byteFormat(64) });
-    const pipeline = new Pipeline().link(source, stage, new NullSink());
-    await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
+    const pipeline = new Pipeline({ maxBytes: 1000 }).link(source, stage, new NullSink());
+    await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_NOT_NEGOTIATED" });
     expect(stage.out.pool!.outstanding).toBe(0);
     expect(buffers.map(({ isLive }) => isLive)).toEqual([false, false, false]);
   });
@@ -297,10 +297,25 @@ describe("threads that misbehave", () => {
   });
 
   test("a module whose top-level await never ends is given up, and named", async () => {
-    await expect(bad("await new Promise(() => {}); export default () => 1;")).rejects.toMatchObject({
+    const clock = new FakeClock();
+    const begun = join(folder, "begun");
+    const text = `import fs from "node:fs"; fs.writeFileSync(${JSON.stringify(begun)}, "");`;
+    const stage = workers(`${text} await new Promise(() => {}); export default () => 1;`, { workers: 1 });
+    const pipeline = new Pipeline({ clock, acquireTimeout: 400 }).link(new Numbers("src", 20), stage, new NullSink());
+    let isOver = false;
+    const run = pipeline.run().finally(() => {
+      isOver = true;
+    });
+    const failed = expect(run).rejects.toMatchObject({
       code: "ERR_STARVED",
       message: expect.stringMatching(/"workers" has been loading .*m\d+\.mjs for 10 s/),
     });
+    await expect.poll(() => existsSync(begun)).toBe(true);
+    while (!isOver) {
+      clock.advance(1000);
+      await nextTurn();
+    }
+    await failed;
   });
 
   test("threads that still load their files when the run is canceled are ended after that, and only then", async () => {

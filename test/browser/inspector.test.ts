@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { readPage } from "../../src/adapters/inspect/page-file.ts";
-import { REPEATED, times } from "../helpers/effort.ts";
+import { isFullLength, REPEATED, times } from "../helpers/effort.ts";
 import { crowd, FakeProgram } from "../helpers/fake-program.ts";
 import { chromium } from "./chromium.ts";
 import { drawn, FakeServer, launch, type OpenOptions, open, shows } from "./inspector-kit.ts";
@@ -94,8 +94,9 @@ describe.skipIf(chromium === undefined)("the inspector's page", () => {
   });
 
   it("has nothing that axe finds: light, dark, narrow, and with the keyboard in the grid", REPEATED, async () => {
-    const looks = [{}, { scheme: "dark", width: 480 }, { scheme: "dark" }, { width: 480 }] as const;
-    for (const options of looks.slice(0, times(2, 4))) {
+    // Light and wide is looked at without pools and in a crowd, too.
+    const looks = [{ scheme: "dark", width: 480 }, {}, { scheme: "dark" }, { width: 480 }] as const;
+    for (const options of looks.slice(0, times(1, 4))) {
       const { page } = await openBusy(options);
       expect(await axe(page)).toEqual([]);
       await page.getByRole("grid").first().focus();
@@ -123,7 +124,7 @@ describe.skipIf(chromium === undefined)("the inspector's page", () => {
     expect(await page.getByRole("grid").count()).toBe(20);
   });
 
-  it("lists as many pools as somebody can read, and says so", async () => {
+  it("lists as many pools as somebody can read, and says so", REPEATED, async () => {
     const server = await new FakeServer().start();
     const program = new FakeProgram();
     for (let i = 0; i < 300; i++) program.pool({ name: `pool ${i}`, count: 100_000 }).acquire(0);
@@ -134,7 +135,8 @@ describe.skipIf(chromium === undefined)("the inspector's page", () => {
     await shows(page, /236 more pools: choose one/);
     expect(await page.getByRole("listbox").first().getByRole("option").count()).toBe(1 + 200);
     expect(await page.getByRole("grid").count()).toBe(64);
-    expect(await axe(page)).toEqual([]);
+    // axe takes seconds for so many; the fast lane asks it about twenty, above.
+    if (isFullLength) expect(await axe(page)).toEqual([]);
   });
 
   it("takes names, tags and sites of a hostile program as texts", async () => {
@@ -405,35 +407,39 @@ describe.skipIf(chromium === undefined)("the inspector's page", () => {
     expect((await page.evaluate("frames")) as number).toBe(rest + 1);
   });
 
-  it("20 pools of 256 slots at 10 updates a second: few changes of the document, and little of a core", async () => {
-    const server = await new FakeServer().start();
-    const { step } = crowd(20);
-    server.tell(step(100));
-    const { page } = await open(browser, server.url);
-    await shows(page, "Pools (20)");
-    const cdp = await page.context().newCDPSession(page);
-    // Processor time of the main thread: what other programs do to the clock does not count.
-    await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
-    await page.evaluate(`(() => {
+  it(
+    "20 pools of 256 slots at 10 updates a second: few changes of the document, and little of a core",
+    REPEATED,
+    async () => {
+      const server = await new FakeServer().start();
+      const { step } = crowd(20);
+      server.tell(step(100));
+      const { page } = await open(browser, server.url);
+      await shows(page, "Pools (20)");
+      const cdp = await page.context().newCDPSession(page);
+      // Processor time of the main thread: what other programs do to the clock does not count.
+      await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+      await page.evaluate(`(() => {
       globalThis.changes = 0;
       new MutationObserver((list) => { changes += list.length; }).observe(document.getElementById("inspector").shadowRoot, { subtree: true, childList: true, characterData: true, attributes: true });
     })()`);
-    const busyFor = async (): Promise<number> => {
-      const { metrics } = await cdp.send("Performance.getMetrics");
-      return metrics.find(({ name }) => name === "TaskDuration")!.value;
-    };
-    const before = await busyFor();
-    const updates = 50;
-    for (let i = 0; i < updates; i++) {
-      server.tell(step(100));
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    const spent = ((await busyFor()) - before) / updates;
-    const changes = ((await page.evaluate("changes")) as number) / updates;
-    console.log(`an update: ${(spent * 1000).toFixed(1)} ms of the main thread, ${changes.toFixed(0)} changes`);
-    // 5,120 slots: an element for each of those that change would be some 600.
-    expect(changes).toBeLessThan(200);
-    // 5 % of a core are 5 ms; a busy machine takes up to three times as long for the same instructions.
-    expect(spent).toBeLessThan(0.025);
-  });
+      const busyFor = async (): Promise<number> => {
+        const { metrics } = await cdp.send("Performance.getMetrics");
+        return metrics.find(({ name }) => name === "TaskDuration")!.value;
+      };
+      const before = await busyFor();
+      const updates = times(15, 50);
+      for (let i = 0; i < updates; i++) {
+        server.tell(step(100));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      const spent = ((await busyFor()) - before) / updates;
+      const changes = ((await page.evaluate("changes")) as number) / updates;
+      console.log(`an update: ${(spent * 1000).toFixed(1)} ms of the main thread, ${changes.toFixed(0)} changes`);
+      // 5,120 slots: an element for each of those that change would be some 600.
+      expect(changes).toBeLessThan(200);
+      // 5 % of a core are 5 ms; a busy machine takes up to three times as long for the same instructions.
+      expect(spent).toBeLessThan(0.025);
+    },
+  );
 });

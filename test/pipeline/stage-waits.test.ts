@@ -1,5 +1,5 @@
 /** Every wait of a stage has a bound, and the error names the stage. */
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Element, nextTurn } from "../../src/pipeline/base/element.ts";
 import type { InputPad, Maybe } from "../../src/pipeline/base/pad.ts";
@@ -13,8 +13,17 @@ import { Queue } from "../../src/pipeline/elements/queue.ts";
 import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
-import { FakeClock } from "../../src/util/clock.ts";
+import { FakeClock, systemClock } from "../../src/util/clock.ts";
 import { Numbers } from "./kit.ts";
+
+// A run that gave a stage up lets the others end for half a second of real time; here none does, and all would wait it out.
+const { setTimer } = systemClock;
+beforeEach(() => {
+  vi.spyOn(systemClock, "setTimer").mockImplementation((fn, ms, background) =>
+    setTimer.call(systemClock, fn, Math.min(ms, 20), background),
+  );
+});
+afterEach(() => void vi.restoreAllMocks());
 
 const never = <T>(): Promise<T> => new Promise<T>(() => {});
 const format = byteFormat(64);

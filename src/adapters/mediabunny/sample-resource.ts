@@ -6,8 +6,10 @@
  * and closes the resource with the last of them; that releases the lease. A slot that is read after that is refused, as
  * any lease that is over.
  */
+
 import type { VideoSample, VideoSampleColorSpace, VideoSampleResource } from "mediabunny";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../media/buffer/release.ts";
 import { VideoMeta } from "../../media/meta/layout-metas.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -203,7 +205,7 @@ function classFor(mediabunny: Mediabunny): ResourceClass {
 
     close(): void {
       // Its pool may have been closed by force, or somebody has released a reference too many.
-      if (this.buffer.isLive) this.buffer.release();
+      if (this.buffer.isLive) releaseOrPass(this.buffer);
     }
   }
   classes.set(mediabunny, LeaseResource);

@@ -4,6 +4,7 @@
  */
 
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../media/buffer/release.ts";
 import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
@@ -95,7 +96,7 @@ async function* readFrames(
       const frame = await nextFrame(source, signal);
       if (frame === undefined) return;
       const buffer = await fill(frame, pool, options);
-      if (signal.aborted) buffer?.release();
+      if (signal.aborted && buffer !== undefined) releaseOrPass(buffer);
       signal.throwIfAborted();
       if (buffer === undefined) return;
       // From here on the buffer is the consumer's, also when it leaves the loop with this one in hand.
@@ -154,7 +155,7 @@ async function fill(
     buffer = undefined;
     return filled;
   } finally {
-    if (buffer?.isLive === true) buffer.release();
+    if (buffer?.isLive === true) releaseOrPass(buffer);
   }
 }
 

@@ -35,7 +35,7 @@ import type { LookupAddress } from "node:dns";
 import { readSync } from "node:fs";
 import { isIP, type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack } from "../../media/buffer/release.ts";
+import { giveBack, releaseOrPass } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
@@ -514,7 +514,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
       this.#writes--;
       try {
         // A pool that was closed by force has it already.
-        if (lease.isLive) lease.release();
+        if (lease.isLive) releaseOrPass(lease);
       } finally {
         this.#settle();
       }

@@ -417,6 +417,39 @@ describe("PooledSampleResource", () => {
     sample.close();
   });
 
+  it("gives its reference back once, and answers nothing after that, while others hold the lease", async () => {
+    const pool = openPool({ size: 2000, max: 1 });
+    const buffer = (await pictured(pool)).retain();
+    const resource = await PooledSampleResource.create(buffer);
+    const sample = new VideoSample(resource, { timestamp: 0 });
+    const converting = codeOf(Promise.resolve(resource.toRgbSample({ timestamp: 0 }, "srgb")));
+    sample.close();
+    expect(await converting).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => new VideoSample(resource, { timestamp: 1 }))).toBe("ERR_USE_AFTER_RELEASE");
+    const calls: readonly (() => unknown)[] = [
+      () => resource.getFormat(),
+      () => resource.getCodedWidth(),
+      () => resource.getCodedHeight(),
+      () => resource.getSquarePixelWidth(),
+      () => resource.getSquarePixelHeight(),
+      () => resource.getColorSpace(),
+      () => resource.getDataPlanes(),
+    ];
+    expect(calls.map(code)).toEqual(calls.map(() => "ERR_USE_AFTER_RELEASE"));
+    resource.close();
+    expect([buffer.isLive, buffer.refCount]).toEqual([true, 1]);
+    buffer.release();
+    await expectWhole(pool);
+    const other = await pictured(pool);
+    const early = await PooledSampleResource.create(other.retain());
+    const open = new VideoSample(early, { timestamp: 0 });
+    early.close();
+    open.close();
+    expect([other.isLive, other.refCount]).toEqual([true, 1]);
+    other.release();
+    await expectWhole(pool);
+  });
+
   it("leaves a lease that it refuses to its holder", async () => {
     const pool = openPool({ size: INFO.size, max: 1 });
     const plain = await pool.acquire();

@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { checkLayers, LAYERS } from "../../scripts/check-layers.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";

@@ -215,14 +215,22 @@ async function live(target: Found, interval: number, signal: AbortSignal): Promi
  * while is cut off.
  */
 async function* watch(target: Found, interval: number, signal: AbortSignal): AsyncGenerator<InspectorUpdate> {
-  for (let isFirst = true; ; isFirst = false) {
+  const until = performance.now() + ANSWER_MS;
+  let hasTold = false;
+  for (;;) {
+    // All answers without an update together have the time of the first one.
+    const timeout = hasTold ? ANSWER_MS : Math.max(1, until - performance.now());
     try {
-      yield* watchProcess({ path: target.path, interval, timeout: ANSWER_MS, signal });
+      for await (const update of watchProcess({ path: target.path, interval, timeout, signal })) {
+        hasTold = true;
+        yield update;
+      }
     } catch (error) {
-      if (isFirst) throw error;
+      if (!hasTold) throw error;
       if (error instanceof ReadError && error.kind === "gone") return;
     }
     if (signal.aborted || !isThere(target)) return;
+    if (!hasTold && performance.now() >= until) throw new ReadError("silent", "its answers end before an update");
     await delay(RETRY_MS, undefined, { signal }).catch(() => {});
   }
 }

@@ -157,7 +157,7 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
 
 /** Receives what a stream that is given up still fails with, until it has closed. */
 export function ignoreErrors(stream: Writable | Readable): void {
-  if (stream.closed === true || ignored.has(stream)) return;
+  if (hasClosed(stream) || ignored.has(stream)) return;
   ignored.add(stream);
   const ignore = (): void => {};
   stream.on("error", ignore);
@@ -165,6 +165,33 @@ export function ignoreErrors(stream: Writable | Readable): void {
     ignored.delete(stream);
     stream.off("error", ignore);
   });
+}
+
+/**
+ * Whether a stream has said "close". Its `closed` is true some ticks before, and an error that it was destroyed with
+ * comes in between.
+ */
+function hasClosed(stream: object): boolean {
+  const {
+    _writableState: writable,
+    _readableState: readable,
+    closed,
+  } = stream as {
+    _writableState?: StreamState | null;
+    _readableState?: StreamState | null;
+    closed?: boolean;
+  };
+  const told = writable?.closeEmitted ?? readable?.closeEmitted;
+  return told ?? closed === true;
+}
+
+/**
+ * What a stream that is over has failed with; undefined where it has not, or does not say. Its errors are received from
+ * now on: who is refused a stream because it was destroyed is the one who hears why, and nobody else listens.
+ */
+export function takeError(stream: Readable | Writable): unknown {
+  ignoreErrors(stream);
+  return stream.errored ?? (http2Of(stream) as { readonly errored?: unknown } | undefined)?.errored ?? undefined;
 }
 
 /** Streams with a listener of {@link ignoreErrors}. */
@@ -196,6 +223,7 @@ function onConnectionClose(connection: Emitter, call: () => void): () => void {
 
 interface StreamState {
   readonly emitClose?: boolean;
+  readonly closeEmitted?: boolean;
 }
 
 /**

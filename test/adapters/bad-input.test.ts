@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * What the adapters answer to wrong arguments: the library's own error, at once, and a source that nobody has touched.
  */

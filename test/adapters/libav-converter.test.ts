@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * libswscale as a converter: what this package's own code makes, within a code value or two, and nothing left behind.
  */

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Random streams into random pools, ended in random ways: what was handed out is the beginning of what was sent, in
  * pieces of the size that was asked for, and afterwards the pool is whole.

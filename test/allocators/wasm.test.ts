@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** WebAssembly memory as an allocator of the core: no native code, and no way to take a block away. */
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";

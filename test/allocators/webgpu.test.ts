@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * WebGPU staging memory against a strict fake of the interface; test/browser runs it on a device where Chromium has
  * one.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, it } from "vitest";
 import { parseCommand, type RunOptions } from "../../src/cli/args.ts";
 import { Failure } from "../../src/cli/exit.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The doctor's advice as a function of what was observed: a table of programs with the verdict that each must get. No
  * program runs here.

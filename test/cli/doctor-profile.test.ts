@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What the doctor reads back: whole profiles of this version only, whatever lies in the folder. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

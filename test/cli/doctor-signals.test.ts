@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Which signals of the doctor the program gets by itself, from what the system says of a process and its terminal. */
 import { describe, expect, it } from "vitest";
 import { isSentToAll, standingIn } from "../../src/cli/doctor/signals.ts";

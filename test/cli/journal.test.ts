@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { FrameResult } from "../../src/cli/run/frame-results.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** CMBlockBuffer by the rules of its header, under its own names; every lease is back at the end of every path. */
 import { afterEach, describe, expect, it } from "vitest";
 import {

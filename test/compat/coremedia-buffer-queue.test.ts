@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * CMBufferQueue by the rules of its header, under its own names; every buffer's reference is where it belongs at the
  * end of every path.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The locks and counts of one memory against a naive model that keeps every lock in a list. */
 import fc from "fast-check";
 import { expect, it } from "vitest";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, it } from "vitest";
 import { mergePools, type PoolSnapshot, type ProcessSnapshot, type RealmSnapshot } from "../../src/observe/snapshot.ts";
 

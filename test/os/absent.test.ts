@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Where native code is missing, forbidden or limited, each step has a named status, nothing throws, and pools work. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What the calls for processes and descriptors refuse, before they ask the system for anything. */
 import { describe, expect, it } from "vitest";
 import { DmabufAllocator } from "../../src/allocators/native/dmabuf.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Views that say of themselves what they are not, before native calls that work by address. */
 import { describe, expect, it } from "vitest";
 import { isResizable, plainBytes } from "../../src/os/bytes.ts";

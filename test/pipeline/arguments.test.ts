@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { allocators, BufferPool, type MediaBuffer, VideoInfo } from "../../src/index.ts";
 import {

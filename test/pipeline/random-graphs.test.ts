@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The promise of negotiation: a pipeline that links cannot starve itself. Random graphs with random requirements either
  * are refused with a reason, or run 1,000 buffers to the end. A stall shows as no progress over many turns of the event

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Formats that a stage did not take, by an error or since a seek came: no buffer of such a format gets to it. */
 import { describe, expect, it } from "vitest";
 import { BufferPool } from "../../src/index.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { nextTurn } from "../../src/pipeline/base/element.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";

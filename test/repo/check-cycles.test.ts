@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { checkCycles } from "../../scripts/check-cycles.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { figuredPages, writeFigures } from "../../bench/lib/figures.ts";
 import { checkErrorPage, checkFigures, checkLinks, checkPaths } from "../../scripts/check-docs.ts";

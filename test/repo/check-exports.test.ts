@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { checkExports } from "../../scripts/check-exports.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";

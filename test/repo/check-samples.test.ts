@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, test } from "vitest";
 import { checkSamples, readSamples } from "../../scripts/check-samples.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { rolldown } from "rolldown";
 import { expect, test } from "vitest";
 import { inlineTables } from "../../scripts/lib/inline-tables.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { BufferPool } from "../../src/index.ts";

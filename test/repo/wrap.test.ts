@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, it } from "vitest";
 import { wrapComments } from "../../scripts/lib/wrap.ts";
 

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { finish, sortSteps } from "../../src/util/steps.ts";

@@ -16,6 +16,7 @@ import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
 import { MAX_EVENTS, type ProcessSnapshot, type RealmSnapshot } from "../../observe/snapshot.ts";
 import { process } from "../../os/process.ts";
+import { areStandardDescriptorsOpen } from "../../os/standard-descriptors.ts";
 import type { Clock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
 import { RecordingReader } from "./recording-parts.ts";
@@ -451,7 +452,7 @@ export class RealmHub {
       pid: process.pid,
       title: ownTitle(),
       uptime: said(() => process.uptime(), 0),
-      rss: said(() => process.memoryUsage.rss(), 0),
+      rss: said(() => (areStandardDescriptorsOpen() ? process.memoryUsage.rss() : 0), 0),
       cpu: { user: user / 1e6, system: system / 1e6 },
     };
     return `${JSON.stringify(about).slice(0, -1)},"realms":[${realms.join(",")}]}`;

@@ -4,6 +4,7 @@
  */
 
 import { clearTimeout, setTimeout } from "node:timers";
+import { getHeapStatistics } from "node:v8";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
@@ -79,8 +80,9 @@ export async function makeInspector(): Promise<RealmInspector> {
   const { bun, deno, node } = process.versions as Readonly<Record<string, string | undefined>>;
   const runtime = bun !== undefined ? `Bun ${bun}` : deno !== undefined ? `Deno ${deno}` : `Node ${node}`;
   const heap = (): { used: number; external: number } => {
-    const { heapUsed, external } = process.memoryUsage();
-    return { used: heapUsed, external };
+    // process.memoryUsage() reads a file as well.
+    const { used_heap_size: used, external_memory: external } = getHeapStatistics();
+    return { used, external };
   };
   return new Inspector({ thread: threadId, runtime, heap });
 }

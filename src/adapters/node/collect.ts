@@ -17,7 +17,7 @@
 import type { Readable } from "node:stream";
 import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from "node:stream/web";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { hasEnded, ignoreErrors, onReadEnd } from "../../os/stream-end.ts";
+import { hasEnded, ignoreErrors, onReadEnd, takeError } from "../../os/stream-end.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -338,17 +338,19 @@ function checkReadable(readable: Readable): void {
   if (readable.readableEncoding !== null && readable.readableEncoding !== undefined) {
     throw wrongType("readable", "a stream of bytes", `a stream of text (${readable.readableEncoding})`);
   }
+  // What a stream was destroyed with may be on its way still. Older classes do not keep it.
+  const error = readable.destroyed ? takeError(readable) : undefined;
   if (abandoned.has(readable)) {
-    throw endedError("an earlier collect() gave up in the middle of it, and what it had read is gone");
+    throw endedError("an earlier collect() gave up in the middle of it, and what it had read is gone", error);
   }
   if (hasEnded(readable)) {
-    throw endedError("it was read to its end before, by a body parser perhaps; collect() it before anything else does");
+    throw endedError(
+      "it was read to its end before, by a body parser perhaps; collect() it before anything else does",
+      error,
+    );
   }
-  // Older classes do not keep their error.
-  if (readable.destroyed && (readable.errored ?? undefined) === undefined) {
-    throw endedError("it was destroyed before; collect() it before anything else ends it");
-  }
-  if (readable.destroyed) throw readable.errored;
+  if (error !== undefined) throw error;
+  if (readable.destroyed) throw endedError("it was destroyed before; collect() it before anything else ends it");
   if (readable.listenerCount("readable") > 0) {
     throw badValue(
       "readable",
@@ -358,8 +360,9 @@ function checkReadable(readable: Readable): void {
   }
 }
 
-function endedError(why: string): MillpondError {
-  return new MillpondError("ERR_ENDED", `the stream cannot be collected: ${why}`);
+function endedError(why: string, cause?: unknown): MillpondError {
+  const options = cause === undefined ? undefined : { cause };
+  return new MillpondError("ERR_ENDED", `the stream cannot be collected: ${why}`, undefined, options);
 }
 
 function notBytesError(chunk: unknown): MillpondError {

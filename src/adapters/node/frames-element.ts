@@ -10,9 +10,10 @@
  * error.
  */
 
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { MAX_SIDE, VideoInfo } from "../../media/video/info.ts";
+import { ignoreErrors } from "../../os/stream-end.ts";
 import { checkName } from "../../pipeline/base/element.ts";
 import type { Maybe } from "../../pipeline/base/pad.ts";
 import { Source } from "../../pipeline/base/source.ts";
@@ -268,6 +269,8 @@ export class RawVideoElement extends FramesElement {
     const { name, ...raw } = readRawOptions(options);
     super((signal) => openRaw(input, raw, signal), checkName("options.name", name));
     this.readsFiles = typeof input === "string" ? [input] : input === process.stdin ? ["-"] : [];
+    // An error that comes before the run is told by its start; with nobody listening it would end the process.
+    if (input instanceof Readable) ignoreErrors(input);
     this.#input = input;
     this.#isPaced = typeof input !== "string";
   }

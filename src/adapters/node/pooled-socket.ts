@@ -31,10 +31,11 @@
  *
  * Complexity: a lease is one or two system calls and one small object. The view of a slot is made once for each slot.
  */
+import type { LookupAddress } from "node:dns";
 import { readSync } from "node:fs";
-import { type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
+import { isIP, type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack } from "../../media/buffer/release.ts";
+import { giveBack, releaseOrPass } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
@@ -84,7 +85,11 @@ export interface SocketAddress {
   localPort?: number;
   /** Which addresses of the host are tried: 4, 6, or 0 for both (default). */
   family?: 0 | 4 | 6;
-  /** Finds the addresses of a host; default: the system does. */
+  /**
+   * Finds the addresses of a host; default: the system does. Its first answer counts: an error, an address, or a list
+   * of `{ address, family }`. What is no address is `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, also an empty
+   * list.
+   */
   lookup?: LookupFunction;
   /** Send small writes at once; default false. */
   noDelay?: boolean;
@@ -216,20 +221,74 @@ function checkAddress(options: SocketAddress): SocketAddress {
   return given;
 }
 
-/** A lookup whose answers are checked: what is none would be the engine's TypeError, in whatever called back. */
+/** An address as Node takes it from a lookup. */
+interface FoundAddress extends LookupAddress {
+  readonly family: 4 | 6;
+}
+
+/**
+ * A lookup whose first answer counts, and reaches Node only as what Node expects: an error, or addresses that were read
+ * once and are addresses. With anything else Node throws in whatever called back, or connects twice.
+ */
 function checkedLookup(lookup: LookupFunction): LookupFunction {
   return (host, options, answer) => {
-    lookup(host, options, (error, found, family) => {
-      const isNone = (error ?? undefined) === undefined && !isAnswer(found);
-      if (isNone) answer(wrongType("what options.lookup() found", "an address or a list of them", found), "");
-      else answer(error, found, family as number);
-    });
+    let isAnswered = false;
+    const onAnswer = (given: unknown, found?: unknown, family?: unknown): void => {
+      if (isAnswered) return;
+      isAnswered = true;
+      let error = given;
+      let addresses: FoundAddress[] = [];
+      if (!error) {
+        try {
+          addresses = addressesIn(found, family);
+        } catch (cause) {
+          error = isMillpondError(cause) ? cause : notFoundError(found, cause);
+        }
+      }
+      const first = addresses[0];
+      if (first === undefined) answer(error as Error, "");
+      else if (options.all === true) answer(null, addresses);
+      else answer(null, first.address, first.family);
+    };
+    try {
+      lookup(host, options, onAnswer);
+    } catch (error) {
+      onAnswer(error || notFoundError(undefined, error));
+    }
   };
 }
 
-function isAnswer(found: unknown): boolean {
-  if (!Array.isArray(found)) return typeof found === "string";
-  return found.every((each: unknown) => typeof each === "object" && each !== null && "address" in each);
+/**
+ * The addresses of an answer: at least one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, what getters throw.
+ */
+function addressesIn(found: unknown, family: unknown): FoundAddress[] {
+  if (typeof found === "string") return [addressOf(found, family)];
+  if (!Array.isArray(found)) throw notFoundError(found);
+  const addresses = Array.from(found, (each: unknown) => {
+    if (typeof each !== "object" || each === null) throw notFoundError(each);
+    const one = each as { readonly address?: unknown; readonly family?: unknown };
+    return addressOf(one.address, one.family);
+  });
+  if (addresses.length > 0) return addresses;
+  throw badValue(LOOKUP_ANSWER, "an address or a list of them, or an error where there is none", found);
+}
+
+function addressOf(address: unknown, family: unknown): FoundAddress {
+  if (typeof address !== "string") throw wrongType("an address that options.lookup() found", "a string", address);
+  const version = isIP(address);
+  if (version === 0) throw badValue("an address that options.lookup() found", "an IPv4 or IPv6 address", address);
+  if (family !== undefined && family !== null && family !== 0 && family !== version) {
+    throw badValue(`the family that options.lookup() found for ${address}`, `${version}, or 0`, family);
+  }
+  return { address, family: version as 4 | 6 };
+}
+
+const LOOKUP_ANSWER = "what options.lookup() found";
+
+function notFoundError(found: unknown, cause?: unknown): MillpondError {
+  const error = wrongType(LOOKUP_ANSWER, "an address or a list of them", found);
+  if (cause !== undefined) error.cause = cause;
+  return error;
 }
 
 /** A slot that is being filled. */
@@ -319,6 +378,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   /** Writes that have not ended. */
   #writes = 0;
   #settleClosed: () => void = () => {};
+  readonly #allowHalfOpen: boolean;
   /** Milliseconds without a byte that end the connection; 0: none do. */
   readonly #timeout: number;
   #bytesRead = 0;
@@ -337,6 +397,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.#pool = pool;
     this.#isEager = fill === "any";
     this.#ahead = ahead;
+    this.#allowHalfOpen = address.allowHalfOpen === true;
     this.#timeout = address.timeout ?? 0;
     this.#front = new Uint8Array(process.platform === "win32" ? WHOLE_FRONT_BYTES : FRONT_BYTES);
     const socket = openSocket({
@@ -430,10 +491,11 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
    * its bytes are out, or cannot get out any more, and the promise settles after that. Until then it is mapped, and a
    * `release()` of yours is refused (`ERR_MAPPED`). Not awaited, writes are sent in order.
    *
-   * Rejects with the connection's error, the signal's reason, `ERR_ENDED` after {@link end} or {@link destroy}. The
-   * lease stays yours only when it is none (`ERR_INVALID_ARG_TYPE`), is over (`ERR_USE_AFTER_RELEASE`), or has no bytes
-   * that can be reached (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`), and that of an earlier write when it is
-   * being written already (`ERR_MAPPED`).
+   * Rejects with the connection's error, the signal's reason, `ERR_ENDED` after {@link end} or {@link destroy}, and
+   * after the other side's end unless `allowHalfOpen` is set. The lease stays yours only when it is none
+   * (`ERR_INVALID_ARG_TYPE`), is over (`ERR_USE_AFTER_RELEASE`), or has no bytes that can be reached
+   * (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`), and that of an earlier write when it is being written already
+   * (`ERR_MAPPED`).
    */
   async write(lease: MediaBuffer): Promise<void> {
     instance("lease", "a MediaBuffer", MediaBuffer, lease);
@@ -448,7 +510,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     }
     this.#writes++;
     try {
-      if (this.#isOver || this.#isClosed || this.#ending !== undefined) throw this.#refusal("write to");
+      if (!this.#canSend) throw this.#refusal("write to");
       await this.#send(mappings);
     } finally {
       for (const mapping of mappings) mapping.unmap();
@@ -456,11 +518,17 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
       this.#writes--;
       try {
         // A pool that was closed by force has it already.
-        if (lease.isLive) lease.release();
+        if (lease.isLive) releaseOrPass(lease);
       } finally {
         this.#settle();
       }
     }
+  }
+
+  /** False from the other side's end on, unless half-open is allowed: Node ends this side then, some turns later. */
+  get #canSend(): boolean {
+    if (this.#isOver || this.#isClosed || this.#ending !== undefined) return false;
+    return this.#allowHalfOpen || !this.#isEnded;
   }
 
   #send(mappings: readonly Mapping[]): Promise<void> {
@@ -482,19 +550,32 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   }
 
   /**
-   * Ends the sending side when everything is written; resolves then. Reading goes on until the other side has ended:
-   * read to the end, or {@link destroy}. A second call gives the same promise, which need not be looked at.
+   * Ends the sending side when everything is written; resolves then, also where the other side's end has ended it
+   * before. Reading goes on until the other side has ended: read to the end, or {@link destroy}. A second call gives
+   * the same promise, which need not be looked at.
    */
   end(): Promise<void> {
     if (this.#ending === undefined) {
-      this.#ending = new Promise((resolve, reject) => {
-        if (this.#isOver) reject(this.#refusal("end"));
-        else if (this.#isClosed) resolve();
-        else this.#socket.end(this.#onDone(resolve, reject, "end"));
-      });
+      this.#ending = this.#finish();
       this.#ending.catch(() => {});
     }
     return this.#ending;
+  }
+
+  /** Resolves when the sending side has finished, whoever ended it and whenever that was. */
+  #finish(): Promise<void> {
+    const socket = this.#socket;
+    return new Promise((resolve, reject) => {
+      if (this.#isOver) reject(this.#refusal("end"));
+      else if (socket.writableFinished) resolve();
+      else if (this.#isClosed) reject(this.#refusal("end"));
+      else {
+        socket.once("finish", this.#onDone(resolve, reject, "end"));
+        // Behind a "finish" it changes nothing.
+        socket.once("close", () => reject(this.#refusal("end")));
+        if (!socket.writableEnded) socket.end();
+      }
+    });
   }
 
   /** What Node calls at the end of a write; a write that was cut off is reported as one that went well. */
@@ -534,7 +615,13 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
 
   #refusal(verb: string): unknown {
     if (this.#failure !== undefined) return this.#failure.error;
-    const why = this.#isOver ? "it was destroyed" : this.#isClosed ? "it is closed" : "end() was called before";
+    const why = this.#isOver
+      ? "it was destroyed"
+      : this.#ending !== undefined
+        ? "end() was called before"
+        : this.#isClosed
+          ? "it is closed"
+          : "the other side has ended it (options.allowHalfOpen keeps this side open then)";
     return new MillpondError("ERR_ENDED", `cannot ${verb} the connection: ${why}; connectSocket() makes another one`);
   }
 

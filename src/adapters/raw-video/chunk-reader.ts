@@ -4,7 +4,7 @@
  */
 import { Readable } from "node:stream";
 import { plainBytes } from "../../os/bytes.ts";
-import { onReadEnd } from "../../os/stream-end.ts";
+import { ignoreErrors, onReadEnd } from "../../os/stream-end.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { bytesOf } from "../../util/validate.ts";
 
@@ -223,6 +223,8 @@ export class ChunkReader implements ByteReader {
     this.#closed = true;
     this.#over = true;
     try {
+      // Where nothing was read, nobody listens to it yet.
+      if (this.#stream instanceof Readable) ignoreErrors(this.#stream);
       this.#stream.destroy();
     } finally {
       // The stream's own end may come late, or not at all: that of a FIFO waits for a read in a thread.

@@ -160,12 +160,17 @@ export class WorkersElement extends Queue {
   readonly #slots: ThreadSlots;
   #threads: Thread[] = [];
   #index = 0;
-  #format: WorkerFormat = { kind: "bytes" };
-  #isStopping = false;
+  /** The format of what joins the line. */
+  #newest: LineFormat = new LineFormat({ kind: "bytes" });
+  /** The formats that are in line, in order. */
+  #inLine: LineFormat[] = [];
+  /** Copies ask for memory one after the other: no other waits at a pool that one of them replaces. */
+  #lastCopy: Promise<unknown> = Promise.resolve();
+  /** The largest frame of a format that was copied, and that format. */
+  #largest: { readonly format: LineFormat; readonly size: number } | undefined;
   /** Events that the threads of this run keep together; 0: they do not record. */
   #events = 0;
   #broken: MillpondError | undefined;
-  #passage: Passage = passage();
   #inWork: Set<Promise<unknown>> = new Set();
 
   /** @param module a path or a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
@@ -199,7 +204,6 @@ export class WorkersElement extends Queue {
 
   /** Starts the threads, and waits until they have loaded the module. Rejects with `ERR_BAD_DATA` when they cannot. */
   override async start(): Promise<void> {
-    this.#isStopping = false;
     this.#broken = undefined;
     this.#index = 0;
     this.#threads = [];
@@ -286,7 +290,8 @@ export class WorkersElement extends Queue {
           `a thread of "${this.name}" ended with code ${code}: ${why ?? "its module ended it"} (${this.#file})`,
           { ...details },
         );
-        if (!this.#isStopping) this.#broken ??= error;
+        // One that this stage ends, it may be of a run before, breaks nothing.
+        if (!thread.isEnding) this.#broken ??= error;
         refuse(error);
         // Nothing touches the bytes any more, so that the jobs' buffers may go.
         this.#slots.left(port);
@@ -366,41 +371,50 @@ export class WorkersElement extends Queue {
 
   /** @internal What joins the line from now on is of this format. */
   override onFormat(format: StreamFormat): void {
-    this.#format = plainFormat(format);
-    this.#passage = passage();
+    this.#newest = new LineFormat(plainFormat(format));
+    this.#inLine.push(this.#newest);
     super.onFormat(format);
   }
 
   /** A pool of its own was for the format before. */
   protected override formatPassed(): void {
     if (this.out.pool !== null) this.out.needsReconfigure = true;
-    this.#passage.resolve();
+    this.#inLine.shift()?.take();
   }
 
-  /** Nobody waits for a format that a seek has dropped, nor for a function that hangs when the run ends. */
+  /** @internal Nobody waits for a format that a seek or the end has dropped. */
+  override wakeWaiters(): void {
+    if (this.out.flushing) this.#dropFormats();
+    super.wakeWaiters();
+  }
+
+  #dropFormats(): void {
+    for (const format of this.#inLine) format.drop(flushingError(String(this.in)));
+  }
+
+  /** Nobody waits for a function that hangs when the run ends. */
   override unlock(): void {
     this.callHook(() => super.unlock());
-    if (!this.out.flushing) return;
-    this.#passage.reject(flushingError(String(this.in)));
-    if (!this.running.stopping) return;
-    this.#isStopping = true;
+    if (!this.out.flushing || !this.running.stopping) return;
     for (const thread of this.#threads) void endThread(thread);
   }
 
-  /** A format that stays in line will pass yet; one that has passed has passed. */
+  /** A format that stays in line will be taken yet; one that was taken is in force. */
   override onFlush(): void {
     try {
       super.onFlush();
     } finally {
-      const { isPassed } = this.#passage;
-      this.#passage = passage();
-      if (isPassed) this.#passage.resolve();
+      this.#dropFormats();
+      const { isTaken, format } = this.#newest;
+      this.#newest = new LineFormat(format);
+      this.#inLine = isTaken ? [] : [this.#newest];
+      if (isTaken) this.#newest.take();
     }
   }
 
   /** Hands the frame to a thread. */
   protected override begin(buffer: MediaBuffer): Promise<MediaBuffer> {
-    const work = this.#work(buffer, this.#index++, this.#format, this.#passage);
+    const work = this.#work(buffer, this.#index++, this.#newest);
     this.#inWork.add(work);
     // The line looks at the promise when its turn comes; until then a failure must not count as unhandled.
     work.then(
@@ -410,12 +424,13 @@ export class WorkersElement extends Queue {
     return work;
   }
 
-  async #work(incoming: MediaBuffer, index: number, format: WorkerFormat, passed: Passage): Promise<MediaBuffer> {
+  async #work(incoming: MediaBuffer, index: number, inLine: LineFormat): Promise<MediaBuffer> {
+    const { format } = inLine;
     const writes = this.#options.writes === true;
     if (this.transfers) return this.#move(incoming, index, format);
     let buffer = incoming;
     try {
-      if (!isInSharedMemory(incoming) || (writes && !incoming.isWritable)) buffer = await this.#copy(incoming, passed);
+      if (!isInSharedMemory(incoming) || (writes && !incoming.isWritable)) buffer = await this.#copy(incoming, inLine);
       const mapped = buffer.map(writes ? "readwrite" : "read");
       try {
         await this.#post(buffer, mapped.bytes, index, format);
@@ -442,17 +457,12 @@ export class WorkersElement extends Queue {
   }
 
   /** Memory that cannot be shared is copied into a pool of ours; negotiation sees to it that this is the exception. */
-  async #copy(incoming: MediaBuffer, passed: Passage): Promise<MediaBuffer> {
+  async #copy(incoming: MediaBuffer, format: LineFormat): Promise<MediaBuffer> {
     let copy: MediaBuffer | undefined;
     try {
-      await passed.promise;
-      if (this.out.pool === null || this.out.needsReconfigure) {
-        this.#settling ??= this.out.negotiate(this.max + 1).finally(() => {
-          this.#settling = undefined;
-        });
-        await this.#settling;
-      }
-      copy = await this.out.acquire();
+      const coming = this.#lastCopy.then(() => this.#memoryFor(incoming.size, format));
+      this.#lastCopy = coming.catch(() => {});
+      copy = await coming;
       const mapped = incoming.map("read");
       try {
         copy.fill(0, mapped.bytes);
@@ -468,11 +478,23 @@ export class WorkersElement extends Queue {
     releaseOrDrop(incoming, copy);
     return copy;
   }
-  #settling: Promise<void> | undefined;
 
-  /** For a pool of its own: in shared memory. */
+  /** Room for a copy, out of a pool that was settled for its format. A frame may have more bytes than that says. */
+  async #memoryFor(size: number, format: LineFormat): Promise<MediaBuffer> {
+    await format.taken;
+    const { out } = this;
+    if (out.decision === null || out.needsReconfigure || size > out.decision.size) {
+      const before = this.#largest?.format === format ? this.#largest.size : 0;
+      this.#largest = { format, size: Math.max(before, size) };
+      await out.negotiate(this.max + 1);
+    }
+    return out.acquire();
+  }
+
+  /** For a pool of its own: in shared memory, and with room for the largest frame so far. */
   override decideAllocation(query: AllocationQuery): void {
     this.#askForShared(query);
+    if (this.#largest !== undefined) query.enlarge(this.#largest.size);
   }
 
   #askForShared(query: AllocationQuery): void {
@@ -537,7 +559,9 @@ export class WorkersElement extends Queue {
 
   /** Ends the threads; what they were working on is released when they can touch it no more. */
   override async stop(): Promise<void> {
-    this.#isStopping = true;
+    this.#dropFormats();
+    this.#inLine = [];
+    this.#largest = undefined;
     const threads = this.#threads;
     this.#threads = [];
     try {
@@ -582,33 +606,37 @@ function movedPlace(bytes: Uint8Array): [Place, number] {
   return [{ moved: bytes.buffer as ArrayBuffer }, bytes.byteOffset];
 }
 
-/** The moment in which the present format has left the line. */
-interface Passage {
-  readonly isPassed: boolean;
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
+/**
+ * A format that joins the line. Frames behind it are copied once what is downstream has taken it; whatever ends it
+ * instead ends their wait. A call after the first one does nothing.
+ */
+class LineFormat {
+  readonly format: WorkerFormat;
+  /** True once what is downstream has taken it. */
+  isTaken = false;
+  /** Resolves then; rejects when it is dropped. */
+  readonly taken: Promise<void>;
+  #resolve!: () => void;
+  #reject!: (error: Error) => void;
 
-function passage(): Passage {
-  let resolve = (): void => {};
-  let reject = (_error: Error): void => {};
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  // Most frames lie in shared memory already, and nobody waits for this.
-  promise.catch(() => {});
-  const made = {
-    promise,
-    isPassed: false,
-    resolve: () => {
-      made.isPassed = true;
-      resolve();
-    },
-    reject,
-  };
-  return made;
+  constructor(format: WorkerFormat) {
+    this.format = format;
+    this.taken = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Most frames lie in shared memory already, and nobody waits for this.
+    this.taken.catch(() => {});
+  }
+
+  take(): void {
+    this.isTaken = true;
+    this.#resolve();
+  }
+
+  drop(error: Error): void {
+    this.#reject(error);
+  }
 }
 
 function isInSharedMemory(buffer: MediaBuffer): boolean {

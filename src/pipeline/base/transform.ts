@@ -19,7 +19,7 @@
  */
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
+import { releaseOrDrop, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";
 import { oneOf, readOptions } from "../../util/validate.ts";
@@ -54,6 +54,8 @@ export abstract class Transform extends Element {
   #copiesFirst = false;
   #kept: readonly MetaProposal[] = [];
   #isNegotiated = false;
+  /** Bytes of the largest buffer of this format that was changed on a copy: one may have more than its format says. */
+  #largest = 0;
 
   /** Names are unique in a pipeline. Throws `ERR_INVALID_ARG_*`. */
   constructor(name?: string, options: TransformOptions = {}) {
@@ -151,7 +153,7 @@ export abstract class Transform extends Element {
     }
     if (later !== undefined) return this.#applyLater(buffer, later);
     if (done !== false) return this.out.push(buffer);
-    buffer.release();
+    releaseOrPass(buffer);
     return undefined;
   }
 
@@ -163,13 +165,14 @@ export abstract class Transform extends Element {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
-    if (done === false) buffer.release();
+    if (done === false) releaseOrPass(buffer);
     else await this.out.push(buffer);
   }
 
   #copy(input: MediaBuffer): Maybe<void> {
     // A pool may be missing here when a stage upstream retains a buffer without having said so.
-    if (this.out.pool === null || this.out.needsReconfigure) return this.#copyLater(input, this.#settle());
+    if (this.out.decision === null || this.out.needsReconfigure || this.#isTooLarge(input))
+      return this.#copyLater(input, this.#settle());
     let output: Maybe<MediaBuffer>;
     try {
       output = this.out.acquire();
@@ -190,8 +193,15 @@ export abstract class Transform extends Element {
     if (later !== undefined) return this.#finishLater(input, output, later);
     releaseOrDrop(input, output);
     if (done !== false) return this.out.push(output);
-    output.release();
+    releaseOrPass(output);
     return undefined;
+  }
+
+  /** A copy has all bytes of the buffer, whatever the format says: the pool has to have room for them. */
+  #isTooLarge(input: MediaBuffer): boolean {
+    if (this.#mode === "copy" || input.size <= this.out.decision!.size) return false;
+    this.#largest = Math.max(this.#largest, input.size);
+    return true;
   }
 
   async #settle(): Promise<MediaBuffer> {
@@ -221,7 +231,7 @@ export abstract class Transform extends Element {
       throw attachErrorSource(error, this);
     }
     releaseOrDrop(input, output);
-    if (done === false) output.release();
+    if (done === false) releaseOrPass(output);
     else await this.out.push(output);
   }
 
@@ -263,6 +273,7 @@ export abstract class Transform extends Element {
     const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;
     const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
     if (typeof mode === "string") this.#mode = mode;
+    this.#largest = 0;
     // Once on copies, always on copies: pools upstream were made without what is held downstream of here.
     this.#copiesFirst = this.#mode === "in-place" && (copied || this.in.isShared);
     if (copied && this.#mode === "passthrough") this.in.reconfigure();
@@ -322,7 +333,10 @@ export abstract class Transform extends Element {
 
   /** Metas that depend on the memory, and those that are not kept, are not for upstream to send. */
   override decideAllocation(query: AllocationQuery, _pad: OutputPad): void {
-    if (this.#mode !== "copy") return;
+    if (this.#mode !== "copy") {
+      query.enlarge(this.#largest);
+      return;
+    }
     for (let i = query.metas.length - 1; i >= 0; i--) {
       const { api, params } = query.metas[i]!;
       if (isMemoryMeta(api) || !this.keepsMeta(api, params)) query.removeMeta(i);

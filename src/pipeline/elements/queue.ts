@@ -12,7 +12,7 @@
  * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack, releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
+import { giveBack, releaseAll, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stageWaits, stageWorks } from "../../observe/stages.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
@@ -71,6 +71,8 @@ export class Queue extends Element {
   /** Presentation time of the buffer that joined last, where bounds need it. */
   #lastPts: bigint | undefined;
   #line: Entry[] = [];
+  /** The format that has left the line and is being taken by what is behind. */
+  #announced: Extract<Entry, { kind: "format" }> | undefined;
   #count = 0;
   #failure: { error: unknown } | undefined;
   /** Where the loop waits for an entry. */
@@ -151,17 +153,17 @@ export class Queue extends Element {
   #chainSlow(buffer: MediaBuffer): Maybe<void> {
     const refusal = this.#refusal();
     if (refusal !== undefined) {
-      buffer.release();
+      releaseOrPass(buffer);
       throw refusal.error;
     }
     if (this.out.finished) {
-      buffer.release();
+      releaseOrPass(buffer);
       return undefined;
     }
     if (this.#full === "wait") return this.#waitForRoom(buffer);
     if (this.#full === "drop-new") {
       this.dropped++;
-      buffer.release();
+      releaseOrPass(buffer);
       return undefined;
     }
     // A large buffer may need the room of several.
@@ -177,7 +179,10 @@ export class Queue extends Element {
     return this.chain(buffer);
   }
 
-  /** Hook: a format has left the line; buffers behind it can be worked on for what is downstream now. */
+  /**
+   * Hook: a format has left the line, and what is behind has taken it; buffers behind it can be worked on for what is
+   * downstream now. Called once for each format that was not dropped, in their order.
+   */
   protected formatPassed(): void {}
 
   #dropOldest(): void {
@@ -185,7 +190,7 @@ export class Queue extends Element {
     const [entry] = this.#line.splice(index, 1);
     if (entry?.kind !== "buffer") return;
     this.#leave(entry.measure);
-    if (entry.work === undefined) entry.buffer.release();
+    if (entry.work === undefined) releaseOrPass(entry.buffer);
     else dropLater(entry.work);
   }
 
@@ -311,7 +316,9 @@ export class Queue extends Element {
   async #handle(entry: Exclude<Entry, { kind: "buffer" }>): Promise<boolean> {
     if (entry.kind === "format") {
       this.in.format = entry.format;
+      this.#announced = entry;
       await this.out.setFormat(entry.format);
+      this.#announced = undefined;
       this.formatPassed();
     } else if (entry.kind === "query") {
       // It has left the line: whatever becomes of it, the asker is told.
@@ -360,13 +367,18 @@ export class Queue extends Element {
   }
 
   /**
-   * Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it.
+   * Releases the line. The last format stays in it, also one that the seek kept what is behind from taking: what comes
+   * after the seek has it, and downstream must learn of it.
    */
   override onFlush(): void {
     try {
       this.#dropLine();
     } finally {
-      this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
+      const formats = [this.#announced, ...this.#line].filter((entry) => entry?.kind === "format");
+      this.#announced = undefined;
+      this.#line = formats.slice(-1);
+      // It follows what the output has missed, and is announced in line, by one call only.
+      if (formats.length > 0) this.out.missedFormat = null;
       this.#lastPts = undefined;
       this.#failure = undefined;
     }
@@ -378,6 +390,7 @@ export class Queue extends Element {
       this.#dropLine();
     } finally {
       this.#line = [];
+      this.#announced = undefined;
       this.#lastPts = undefined;
       this.#failure = undefined;
     }

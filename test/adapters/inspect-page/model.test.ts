@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What the page makes of updates: slots, leases over time, samples and reports. */
 import { describe, expect, test } from "vitest";
 import {

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Leases over time: a ring that keeps the newest. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

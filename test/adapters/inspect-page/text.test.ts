@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Texts of hostile programs, and numbers for people. */
 import { describe, expect, test } from "vitest";
 import {

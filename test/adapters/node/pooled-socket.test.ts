@@ -564,20 +564,134 @@ describe("connectSocket, every way out", () => {
     }
   });
 
+  type Answer = (error: unknown, found?: unknown, family?: unknown) => void;
+  const answering = (isLater: boolean, ...answer: Parameters<Answer>): never =>
+    ((_host: string, _options: unknown, call: Answer): void => {
+      if (isLater) setImmediate(() => call(...answer));
+      else call(...answer);
+    }) as never;
+
   it("rejects with a typed error when options.lookup finds what is no address, at once or later", async () => {
     const pool = BufferPool.create({ size: 100, max: 1 });
-    for (const found of [null, undefined, 5, [null], [{}]]) {
+    const hostile = Object.defineProperty({ family: 4 }, "address", {
+      get() {
+        throw new Error("hostile");
+      },
+    });
+    const revoked = Proxy.revocable([], {});
+    revoked.revoke();
+    const isType = [null, undefined, 5, [null], [{}], [new Array(1)], new Array(1), {}, [{ address: 5, family: 4 }]];
+    const alsoType = [[{ address: Symbol("no"), family: 4 }], [hostile], revoked.proxy];
+    const isValue = [[], "", "zz", [{ address: "", family: 4 }], [{ address: "zz", family: 4 }]];
+    const alsoValue = [
+      [{ address: "127.0.0.1", family: 9 }],
+      [{ address: "127.0.0.1", family: 6 }],
+      [{ address: "::1" }, { address: "1" }],
+    ];
+    const codes = new Map<unknown, string>();
+    for (const found of [...isType, ...alsoType]) codes.set(found, "ERR_INVALID_ARG_TYPE");
+    for (const found of [...isValue, ...alsoValue]) codes.set(found, "ERR_INVALID_ARG_VALUE");
+    for (const [found, code] of codes) {
       for (const isLater of [false, true]) {
-        const lookup = (_host: string, _options: unknown, answer: (error: null, found: never) => void): void => {
-          if (isLater) setImmediate(() => answer(null, found as never));
-          else answer(null, found as never);
-        };
-        const socket = connectSocket({ host: "nobody.invalid", port: 1, lookup: lookup as never }, pool);
-        expect(await codeOf(socket.opened)).toBe("ERR_INVALID_ARG_TYPE");
-        expect(await codeOf(socket.closed)).toBe("ERR_INVALID_ARG_TYPE");
+        for (const autoSelectFamily of [false, true]) {
+          const lookup = answering(isLater, null, found, 4);
+          const socket = connectSocket({ host: "nobody.invalid", port: 1, autoSelectFamily, lookup }, pool);
+          expect(await codeOf(socket.opened)).toBe(code);
+          expect(await codeOf(socket.closed)).toBe(code);
+        }
       }
     }
     expect(pool.outstanding).toBe(0);
+  });
+
+  it("takes an address and a list of them from options.lookup, whichever was asked for, and its first answer alone", async () => {
+    const pool = BufferPool.create({ size: 100, max: 1 });
+    const { port } = await serve((peer) => void peer.end("x"));
+    const one = { address: "127.0.0.1", family: 4 };
+    const answers: Parameters<Answer>[] = [
+      [null, "127.0.0.1", 4],
+      [undefined, "127.0.0.1", 0],
+      [null, "127.0.0.1"],
+      [0, [one]],
+      [null, [{ address: "127.0.0.1" }, { address: "127.0.0.1", family: 0 }]],
+    ];
+    for (const answer of answers) {
+      for (const autoSelectFamily of [false, true]) {
+        const lookup = ((_host: string, _options: unknown, call: Answer): void => {
+          call(...answer);
+          call(null, []);
+          call(new Error("second"));
+        }) as never;
+        const socket = connectSocket({ host: "some.invalid", port, autoSelectFamily, lookup }, pool);
+        for await (const lease of socket) lease.release();
+        await socket.closed;
+      }
+    }
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("rejects with what options.lookup says or throws, whatever that is", async () => {
+    const pool = BufferPool.create({ size: 100, max: 1 });
+    const reason = new Error("no such host");
+    for (const autoSelectFamily of [false, true]) {
+      for (const isLater of [false, true]) {
+        const socket = connectSocket(
+          { host: "a.invalid", port: 1, autoSelectFamily, lookup: answering(isLater, reason) },
+          pool,
+        );
+        await expect(socket.opened).rejects.toBe(reason);
+      }
+      for (const [thrown, code] of [
+        [reason, undefined],
+        [undefined, "ERR_INVALID_ARG_TYPE"],
+      ] as const) {
+        const lookup = (): never => {
+          throw thrown;
+        };
+        const socket = connectSocket({ host: "a.invalid", port: 1, autoSelectFamily, lookup }, pool);
+        const error = await socket.closed.catch((rejected: unknown) => rejected);
+        if (code === undefined) expect(error).toBe(reason);
+        else expect(error).toMatchObject({ code });
+      }
+    }
+  });
+
+  it("has one answer for end() and write() after the other side's end, whatever the turn", async () => {
+    for (let turns = 0; turns < 6; turns++) {
+      for (const verb of ["end", "write"] as const) {
+        const pool = poolOf();
+        const address = await serve((peer) => void peer.end("hello"));
+        const socket = connectSocket(address, pool);
+        for await (const lease of socket) lease.release();
+        for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+        if (verb === "end") await socket.end();
+        else expect(await codeOf(socket.write(pool.tryAcquire()!))).toBe("ERR_ENDED");
+        await socket.closed;
+        await socket.end();
+        expectHome(pool);
+      }
+    }
+  });
+
+  it("sends what was written before the other side's end, and end() waits for it", async () => {
+    const pool = poolOf(2, 4 << 20);
+    let received = 0;
+    const address = await serve((peer) => {
+      peer.end("hello");
+      peer.on("data", (chunk) => {
+        received += chunk.length;
+      });
+    });
+    const socket = connectSocket(address, pool);
+    await socket.opened;
+    const written = socket.write(pool.tryAcquire()!);
+    for await (const lease of socket) lease.release();
+    const ended = socket.end();
+    await Promise.all([written, ended]);
+    await socket.closed;
+    while (received < 4 << 20) await new Promise((resolve) => setImmediate(resolve));
+    expect(received).toBe(4 << 20);
+    expectHome(pool);
   });
 
   it("does not take a lease that is being written a second time", async () => {

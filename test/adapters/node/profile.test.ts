@@ -10,6 +10,7 @@ import {
   SafeSet,
   sorted,
   textOf,
+  valueInNewContext,
 } from "../../../src/adapters/node/profile/originals.ts";
 
 type Place = readonly [holder: object, name: PropertyKey, property: PropertyDescriptor];
@@ -43,6 +44,25 @@ describe("the preload's own tools", () => {
     expect(textOf({ a: undefined, b: [Number.NaN, undefined, Number.POSITIVE_INFINITY, () => 1] })).toBe(
       '{"b":[null,null,null,null]}',
     );
+  });
+
+  it("ask a context of its own, which has nothing of the program's Object.prototype", () => {
+    let calls = 0;
+    const get = (): void => void calls++;
+    const options = [
+      "name",
+      "origin",
+      "contextName",
+      "microtaskMode",
+      "importModuleDynamically",
+      "filename",
+      "timeout",
+    ];
+    const places = ["gc", ...options].map((name): Place => [Object.prototype, name, { get }]);
+    expect(having(places, () => valueInNewContext("typeof globalThis.gc + typeof globalThis.name"))).toMatch(
+      /^(undefined|function)undefined$/,
+    );
+    expect(calls).toBe(0);
   });
 
   it("call no toJSON, no setter and no iterator of the program's", () => {

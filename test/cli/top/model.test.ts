@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, it } from "vitest";
 import { paintFor } from "../../../src/cli/terminal.ts";
 import { cells, clip, duration, pad, rate, shown } from "../../../src/cli/top/cells.ts";

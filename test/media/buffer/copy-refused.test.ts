@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** A copy into a buffer that is refused on the way leaves both buffers as they were, whichever allocation fails. */
 import { expect, it } from "vitest";
 import { allocators } from "../../../src/allocators/registry.ts";

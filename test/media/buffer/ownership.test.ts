@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Who owns a memory, a buffer, a list: what cannot be given is refused when it is given, not at an innocent call later.
  */

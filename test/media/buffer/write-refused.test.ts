@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * A write over several shared memories whose copy on write is refused leaves the buffer, and its copy, as they were.
  */

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Serialized metas come back as what was written, or are not written at all. */
 import { expect, test } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";

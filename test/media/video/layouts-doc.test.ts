@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * docs/layouts.md shows what frames cost in whole pages; its tables are measured here, from a PagePool's own counters,
  * and have to agree with the file. MILLPOND_WRITE_DOCS=1 writes them instead.

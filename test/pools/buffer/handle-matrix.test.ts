@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The rule: a handle of a slot's memory that code may keep beyond the lease ends with the lease. Walked here: every way
  * to such a handle x every end of a lease x every kind of slot. A handle is a Memory, or a Mapping; whatever a way

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Options are read through the prototype chain, once each; unknown own ones are refused. */
 import { describe, expect, it } from "vitest";
 import { BufferPool, type BufferPoolOptions } from "../../../src/pools/buffer/buffer-pool.ts";

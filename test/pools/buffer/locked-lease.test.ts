@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What a lease has locked with lock() cannot be released: with the lease goes the only handle that could unlock it. */
 import { describe, expect, it } from "vitest";
 import { BufferPool, MediaBuffer, PagePool } from "../../../src/index.ts";

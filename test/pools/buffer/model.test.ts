@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * BufferPool against a naive model: random walks over everything a program may do to a pool, with waits, aborts,
  * timeouts, flushes, deactivations, copies that outlive their source, lost bytes and changed memories interleaved.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * PagePool against a naive model: random walks over allocations of several sizes, waits, releases, sub-memories,
  * transfers, trims, pressure, pauses and a clock that goes back. The model keeps plain lists and reads the clock at

@@ -138,6 +138,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       const back = await lane.receive();
       expect(back!.data).toEqual({ n: 4096 + n });
       expect(back!.lease.id).toBe(lease.id);
+      // What came back is another lease object.
+      expect(() => pool.bytes(lease)).toThrow(/it has come back since/);
+      pool.bytes(back!.lease);
       pool.release(back!.lease);
     }
     const exit = once(child, "exit");

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Every interleaving of every pair of operations, at every access to shared memory, on the pool's own code; and every
  * moment at which one of them may die.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** A member's number is its place, which the next one gets: who is meant is told by number and epoch. */
 import { describe, expect, it } from "vitest";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";

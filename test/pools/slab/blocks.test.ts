@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Blocks of a SlabPool: where they come from, how they are aligned, when they go back, and what their hooks may do. */
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../../src/allocators/registry.ts";

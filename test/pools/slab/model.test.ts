@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** SlabPool against a naive model that predicts every pointer, hook, error and block. */
 import fc from "fast-check";
 import { expect, it } from "vitest";

@@ -4,7 +4,7 @@
  *
  * The rule for the preload's files: after loading they call what is saved here, and methods of the classes below. No
  * `for of`, no spread and destructuring of arrays, no methods of arrays and strings, no regular expressions, no `JSON`;
- * descriptors and lists have no prototype. `test/adapters/node/profile` holds them to it.
+ * descriptors and lists have no prototype. `test/adapters/node/profile.test.ts` holds them to it.
  */
 import { Buffer } from "node:buffer";
 import fs from "node:fs";
@@ -53,9 +53,24 @@ export const writeSync: typeof fs.writeSync = fs.writeSync;
 export const basename: typeof path.basename = path.basename;
 export const getHeapStatistics: typeof v8.getHeapStatistics = v8.getHeapStatistics;
 export const setFlagsFromString: typeof v8.setFlagsFromString = v8.setFlagsFromString;
-export const runInNewContext: typeof vm.runInNewContext = vm.runInNewContext;
 export const memoryUsage: typeof process.memoryUsage = process.memoryUsage;
 export const resourceUsage: typeof process.resourceUsage = process.resourceUsage;
+const { createContext, Script } = vm;
+const runInContext = uncurry(Script.prototype.runInContext as Method<vm.Script, [vm.Context, object], unknown>);
+
+/**
+ * What a script answers in a context of its own. Neither its global object nor what Node is asked with has anything of
+ * the program's `Object.prototype`.
+ */
+export function valueInNewContext(code: string): unknown {
+  const bare = <T extends object>(of: T): T => {
+    setPrototypeOf(of, null);
+    return of;
+  };
+  const script = new Script(code, bare({ filename: "millpond" }));
+  return runInContext(script, createContext(bare({}), bare({ name: "millpond" })), bare({ displayErrors: false }));
+}
+
 /** The class itself. */
 export const Profiler: typeof v8.GCProfiler = v8.GCProfiler;
 export const residentBytes: () => number = memoryUsage.rss;

@@ -14,6 +14,7 @@
  * Memory: bounded, however many buffers there are ({@link SITES_MAX}, {@link SIZES_MAX}, {@link FOLLOWED_MAX}).
  */
 import type { GCProfiler } from "node:v8";
+import { areStandardDescriptorsOpen } from "../../../os/standard-descriptors.ts";
 import {
   ceil,
   frameColumn,
@@ -35,7 +36,6 @@ import {
   partOf,
   residentBytes,
   round,
-  runInNewContext,
   SafeMap,
   SafeRegistry,
   SafeSet,
@@ -46,6 +46,7 @@ import {
   startProfiler,
   startsWith,
   stopProfiler,
+  valueInNewContext,
 } from "./originals.ts";
 import {
   type Api,
@@ -435,6 +436,7 @@ export class Recorder {
   #read(): void {
     const made = this.#bytes;
     this.#nextRead = made + READ_BYTES;
+    if (!areStandardDescriptorsOpen()) return;
     const last = this.#lastRead;
     const { external_memory: external, total_heap_size: heap } = getHeapStatistics();
     const memory = { made, external, heap, rss: residentBytes() };
@@ -469,6 +471,7 @@ export class Recorder {
   #endLook(): void {
     this.#look = undefined;
     const reachable = this.#collectNow();
+    if (reachable === undefined) return;
     const { looks } = this.#live;
     looks[looks.length] = pair(this.#bytes, reachable);
     this.#startProfiler();
@@ -482,16 +485,19 @@ export class Recorder {
     soon(() => soon(() => soon(count)));
   }
 
+  /** Undefined: there are no looks, at least now. */
   #collectorOf(): (() => void) | undefined {
+    if (!areStandardDescriptorsOpen()) return undefined;
     if (this.#collector === null) this.#collector = collector();
     return this.#collector;
   }
 
-  /** Bytes of the program's array buffers that can be reached. */
-  #collectNow(): number {
+  /** Bytes of the program's array buffers that can be reached; undefined: they cannot be read. */
+  #collectNow(): number | undefined {
     const began = now();
+    const collect = this.#collectorOf();
+    if (collect === undefined) return undefined;
     // Once more, because the first leaves the sweeping of array buffers to another thread, which the second waits for.
-    const collect = this.#collectorOf()!;
     collect();
     collect();
     const { arrayBuffers } = memoryUsage();
@@ -505,9 +511,9 @@ export class Recorder {
   }
 
   #lastLook(): void {
-    if (this.#count === 0 || this.#collectorOf() === undefined || getHeapStatistics().used_heap_size > LAST_LOOK_HEAP)
-      return;
-    this.#live.atEnd = this.#collectNow();
+    if (this.#count === 0 || getHeapStatistics().used_heap_size > LAST_LOOK_HEAP) return;
+    const reachable = this.#collectNow();
+    if (reachable !== undefined) this.#live.atEnd = reachable;
   }
 
   #countSurvivors(reachable: number): void {
@@ -658,10 +664,10 @@ function youngOf(spaces: readonly Space[]): Space | undefined {
  */
 function collector(): (() => void) | undefined {
   try {
-    let collect = runInNewContext("globalThis.gc") as unknown;
+    let collect = valueInNewContext("globalThis.gc");
     if (typeof collect !== "function") {
       setFlagsFromString("--expose-gc");
-      collect = runInNewContext("globalThis.gc");
+      collect = valueInNewContext("globalThis.gc");
       setFlagsFromString("--no-expose-gc");
     }
     return typeof collect === "function" ? (collect as () => void) : undefined;

@@ -22,11 +22,13 @@
  * Complexity: no byte is copied here, and a frame is one write for each memory, or for each row where its slot has
  * padded rows. Only where a Writable takes one chunk at a time are padded rows first copied into one.
  */
+
 import { PassThrough, type Writable } from "node:stream";
 import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../../media/buffer/release.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import type { Mapping } from "../../../memory/memory.ts";
-import { isDestroyed, isHttp2, isWriteOver, type WriteWatch, watchWrites } from "../../../os/stream-end.ts";
+import { isDestroyed, isHttp2, isWriteOver, takeError, type WriteWatch, watchWrites } from "../../../os/stream-end.ts";
 import { onAbort } from "../../../util/abortable.ts";
 import { disposeWith } from "../../../util/dispose.ts";
 import { MillpondError } from "../../../util/errors.ts";
@@ -56,7 +58,7 @@ export interface FrameWriterOptions {
  *
  * The writable belongs to the result from now on, and so do its errors. Throws `ERR_INVALID_ARG_TYPE`,
  * `ERR_INVALID_ARG_VALUE`, `ERR_UNSUPPORTED` for a format without a packed form, `ERR_ENDED` for a writable that has
- * ended.
+ * ended, with the error that it was destroyed with as its cause.
  */
 export function frameWriter(writable: Writable, options: FrameWriterOptions = {}): FrameWriter {
   withMethods("writable", "a Writable", writable, ["write", "end", "on", "off", "destroy", "cork", "uncork"]);
@@ -72,7 +74,9 @@ export function frameWriter(writable: Writable, options: FrameWriterOptions = {}
   const given = layout === undefined ? undefined : layoutOf(layout);
   if (layout !== undefined && given === undefined) throw wrongType("options.layout", "a VideoInfo", layout);
   const packing = given === undefined ? undefined : packingOf(given);
-  if (isWriteOver(writable)) throw endedError("write to it", undefined);
+  if (isWriteOver(writable)) {
+    throw endedError("write to it", isDestroyed(writable) ? takeError(writable) : undefined);
+  }
   return new FrameWriter(writable, packing, signal);
 }
 
@@ -366,7 +370,7 @@ function packingOf(layout: FrameLayout): Packing {
 function unmapAndRelease(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
   for (const mapping of mappings) mapping.unmap();
   // Its pool may have been closed by force meanwhile.
-  if (buffer.isLive) buffer.release();
+  if (buffer.isLive) releaseOrPass(buffer);
 }
 
 /** False too for a proxy that does not say what it is. */

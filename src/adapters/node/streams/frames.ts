@@ -21,6 +21,7 @@
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
+import { ignoreErrors } from "../../../os/stream-end.ts";
 import type { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
 import { abortSignal, milliseconds, readOptions, withMethods } from "../../../util/validate.ts";
 import { ChunkReader } from "../../raw-video/chunk-reader.ts";
@@ -113,9 +114,7 @@ export class FrameStream implements AsyncIterableIterator<MediaBuffer, void, und
 
 function originOf(readable: Readable): FrameOrigin {
   // An error that comes before the first next() is told by it; with nobody listening it would end the process.
-  const keep = (): void => {};
-  readable.on("error", keep);
-  readable.once("close", () => readable.off("error", keep));
+  ignoreErrors(readable);
   let reader: ChunkReader | undefined;
   return {
     open() {

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { getEventListeners } from "node:events";
 import { PassThrough, Readable } from "node:stream";
 import * as fc from "fast-check";

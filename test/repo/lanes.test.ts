@@ -51,7 +51,7 @@ test("an untagged test is found, whether it says times() itself or by a constant
 /** What changes the realm or the process for whoever runs in it later, or depends on what ran before. */
 const OF_THE_REALM = new RegExp(
   [
-    /\b(vi|chromium|Worker|child_process|worker_threads|FinalizationRegistry|WeakRef)\b/,
+    /\b(vi|Worker|child_process|worker_threads|FinalizationRegistry|WeakRef)\b/,
     // But to read what there is of a name, which TypeScript wants said.
     /\bglobalThis\b(?! as unknown as)/,
     // A field of that name collects nothing.

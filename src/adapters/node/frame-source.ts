@@ -28,6 +28,8 @@ export interface SourceFrame {
    * Writes the frame into `bytes`, plain or shared, which hold `layout.size` bytes or more.
    * False when the stream ends inside the frame: what was written is not a frame then, and the source says why in
    * {@link FrameSource.shortfall}. Until it answers, `bytes` may be written by the system or by a decoder's thread.
+   * Rejects with `ERR_USE_AFTER_RELEASE` after {@link close}, and for a frame of a stream once it was read or the next
+   * one was asked for.
    */
   copyTo(bytes: Uint8Array): Promise<boolean>;
   /** Gives the decoder its own memory back; a second call does nothing. */

@@ -23,7 +23,7 @@
  */
 import { bytesToGive, takeBytesBack } from "../media/buffer/exchange.ts";
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
-import { releaseAll } from "../media/buffer/release.ts";
+import { releaseAll, releaseOrPass } from "../media/buffer/release.ts";
 import { viewBytes } from "../memory/region.ts";
 import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import { abortable, onAbort } from "../util/abortable.ts";
@@ -254,7 +254,7 @@ class Fill {
     this.#buffer = undefined;
     if (buffer?.isLive !== true) return;
     try {
-      buffer.release();
+      buffer.releaseWhenUnmapped();
     } catch (error) {
       if (!isMillpondError(error, "ERR_DETACHED")) throw error;
     }
@@ -517,7 +517,7 @@ class LeaseSource {
       checkLease("a lease of the stream", value);
       if (this.#isOver) {
         // It came too late: the stream was canceled while it was waited for.
-        value.release();
+        releaseOrPass(value);
         return undefined;
       }
       this.#lease = value;
@@ -546,7 +546,7 @@ class LeaseSource {
   #release(): void {
     const lease = this.#lease;
     this.#lease = undefined;
-    lease?.release();
+    if (lease !== undefined) releaseOrPass(lease);
   }
 
   /** Ends it early: releases what it has, and ends where the rest would come from. */

@@ -15,8 +15,8 @@
  * - Live. Each owner holds a reference of its own; a caller can only release what is beyond those.
  * - Mapped. The access word (lock.ts) says for what. `release()` of the last reference is refused, because the caller
  *   can unmap first.
- * - Deferred release ({@link releaseWhenUnmapped}). Where nobody can be refused (a pool is closed by force; a memory
- *   was made for one mapping alone), the last reference passes to the mappings, and the last unmap() releases it. A
+ * - Deferred release ({@link releaseWhenUnmapped}). Where nobody can be refused (a pool is closed by force; a holder
+ *   that cannot try again ends), the last reference passes to the mappings, and the last unmap() releases it. A
  *   memory in a pool buffer that is released (`parentBuffer.awaitingMemory`) tells that buffer of every holder it
  *   loses.
  * - Freed. The object itself is the generation: it never lives again, so a stale reference cannot reach the next

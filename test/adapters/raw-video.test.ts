@@ -1,5 +1,5 @@
 // Shares its realm with other files: nothing that it changes outlives it.
-import { Readable } from "node:stream";
+import { PassThrough, Readable } from "node:stream";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { pooledFrames } from "../../src/adapters/node/frame-source.ts";
@@ -9,6 +9,7 @@ import { parseY4mHeader } from "../../src/adapters/raw-video/y4m.ts";
 import { allocators } from "../../src/allocators/registry.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
+import { codeOf } from "../helpers/code-of.ts";
 
 function chunked(bytes: Uint8Array, sizes: readonly number[]): Readable {
   const chunks: Buffer[] = [];
@@ -130,6 +131,68 @@ describe("raw video", () => {
     const bytes = new Uint8Array(100);
     expect(await second.copyTo(bytes)).toBe(true);
     expect(bytes).toEqual(frames[1]);
+  });
+
+  const GRAY = { format: "gray", width: 10, height: 10, frameRate: { num: 1, den: 1 } } as const;
+
+  it("refuses to copy a frame that the next was asked for, or that was closed or read, and keeps its place", async () => {
+    const frames = numbered(6, 100);
+    const source = await openRawVideo(chunked(Buffer.concat(frames), [33]), GRAY);
+    const bytes = new Uint8Array(100);
+    const first = (await source.next())!;
+    const asked = source.next();
+    expect(await codeOf(first.copyTo(bytes))).toBe("ERR_USE_AFTER_RELEASE");
+    const second = (await asked)!;
+    expect(await codeOf(first.copyTo(bytes))).toBe("ERR_USE_AFTER_RELEASE");
+    expect(bytes).toEqual(new Uint8Array(100));
+    expect(await second.copyTo(bytes)).toBe(true);
+    expect([second.pts, bytes]).toEqual([1_000_000_000n, frames[1]]);
+    expect(await codeOf(second.copyTo(bytes))).toBe("ERR_USE_AFTER_RELEASE");
+    const third = (await source.next())!;
+    third.close();
+    third.close();
+    expect(await codeOf(third.copyTo(bytes))).toBe("ERR_USE_AFTER_RELEASE");
+    const [fourth, fifth] = await Promise.all([source.next(), source.next()]);
+    expect(await codeOf(fourth!.copyTo(bytes))).toBe("ERR_USE_AFTER_RELEASE");
+    const copying = fifth!.copyTo(bytes);
+    const sixth = (await source.next())!;
+    expect(await copying).toBe(true);
+    expect([fifth!.pts, bytes]).toEqual([4_000_000_000n, frames[4]]);
+    expect(await sixth.copyTo(bytes)).toBe(true);
+    expect([sixth.pts, bytes]).toEqual([5_000_000_000n, frames[5]]);
+    expect(await source.next()).toBeUndefined();
+    expect(await codeOf(sixth.copyTo(bytes))).toBe("ERR_USE_AFTER_RELEASE");
+  });
+
+  it("does not begin the next frame while a copy waits for the stream", async () => {
+    const frames = numbered(2, 100);
+    const stream = new PassThrough();
+    stream.write(frames[0]!.subarray(0, 50));
+    const source = await openRawVideo(stream, GRAY);
+    const bytes = new Uint8Array(100);
+    const copying = (await source.next())!.copyTo(bytes);
+    const next = source.next();
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    stream.end(Buffer.concat([frames[0]!.subarray(50), frames[1]!]));
+    expect(await copying).toBe(true);
+    expect(bytes).toEqual(frames[0]);
+    expect(await (await next)!.copyTo(bytes)).toBe(true);
+    expect(bytes).toEqual(frames[1]);
+  });
+
+  it("fails every next() behind a copy that failed in the middle of a frame, where the next one begins being unknown", async () => {
+    const stream = new PassThrough();
+    stream.write(new Uint8Array(50));
+    const source = await openRawVideo(stream, GRAY);
+    const bytes = new Uint8Array(100);
+    const copying = codeOf((await source.next())!.copyTo(bytes));
+    structuredClone(bytes, { transfer: [bytes.buffer] });
+    stream.end(new Uint8Array(350));
+    const code = await copying;
+    expect(code).not.toBe("ok");
+    expect(await codeOf(source.next())).toBe(code);
+    expect(await codeOf(source.next())).toBe(code);
+    await source.close();
   });
 
   it("ends a read that waits when it is closed", async () => {

@@ -301,6 +301,48 @@ describe("the end of a heap of size classes", () => {
     }
   });
 
+  it("a view that is kept over it stays dead when another arena is made of the bytes, and touches nothing of that", () => {
+    for (const make of [
+      (source: ArrayBuffer) => SizeClassArena.create({ source }),
+      (source: ArrayBuffer) => SizeClassArena.create({ source, byteLength: 1 << 17 }),
+      (source: ArrayBuffer) => TlsfArena.create({ source }),
+      (source: ArrayBuffer) => TlsfArena.create({ source, byteLength: 1 << 17 }),
+    ]) {
+      for (const fill of [0, 1, 0x11, 0xff]) {
+        const buffer = new ArrayBuffer(1 << 18);
+        const heap = SizeClassArena.create({ source: buffer });
+        const view = SizeClassArena.attach({ source: buffer });
+        const [small, freed, large] = [view.alloc(16), view.alloc(100), view.alloc(70_000)];
+        view.free(freed);
+        heap.close({ force: true });
+        const next = make(buffer);
+        const blocks = Array.from({ length: 8 }, () => next.alloc(4096));
+        for (const block of blocks) next.bytes.fill(fill, block, block + 4096);
+        const before = new Uint8Array(buffer.slice(0));
+        const calls: (() => unknown)[] = [
+          () => view.alloc(16),
+          () => view.alloc(4000),
+          () => view.alloc(70_000),
+          () => view.free(small),
+          () => view.free(freed),
+          () => view.free(large),
+          () => view.free(blocks[0]!),
+          () => view.sizeOf(blocks[0]!),
+          () => view.realloc(small, 8),
+          () => view.trim(),
+        ];
+        for (const call of calls)
+          expect([fill, String(call), code(call)]).toEqual([fill, String(call), "ERR_POOL_DEAD"]);
+        expect([view.isLive(small), view.isLive(blocks[0]!)]).toEqual([false, false]);
+        view.validate();
+        expect([view.holders(), view.stats()]).toEqual([[], { classes: [], liveBytes: 0, used: 0, peak: 0 }]);
+        view.close();
+        expect(new Uint8Array(buffer)).toEqual(before);
+        next.validate();
+      }
+    }
+  });
+
   it("a heap over a live one is refused; one that does not fit leaves no arena behind", () => {
     const buffer = new ArrayBuffer(1 << 20);
     const heap = SizeClassArena.create({ source: buffer });

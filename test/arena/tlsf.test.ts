@@ -1,6 +1,7 @@
 // Shares its realm with other files: nothing that it changes outlives it.
 /** TlsfArena: every rule of the heap, misuse, segments, attaching, and bounds. */
 import { describe, expect, it } from "vitest";
+import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { code } from "../pools/buffer/pools.ts";
 
@@ -569,6 +570,72 @@ describe("the end of an arena", () => {
       view.close({ force: true });
       expect(new Uint8Array(buffer)).toEqual(before);
     }
+  });
+
+  it("a view that is kept over it stays dead when another arena is made of the bytes, and touches nothing of that", () => {
+    for (const make of [
+      (source: ArrayBuffer) => TlsfArena.create({ source }),
+      (source: ArrayBuffer) => TlsfArena.create({ source, byteLength: 16_384 }),
+      (source: ArrayBuffer) => SizeClassArena.create({ source }).arena,
+    ]) {
+      const buffer = new ArrayBuffer(65_536);
+      const arena = TlsfArena.create({ source: buffer });
+      const view = TlsfArena.attach({ source: buffer });
+      const [pointer, freed] = [view.alloc(64), view.alloc(200)];
+      view.alloc(8);
+      view.free(freed);
+      arena.close({ force: true });
+      const next = make(buffer);
+      const mine = next.alloc(64);
+      next.alloc(8);
+      const before = new Uint8Array(buffer.slice(0));
+      const calls: (() => unknown)[] = [
+        () => view.alloc(8),
+        () => view.alloc(60_000),
+        () => view.allocAligned(8, 64),
+        () => view.free(pointer),
+        () => view.free(mine),
+        () => view.free(freed),
+        () => view.sizeOf(mine),
+        () => view.ownSizeOf(mine),
+        () => view.resize(mine, 8),
+        () => view.realloc(mine, 8),
+        () => view.tag(mine, true),
+        () => view.addSegment(4096, 1024),
+        () => view.removeSegment(1024),
+      ];
+      for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
+      expect([view.isLive(mine), view.isTagged(mine), view.used, view.available, view.liveBlocks]).toEqual([
+        false,
+        false,
+        0,
+        0,
+        0,
+      ]);
+      expect([view.holders(), [...view.blocks()], view.stats().capacity]).toEqual([[], [], 0]);
+      view.validate();
+      view.refresh();
+      expect(code(() => view.free(mine))).toBe("ERR_POOL_DEAD");
+      // Blocks of the other arena neither keep it from closing nor end with it.
+      view.close();
+      expect(new Uint8Array(buffer)).toEqual(before);
+      next.validate();
+      expect(next.isLive(mine)).toBe(true);
+    }
+  });
+
+  it("an arena without an epoch, or of the format before it, is refused by attach() and by validate()", () => {
+    const buffer = new ArrayBuffer(65_536);
+    const arena = TlsfArena.create({ source: buffer });
+    const words = new Int32Array(buffer);
+    const epoch = words[12]!;
+    words[12] = 0;
+    expect(code(() => TlsfArena.attach({ source: buffer }))).toBe("ERR_BAD_DATA");
+    expect(code(() => arena.validate())).toBe("ERR_CORRUPTED");
+    words[12] = epoch;
+    arena.validate();
+    words[1] = 1;
+    expect(code(() => TlsfArena.attach({ source: buffer }))).toBe("ERR_BAD_DATA");
   });
 
   it("comes by itself with using, also where the buffer is gone", () => {

@@ -177,7 +177,7 @@ describe("a hook whose answer throws when it is looked at", () => {
 });
 
 describe("an AppSource that is stopped while its next buffer is mapped", () => {
-  it("releases the rest of its list", async () => {
+  it("releases the rest of its list, and that one with its last unmap()", async () => {
     const pool = BufferPool.create({ size: 64, max: 4 });
     const list = Array.from({ length: 4 }, () => pool.tryAcquire()!);
     const mapped = list[0]!.map("read");
@@ -189,9 +189,9 @@ describe("an AppSource that is stopped while its next buffer is mapped", () => {
     }
     const pipeline = new Pipeline().link(new AppSource(list, { format: byteFormat(64) }), new Stops());
     await expect(pipeline.run({ signal: stop.signal })).rejects.toThrow("enough");
-    expect(list.map(({ isLive }) => isLive)).toEqual([true, false, false, false]);
+    expect(list.map(({ isLive }) => isLive)).toEqual([false, false, false, false]);
+    expect([pool.outstanding, mapped.bytes.length]).toEqual([1, 64]);
     mapped.unmap();
-    list[0]!.release();
     expect(pool.outstanding).toBe(0);
   });
 });

@@ -4,6 +4,7 @@
  */
 
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../media/buffer/release.ts";
 import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
@@ -27,6 +28,8 @@ export interface SourceFrame {
    * Writes the frame into `bytes`, plain or shared, which hold `layout.size` bytes or more.
    * False when the stream ends inside the frame: what was written is not a frame then, and the source says why in
    * {@link FrameSource.shortfall}. Until it answers, `bytes` may be written by the system or by a decoder's thread.
+   * Rejects with `ERR_USE_AFTER_RELEASE` after {@link close}, and for a frame of a stream once it was read or the next
+   * one was asked for.
    */
   copyTo(bytes: Uint8Array): Promise<boolean>;
   /** Gives the decoder its own memory back; a second call does nothing. */
@@ -93,7 +96,7 @@ async function* readFrames(
       const frame = await nextFrame(source, signal);
       if (frame === undefined) return;
       const buffer = await fill(frame, pool, options);
-      if (signal.aborted) buffer?.release();
+      if (signal.aborted && buffer !== undefined) releaseOrPass(buffer);
       signal.throwIfAborted();
       if (buffer === undefined) return;
       // From here on the buffer is the consumer's, also when it leaves the loop with this one in hand.
@@ -152,7 +155,7 @@ async function fill(
     buffer = undefined;
     return filled;
   } finally {
-    if (buffer?.isLive === true) buffer.release();
+    if (buffer?.isLive === true) releaseOrPass(buffer);
   }
 }
 

@@ -14,7 +14,9 @@
  * byte is copied once more on average; the block that it leaves goes back to the pool, where the next one of that size
  * finds it.
  */
+
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../media/buffer/release.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { plainBytes } from "../../os/bytes.ts";
 import type { PagePool } from "../../pools/page/page-pool.ts";
@@ -102,7 +104,7 @@ export class GrowingBlock {
     const old = this.#bytes;
     this.#take(this.#pages.allocate(wanted));
     this.#bytes.set(old.subarray(0, Math.min(this.#length, old.length)));
-    before?.release();
+    if (before !== undefined) releaseOrPass(before);
   }
 
   /** The buffer with what has arrived; it is the caller's. */
@@ -120,7 +122,7 @@ export class GrowingBlock {
     const buffer = this.#buffer;
     this.#buffer = undefined;
     this.#bytes = EMPTY;
-    buffer?.release();
+    if (buffer !== undefined) releaseOrPass(buffer);
   }
 
   #rounded(size: number): number {

@@ -21,7 +21,7 @@
  * Complexity: a block is one system call and one view, which the slot keeps; no copy.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack } from "../../media/buffer/release.ts";
+import { giveBack, releaseOrPass } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
@@ -229,7 +229,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
       mapping.unmap();
       if (count < length) this.#atEnd = true;
       if (count === 0) {
-        buffer.release();
+        releaseOrPass(buffer);
         return undefined;
       }
       // A pool that was closed by force meanwhile says so here, and a slot whose bytes were transferred away.
@@ -274,7 +274,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     try {
       mapping = buffer.map("write");
     } catch (error) {
-      buffer.release();
+      releaseOrPass(buffer);
       throw error;
     }
     const position = this.#position;

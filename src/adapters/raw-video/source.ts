@@ -4,6 +4,10 @@
  * Life: {@link startRawVideo} reads the header, `next` waits for the first byte of a frame, `copyTo` reads its bytes
  * straight into the caller's memory; a frame that is closed without that is skipped. `close` ends it at any time, also
  * while it waits.
+ *
+ * Invariants: a frame has bytes until it is read, closed, or the next one is asked for; after that it refuses, because
+ * what the reader holds then belongs to others. Calls take turns: a `next` waits for a copy that is under way. Where a
+ * call failed nobody knows where the next frame begins, so every later `next` fails with the same.
  */
 import { MillpondError } from "../../util/errors.ts";
 import {
@@ -81,6 +85,12 @@ export class RawVideo implements FrameSource {
   #shortfall: string | undefined;
   #starvedMs = 0;
   #unread = false;
+  /** Frames that were asked for; the last one is the only one with bytes. */
+  #asked = 0;
+  /** A call is under way, or its turn goes to the first of those that wait. */
+  #isBusy = false;
+  readonly #waiting: (() => void)[] = [];
+  #failure: { readonly error: unknown } | undefined;
 
   /** @internal */
   constructor(
@@ -98,8 +108,9 @@ export class RawVideo implements FrameSource {
   }
 
   /**
-   * Waits for the first byte of the next frame; undefined at the end of the stream.
-   * Rejects with `ERR_BAD_DATA` when a Y4M frame does not begin with FRAME, and with the stream's own errors.
+   * Waits for the first byte of the next frame; undefined at the end of the stream. The frame before has no bytes from
+   * now on: copy it first. Rejects with `ERR_BAD_DATA` for a frame line without an end, with the stream's own errors,
+   * and with what a copy has failed with.
    */
   next(): Promise<SourceFrame | undefined> {
     return this.nextFrame();
@@ -107,20 +118,33 @@ export class RawVideo implements FrameSource {
 
   /** @internal */
   async nextFrame(): Promise<RawFrame | undefined> {
-    if (this.#shortfall !== undefined || !(await this.#skipUnread()) || (await this.#reader.atEnd())) return undefined;
-    if (this.isY4m) {
-      const line = await this.#reader.line(MAX_Y4M_LINE);
-      if (line === undefined) {
-        this.#shortfall = `the stream ends inside the line in front of frame ${this.#frames + 1}`;
-        return undefined;
-      }
-      if (!isFrameLine(line)) {
-        this.#shortfall = `after frame ${this.#frames} there is no FRAME line where one should be; the rest is not read`;
-        return undefined;
-      }
+    const number = ++this.#asked;
+    // The one that ends hands its turn over, so that calls are served in order.
+    if (this.#isBusy) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#isBusy = true;
+    try {
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (this.#shortfall !== undefined) return undefined;
+      if ((this.#unread && !(await this.#skipUnread())) || (await this.#reader.atEnd())) return undefined;
+      if (this.isY4m && !(await this.#readFrameLine())) return undefined;
+      this.#unread = true;
+      return new RawFrame(this, this.#frames++, number);
+    } catch (error) {
+      this.#failure ??= { error };
+      throw error;
+    } finally {
+      this.#endTurn();
     }
-    this.#unread = true;
-    return new RawFrame(this, this.#frames++);
+  }
+
+  async #readFrameLine(): Promise<boolean> {
+    const line = await this.#reader.line(MAX_Y4M_LINE);
+    if (line !== undefined && isFrameLine(line)) return true;
+    this.#shortfall =
+      line === undefined
+        ? `the stream ends inside the line in front of frame ${this.#frames + 1}`
+        : `after frame ${this.#frames} there is no FRAME line where one should be; the rest is not read`;
+    return false;
   }
 
   /** Why the stream ended early; undefined when it ended behind a whole frame. */
@@ -138,33 +162,51 @@ export class RawVideo implements FrameSource {
     return this.#reader.close();
   }
 
-  /** @internal Reads the bytes of one frame to where the runs say; false when the stream ends inside it. */
+  /** @internal Whether a frame, by its number among those that were asked for, is the last one. */
+  isLast(number: number): boolean {
+    return number === this.#asked;
+  }
+
+  /**
+   * @internal Reads the bytes of the last frame to where the runs say, once; false when the stream ends inside it. No
+   * call is under way: a next() would have made it another frame than the last.
+   */
   async readFrame(bytes: Uint8Array, runs: readonly Run[]): Promise<boolean> {
+    this.#isBusy = true;
     this.#unread = false;
     const reader = this.#reader;
     const before = reader.waitedMs;
     let arrived = 0;
-    for (const { offset, stride, rowBytes, rows } of runs) {
-      for (let row = 0; row < rows; row++) {
-        const start = offset + row * stride;
-        const end = start + rowBytes;
-        // Most short rows are here already, and a wait for nothing costs more than the copy.
-        let at = rowBytes < SHORT_ROW ? reader.take(bytes, start, end) : start;
-        if (at < end) at = await reader.fill(bytes, at, end);
-        arrived += at - start;
-        if (at < end) {
-          this.#starvedMs += reader.waitedMs - before;
-          return this.#endedInside(arrived);
+    try {
+      for (const { offset, stride, rowBytes, rows } of runs) {
+        for (let row = 0; row < rows; row++) {
+          const start = offset + row * stride;
+          const end = start + rowBytes;
+          // Most short rows are here already, and a wait for nothing costs more than the copy.
+          let at = rowBytes < SHORT_ROW ? reader.take(bytes, start, end) : start;
+          if (at < end) at = await reader.fill(bytes, at, end);
+          arrived += at - start;
+          if (at < end) return this.#endedInside(arrived);
         }
       }
+      return true;
+    } catch (error) {
+      this.#failure ??= { error };
+      throw error;
+    } finally {
+      this.#starvedMs += reader.waitedMs - before;
+      this.#endTurn();
     }
-    this.#starvedMs += reader.waitedMs - before;
-    return true;
+  }
+
+  #endTurn(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#isBusy = false;
+    else next();
   }
 
   /** A frame that was closed without being copied still lies in the stream. */
   async #skipUnread(): Promise<boolean> {
-    if (!this.#unread) return true;
     this.#unread = false;
     const skipped = await this.#reader.skip(this.layout.size);
     return skipped === this.layout.size || this.#endedInside(skipped);
@@ -183,10 +225,13 @@ export class RawFrame implements SourceFrame {
   readonly pts: bigint | undefined;
   readonly duration: bigint | undefined;
   readonly #video: RawVideo;
-  #read = false;
+  readonly #number: number;
+  #isRead = false;
+  #isClosed = false;
 
-  constructor(video: RawVideo, index: number) {
+  constructor(video: RawVideo, index: number, number: number) {
     this.#video = video;
+    this.#number = number;
     this.layout = video.layout;
     this.presentation = video.presentation;
     const rate = video.frameRate;
@@ -196,20 +241,40 @@ export class RawFrame implements SourceFrame {
     this.duration = frameTime(index + 1, rate) - this.pts;
   }
 
+  /**
+   * Reads the frame into `bytes`, once. Rejects with `ERR_USE_AFTER_RELEASE` when it was read or closed before, or the
+   * next one was asked for, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_OUT_OF_RANGE`, and the stream's own errors.
+   */
   async copyTo(bytes: Uint8Array): Promise<boolean> {
+    this.#assertHere();
     const { size } = this.layout;
-    if (this.#read) throw new MillpondError("ERR_USE_AFTER_RELEASE", "a frame of a stream can be read once");
     bytesFor("bytes", bytes, size);
     return this.copyRuns(bytes, [{ offset: 0, stride: size, rowBytes: size, rows: 1 }]);
   }
 
-  /** {@link copyTo}, with the rows where the runs say. The caller has checked that they are inside `bytes`. */
+  /** {@link copyTo}, with the rows where the runs say. The caller has checked that they are inside `bytes`. Throws. */
   copyRuns(bytes: Uint8Array, runs: readonly Run[]): Promise<boolean> {
-    this.#read = true;
+    this.#assertHere();
+    this.#isRead = true;
     return this.#video.readFrame(bytes, runs);
   }
 
-  close(): void {}
+  /** Its bytes are passed over, where they were not read. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  #assertHere(): void {
+    const why = this.#isRead
+      ? "it was read before, and a frame of a stream can be read once"
+      : this.#isClosed
+        ? "it was closed; copy it before close()"
+        : this.#video.isLast(this.#number)
+          ? undefined
+          : "the next one was asked for; copy a frame before next()";
+    if (why === undefined) return;
+    throw new MillpondError("ERR_USE_AFTER_RELEASE", `the bytes of the frame cannot be read: ${why}`);
+  }
 }
 
 function frameTime(index: number, rate: { readonly num: number; readonly den: number }): bigint {

@@ -12,7 +12,7 @@
 
 import { BufferFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseQuietly } from "../../media/buffer/release.ts";
+import { releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import { attachErrorSource, Element } from "../../pipeline/base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../../pipeline/base/pad.ts";
@@ -317,7 +317,7 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
     } catch (error) {
       throw attachErrorSource(error, this);
     } finally {
-      buffer.release();
+      releaseOrPass(buffer);
     }
     await this.deliver(() => this.coder!.encodeQueueSize ?? 0);
   }
@@ -404,7 +404,7 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
     } catch (error) {
       throw attachErrorSource(error, this);
     } finally {
-      buffer.release();
+      releaseOrPass(buffer);
     }
     await this.deliver(() => this.coder!.decodeQueueSize ?? 0);
   }

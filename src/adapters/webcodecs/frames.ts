@@ -204,7 +204,7 @@ export async function copyPicture(picture: Picture, pool: BufferPool, options: C
 function giveBack(lease: MediaBuffer): void {
   if (!lease.isLive) return;
   try {
-    lease.release();
+    lease.releaseWhenUnmapped();
   } catch {
     // The error that is on its way says what happened first.
   }

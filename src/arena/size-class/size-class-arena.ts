@@ -32,8 +32,8 @@
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, show } from "../../util/validate.ts";
-import { badPointer, badSize, corrupt, isArena, isClosed, liveBlocks, unreachable } from "../tlsf/errors.ts";
-import { CLOSED } from "../tlsf/layout.ts";
+import { badPointer, badSize, corrupt, isClosed, liveBlocks, unreachable } from "../tlsf/errors.ts";
+import { CLOSED, Control } from "../tlsf/layout.ts";
 import { type ArenaHolder, type ArenaOptions, TlsfArena } from "../tlsf/tlsf-arena.ts";
 import { misuse } from "../tlsf/validate.ts";
 import {
@@ -61,6 +61,9 @@ import {
   trimSpans,
 } from "./spans.ts";
 
+// A constant of this module, as in core.ts.
+const { EPOCH } = Control;
+
 /**
  * Fresh objects between two looks for empty spans: a look at 10,000 objects costs about as much as 1,000 fresh ones.
  */
@@ -83,6 +86,8 @@ export class SizeClassArena {
   #bits = 0;
   #pages = 0;
   #length = 0;
+  /** As {@link TlsfArena.epoch}. */
+  #epoch = 0;
   /** Fresh objects before the next look for empty spans. */
   #untilTrim = TRIM_INTERVAL;
   /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
@@ -96,6 +101,7 @@ export class SizeClassArena {
     this.#bits = root.bits;
     this.#pages = root.pages;
     this.#length = arena.bytes.length;
+    this.#epoch = arena.epoch;
   }
 
   /**
@@ -127,6 +133,7 @@ export class SizeClassArena {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > MAX_CLASS_SIZE)
       return this.#allocLarge(size);
     const words = this.#words;
+    if (words[EPOCH] !== this.#epoch) throw unreachable(words);
     const record = this.#records + (classOf(size) << RECORD_BITS);
     const top = words[record]! - 1;
     if (!(top >= words[record + Class.BASE]!)) return this.#allocFresh(classOf(size));
@@ -142,6 +149,7 @@ export class SizeClassArena {
   free(pointer: number): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
     const words = this.#words;
+    if (words[EPOCH] !== this.#epoch) throw unreachable(words);
     const at = this.#bits + (pointer >>> 9);
     const word = words[at]!;
     const bit = 1 << (pointer >>> 4);
@@ -191,7 +199,7 @@ export class SizeClassArena {
    * O(objects). Throws `ERR_CORRUPTED`, and nothing of that class has changed.
    */
   trim(): number {
-    if (!isArena(this.#words)) throw unreachable(this.#words);
+    if (this.#words[EPOCH] !== this.#epoch) throw unreachable(this.#words);
     const before = this.arena.used;
     for (let index = 0; index < CLASSES; index++) trimSpans(this.arena, this.#root(), index);
     return before - this.arena.used;
@@ -208,7 +216,7 @@ export class SizeClassArena {
    */
   close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (!force && this.#words.length > 0) {
+    if (!force && this.arena.words.length > 0) {
       const holders = this.holders();
       const named = holders.slice(0, MAX_NAMED).map(({ pointer }) => pointer);
       if (holders.length > 0) throw liveBlocks(holders.length, named);
@@ -249,7 +257,8 @@ export class SizeClassArena {
   #isObject(pointer: number): boolean {
     if (typeof pointer !== "number" || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.#length)
       return false;
-    return (this.#words[this.#bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
+    const words = this.#words;
+    return words[EPOCH] === this.#epoch && (words[this.#bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
   }
 
   /**
@@ -257,7 +266,6 @@ export class SizeClassArena {
    * made.
    */
   #allocFresh(index: number): number {
-    if (!isArena(this.#words)) throw unreachable(this.#words);
     // What waits on other classes' lists is worth a look before the heap grows, but not each time: a look costs
     // O(objects).
     if (--this.#untilTrim <= 0) {
@@ -287,7 +295,7 @@ export class SizeClassArena {
    */
   #refuseObject(pointer: number, verb: string): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
-    if (!isArena(this.#words)) throw unreachable(this.#words);
+    if (this.#words[EPOCH] !== this.#epoch) throw unreachable(this.#words);
     const index = this.#bytes[this.#pages + (pointer >>> PAGE_BITS)];
     const ofClass = pointer < this.#length && index !== undefined && index < CLASSES;
     if (ofClass || this.arena.isTagged(pointer)) throw classMisuse(this.arena, this.#root(), pointer, verb);

@@ -19,7 +19,7 @@ import { wholeNumber } from "../../util/validate.ts";
 export const MAGIC = 0x4d504131;
 
 /** Odd, like every first word behind a position that a wild pointer may name: no block has an odd size. */
-export const FORMAT = 1;
+export const FORMAT = 3;
 
 /** Words of the control part. */
 export const Control = {
@@ -43,6 +43,8 @@ export const Control = {
   ROOT: 9,
   /** One bit for each first-level index that has a free block. */
   FL_BITMAP: 10,
+  /** Which of the arenas that were ever made in these bytes this one is; see {@link newEpoch}. */
+  EPOCH: 12,
   /**
    * 32 words, one a first-level index: one bit for each of its lists that has a free block. Words beyond FL_COUNT stay
    * zero.
@@ -122,6 +124,16 @@ export function blockWords(size: number): number {
 /** The pointer to a block's payload. @realtime */
 export function pointerTo(block: number): number {
   return ((block + HEADER) << 2) >>> 0;
+}
+
+/**
+ * A number that tells an arena from every other one that its bytes hold before or after it: a view that is kept over a
+ * close() must not take the next arena for its own. Random, since the bytes are the caller's between the two, who may
+ * write anything there. Odd, so that it is neither a block position nor zero; below 2^30, a small integer in every
+ * engine.
+ */
+export function newEpoch(): number {
+  return Math.floor(Math.random() * 2 ** 30) | 1;
 }
 
 /** The words of an arena that was closed; a detached one has other empty words. */

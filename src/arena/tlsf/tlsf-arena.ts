@@ -19,7 +19,8 @@
  * 3. `addSegment()` and `removeSegment()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew
  *    after it has grown.
  * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes stop being an arena:
- *    `attach()` refuses them, and every view of them throws `ERR_POOL_DEAD`.
+ *    `attach()` refuses them, and every view of them throws `ERR_POOL_DEAD`, also where another arena is made in them:
+ *    a view compares the epoch (layout.ts) at each call.
  *
  * Invariants: those of core.ts, which `validate()` checks. A failed call changes nothing.
  *
@@ -57,6 +58,7 @@ import {
   MAGIC,
   MAX_ARENA,
   MIN_BLOCK,
+  newEpoch,
   SEGMENT_COST,
   SIZE_MASK,
   TAGGED,
@@ -94,6 +96,9 @@ export interface ArenaHolder {
   readonly size: number;
 }
 
+// A constant of this module, as in core.ts.
+const { EPOCH } = Control;
+
 /** Live blocks that the error of a refused {@link TlsfArena.close} names. */
 const MAX_NAMED = 8;
 
@@ -109,6 +114,8 @@ export class TlsfArena {
   /** The largest payload that a request may ask for, in bytes. */
   readonly #limit: number = 0;
   readonly #source: ArenaSource;
+  /** @internal The epoch of the arena that this is a view of. */
+  readonly epoch: number;
   /** A detached view does not know any more where it began. */
   readonly #start: number;
   /** @internal What messages add to a pointer: of which pool it is, where the arena is a pool's. */
@@ -122,6 +129,7 @@ export class TlsfArena {
     this.#bytes = bytes;
     this.#words = wordsOf(bytes);
     this.#limit = bytes.byteLength;
+    this.epoch = this.#words[EPOCH]!;
   }
 
   /**
@@ -164,9 +172,13 @@ export class TlsfArena {
     return worstCase(peak, largest, smallest);
   }
 
-  /** @internal The words of the arena. Replaced by {@link refresh}; empty once the bytes are gone. */
+  /**
+   * @internal The words of the arena. Replaced by {@link refresh}; empty once the bytes are gone, or are those of
+   * another arena.
+   */
   get words(): Int32Array {
-    return this.#words;
+    const words = this.#words;
+    return words[EPOCH] !== this.epoch && isOther(words) ? CLOSED : words;
   }
 
   /**
@@ -188,17 +200,20 @@ export class TlsfArena {
 
   /** Bytes in live blocks, their headers (8 bytes each) included. @realtime */
   get used(): number {
-    return count(this.#words, this.#words[Control.USED]) * 4;
+    const { words } = this;
+    return count(words, words[Control.USED]) * 4;
   }
 
   /** Bytes in free blocks, their headers included. {@link used} + free is what the segments hold. @realtime */
   get available(): number {
-    return (count(this.#words, this.#words[Control.TOTAL]) - count(this.#words, this.#words[Control.USED])) * 4;
+    const { words } = this;
+    return (count(words, words[Control.TOTAL]) - count(words, words[Control.USED])) * 4;
   }
 
   /** Live blocks. @realtime */
   get liveBlocks(): number {
-    return count(this.#words, this.#words[Control.LIVE]);
+    const { words } = this;
+    return count(words, words[Control.LIVE]);
   }
 
   /**
@@ -207,8 +222,10 @@ export class TlsfArena {
    */
   alloc(size: number): number {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit) return this.#refuse(size);
+    const words = this.#words;
+    if (words[EPOCH] !== this.epoch) throw unreachable(words);
     // blockWords() and pointerTo(), written out.
-    const block = core.malloc(this.#words, ((size + 15) >>> 3) << 1);
+    const block = core.malloc(words, ((size + 15) >>> 3) << 1);
     return block === 0 ? 0 : ((block + HEADER) << 2) >>> 0;
   }
 
@@ -221,7 +238,9 @@ export class TlsfArena {
     if (align === GRANULE) return this.alloc(size);
     powerOfTwo("align", align, 2 * 1024 * 1024);
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit) return this.#refuse(size);
-    return align < GRANULE ? this.alloc(size) : core.memalign(this.#words, blockWords(size), align, this.byteOffset);
+    return align < GRANULE
+      ? this.alloc(size)
+      : core.memalign(this.#present(), blockWords(size), align, this.byteOffset);
   }
 
   /**
@@ -234,6 +253,7 @@ export class TlsfArena {
     const words = this.#words;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
+    if (words[EPOCH] !== this.epoch) throw unreachable(words);
     // A live block is one that its successor names as its live predecessor: wild, stale and freed pointers fail on it.
     if (
       ((pointer >>> 3) << 3) >>> 0 !== pointer ||
@@ -252,6 +272,7 @@ export class TlsfArena {
     const words = this.#words;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
+    if (words[EPOCH] !== this.epoch) throw unreachable(words);
     // As free() asks: what may not be freed by its pointer may not be looked at by it either.
     if (
       ((pointer >>> 3) << 3) >>> 0 !== pointer ||
@@ -299,8 +320,14 @@ export class TlsfArena {
   isLive(pointer: number): boolean {
     if (typeof pointer !== "number" || ((pointer >>> 3) << 3) >>> 0 !== pointer) return false;
     const block = (pointer >>> 2) - HEADER;
-    const word = this.#words[block + 1]!;
-    return (word & FREE) === 0 && (word & SIZE_MASK) >= MIN_BLOCK && this.#words[block + (word & SIZE_MASK)] === block;
+    const words = this.#words;
+    const word = words[block + 1]!;
+    return (
+      words[EPOCH] === this.epoch &&
+      (word & FREE) === 0 &&
+      (word & SIZE_MASK) >= MIN_BLOCK &&
+      words[block + (word & SIZE_MASK)] === block
+    );
   }
 
   /**
@@ -322,7 +349,7 @@ export class TlsfArena {
    * walking.
    */
   blocks(): IterableIterator<ArenaBlock> {
-    return walkBlocks(this.#words);
+    return walkBlocks(this.words);
   }
 
   /**
@@ -330,12 +357,12 @@ export class TlsfArena {
    * Throws `ERR_CORRUPTED`, which names the place, and the block in front of it that was overrun. O(blocks).
    */
   validate(): void {
-    validateArena(this.#words);
+    validateArena(this.words);
   }
 
   /** What is used, free and largest. O(free blocks of the largest size step). */
   stats(): ArenaStats {
-    return arenaStats(this.#words);
+    return arenaStats(this.words);
   }
 
   /**
@@ -343,7 +370,7 @@ export class TlsfArena {
    * Throws `ERR_OUT_OF_RANGE`. O(segments).
    */
   addSegment(start: number, length: number): void {
-    core.addSegment(this.#words, start, length);
+    core.addSegment(this.#present(), start, length);
   }
 
   /**
@@ -351,7 +378,7 @@ export class TlsfArena {
    * O(segments).
    */
   removeSegment(start: number): void {
-    core.removeSegment(this.#words, start);
+    core.removeSegment(this.#present(), start);
   }
 
   /**
@@ -362,7 +389,7 @@ export class TlsfArena {
    */
   close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    const words = this.#words;
+    const { words } = this;
     const live = words[Control.LIVE];
     if (!force && live !== undefined && live > 0) {
       throw liveBlocks(
@@ -372,7 +399,7 @@ export class TlsfArena {
           .map(({ pointer }) => pointer),
       );
     }
-    if (isArena(words)) core.eraseArena(words);
+    if (isArena(words) && words[EPOCH] === this.epoch) core.eraseArena(words);
     this.#words = CLOSED;
     this.#bytes = NO_BYTES;
   }
@@ -380,7 +407,7 @@ export class TlsfArena {
   /** The live blocks, in the order of their addresses, segment by segment. O(blocks). */
   holders(): ArenaHolder[] {
     const holders: ArenaHolder[] = [];
-    for (const { pointer, size, free } of walkBlocks(this.#words)) if (!free) holders.push({ pointer, size });
+    for (const { pointer, size, free } of walkBlocks(this.words)) if (!free) holders.push({ pointer, size });
     return holders;
   }
 
@@ -391,9 +418,16 @@ export class TlsfArena {
     this.#words = wordsOf(this.#bytes);
   }
 
+  /** The words, for a call that changes them. Throws `ERR_POOL_DEAD`, `ERR_DETACHED`. */
+  #present(): Int32Array {
+    const words = this.#words;
+    if (words[EPOCH] !== this.epoch) throw unreachable(words);
+    return words;
+  }
+
   /** Words of a live block. */
   #blockSize(pointer: number, verb: string): number {
-    if (!this.isLive(pointer)) throw misuse(this.#words, pointer, verb, this.label);
+    if (!this.isLive(pointer)) throw misuse(this.#present(), pointer, verb, this.label);
     return this.#words[(pointer >>> 2) - 1]! & SIZE_MASK;
   }
 
@@ -404,6 +438,14 @@ export class TlsfArena {
   }
 }
 disposeByForce(TlsfArena);
+
+/**
+ * Whether words that are not of a view's own epoch begin another arena. What is not even that was overwritten, which
+ * the walks say themselves.
+ */
+function isOther(words: Int32Array): boolean {
+  return isArena(words) && (words[EPOCH]! & 1) !== 0;
+}
 
 /** A count of an arena; of one that was closed 0. Throws `ERR_DETACHED`. */
 function count(words: Int32Array, value: number | undefined): number {
@@ -481,6 +523,7 @@ function formatArena(bytes: Uint8Array, byteOffset: number, initial: number = by
   words[Control.FORMAT] = FORMAT;
   words[Control.LENGTH] = words.length;
   words[Control.FL_COUNT] = flCountFor(words.length);
+  words[EPOCH] = newEpoch();
   core.addSegment(words, control * 4, first - (first % GRANULE) - control * 4);
 }
 
@@ -490,6 +533,7 @@ function beginsArena(words: Int32Array): boolean {
   return (
     words[Control.MAGIC] === MAGIC &&
     words[Control.FORMAT] === FORMAT &&
+    (words[EPOCH]! & 1) !== 0 &&
     length >= Control.BLOCKS &&
     words[Control.FL_COUNT] === flCountFor(length)
   );

@@ -124,7 +124,7 @@ interface Found {
 export function validateArena(words: Int32Array): void {
   if (isClosed(words)) return;
   if (words.length === 0) throw unreachable(words);
-  if (words[Control.MAGIC] !== MAGIC || words[Control.LENGTH] !== words.length) {
+  if (words[Control.MAGIC] !== MAGIC || words[Control.LENGTH] !== words.length || (words[Control.EPOCH]! & 1) === 0) {
     throw corrupt("its first words were overwritten; something wrote in front of its blocks");
   }
   const found: Found = { used: 0, live: 0, total: 0, free: new Map() };

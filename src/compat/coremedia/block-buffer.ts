@@ -28,7 +28,7 @@ import {
   type CMMemoryBlock,
   checkBlock,
 } from "./block.ts";
-import { assertAlive, CFRelease, CFRetain, CFType, isFinalized } from "./cf-type.ts";
+import { assertAlive, CFRetain, CFType, dropReference, isFinalized } from "./cf-type.ts";
 import {
   kCMBlockBufferAlwaysCopyDataFlag,
   kCMBlockBufferAssureMemoryNowFlag,
@@ -77,7 +77,7 @@ const KIND = {
     for (const { from } of partsOf(buffer).splice(0)) {
       try {
         if (from instanceof Block) from.release();
-        else CFRelease(from);
+        else dropReference(from);
       } catch (error) {
         failure ??= { error };
       }
@@ -262,7 +262,7 @@ export function CMBlockBufferCreateContiguous(
     partsOf(buffer).push(part);
     return buffer;
   } finally {
-    CFRelease(sourceBuffer);
+    dropReference(sourceBuffer);
   }
 }
 

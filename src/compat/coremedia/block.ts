@@ -3,7 +3,7 @@
  * Life-cycle: promised, allocated by {@link assure}, freed with its last holder. The promise is kept at most once.
  */
 import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/allocator.ts";
-import { isMemory, type MapMode, type Memory } from "../../memory/memory.ts";
+import { isMemory, type MapMode, type Memory, releaseWhenUnmapped } from "../../memory/memory.ts";
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/errors.ts";
 import { DoorError, fromHook, inDoor, messageOf, wants } from "../door-error.ts";
@@ -150,7 +150,7 @@ export class Block {
     try {
       if (memory !== null)
         inDoor(
-          () => memory.release(),
+          () => releaseWhenUnmapped(memory),
           (cause) => this.#refused("CFRelease", memory, cause),
         );
     } finally {

@@ -13,7 +13,16 @@ import { type QueueTrigger, TimedQueue, type TriggerCondition } from "../../pool
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
 import { checkOptions } from "../../util/validate.ts";
 import { argumentCode, assertMaker, DoorError, fromHook, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
-import { assertAlive, CFRelease, CFRetain, CFType, type CFTypeRef, isCFType, isFinalized } from "./cf-type.ts";
+import {
+  assertAlive,
+  CFRetain,
+  CFType,
+  type CFTypeRef,
+  dropReference,
+  dropReferences,
+  isCFType,
+  isFinalized,
+} from "./cf-type.ts";
 import * as codes from "./codes.ts";
 
 /** What tells a queue about its buffers; each gets the buffer and the refcon. */
@@ -83,10 +92,11 @@ const KIND = {
   typeID: 0x434d4251,
   status: codes.kCMBufferQueueError_RequiredParameterMissing,
   check: (queue: CMBufferQueue<CFTypeRef>): void => assertChangeable("CFRelease", queue),
+  isBusy: (queue: CMBufferQueue<CFTypeRef>): boolean => timed(queue).isBusy,
   finalize(queue: CMBufferQueue<CFTypeRef>): void {
     const items = timed(queue);
     items.removeTriggers();
-    releaseAll(items.clear());
+    dropReferences(items.clear());
   },
 } as const;
 
@@ -277,7 +287,7 @@ export function CMBufferQueueEnqueue<T extends CFTypeRef>(queue: CMBufferQueue<T
       (cause) => invalidBuffer(cause.code, `${call}() refuses ${buf}: ${messageOf(cause)}`, cause),
     );
   } finally {
-    if (!isIn) CFRelease(buf);
+    if (!isIn) dropReference(buf);
   }
   if (isIn) return;
   const message = `${call}(): ${queue} is full; dequeue some, or make it larger`;
@@ -332,9 +342,12 @@ export function CMBufferQueueIsAtEndOfData<T extends CFTypeRef>(queue: CMBufferQ
   return queue === null || live("CMBufferQueueIsAtEndOfData", queue).isAtEnd;
 }
 
-/** Releases all buffers and takes the mark away; triggers stay. Throws a `DoorError`: -12761, -12766. */
+/**
+ * Releases all buffers and takes the mark away; triggers stay. Bytes that are mapped go back with the last unmap().
+ * Throws a `DoorError`: -12761, -12766.
+ */
 export function CMBufferQueueReset<T extends CFTypeRef>(queue: CMBufferQueue<T>): void {
-  releaseAll(changeable("CMBufferQueueReset", queue).clear());
+  dropReferences(changeable("CMBufferQueueReset", queue).clear());
 }
 
 /**
@@ -606,18 +619,6 @@ function triggerFor<T extends CFTypeRef>(
     isToken(token) ? "ERR_INVALID_ARG_VALUE" : "ERR_INVALID_ARG_TYPE",
     `${call}(): ${wants("triggerToken", "of a trigger that is installed on this queue", token)}`,
   );
-}
-
-function releaseAll(buffers: readonly CFTypeRef[]): void {
-  let failure: { error: unknown } | undefined;
-  for (const buffer of buffers) {
-    try {
-      CFRelease(buffer);
-    } catch (error) {
-      failure ??= { error };
-    }
-  }
-  if (failure !== undefined) throw failure.error;
 }
 
 /** The queue underneath, of one that is alive. */

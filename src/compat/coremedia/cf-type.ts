@@ -18,6 +18,8 @@ interface CFKind<T> {
   readonly status: number;
   /** Throws when the last release has to be refused; nothing has changed then. */
   check?(object: T): void;
+  /** Whether its own callback runs, so that it cannot end just now. */
+  isBusy?(object: T): boolean;
   /** Gives back what the object holds. */
   finalize(object: T): void;
 }
@@ -70,7 +72,8 @@ export function CFRetain<T extends CFTypeRef>(cf: T): T {
 
 /**
  * Gives a reference back; the last one finalizes the object, which releases all that it holds. Throws a `DoorError` for
- * an object that is released already, and where bytes that would go are mapped; nothing has changed then.
+ * an object that is released already, and where its own bytes are mapped; nothing has changed then. Of what it holds,
+ * bytes that are mapped go back with the last unmap().
  */
 export function CFRelease(cf: CFTypeRef): void {
   if (isMediaBuffer(cf)) {
@@ -81,6 +84,33 @@ export function CFRelease(cf: CFTypeRef): void {
   const kind = kindOf(cf);
   if (count(cf, 0) === 1) kind.check?.(cf);
   if (count(cf, -1) === 0) finalizeAll(cf);
+}
+
+/**
+ * @internal {@link CFRelease}, by an object that ends and cannot try again: bytes that are mapped go back with the last
+ * unmap(), and a queue whose callback runs ends when the present call stack is done.
+ */
+export function dropReference(cf: CFTypeRef): void {
+  if (isMediaBuffer(cf)) {
+    inDoor(() => cf.releaseWhenUnmapped(), refused("CFRelease", cf));
+    return;
+  }
+  checkLive(cf, "CFRelease");
+  if (count(cf, 0) === 1 && kindOf(cf).isBusy?.(cf)) queueMicrotask(() => dropReference(cf));
+  else if (count(cf, -1) === 0) finalizeAll(cf);
+}
+
+/** @internal Drops a reference of each, and throws the first error when all are dropped. */
+export function dropReferences(objects: readonly CFTypeRef[]): void {
+  let failure: { error: unknown } | undefined;
+  for (const object of objects) {
+    try {
+      dropReference(object);
+    } catch (error) {
+      failure ??= { error };
+    }
+  }
+  if (failure !== undefined) throw failure.error;
 }
 
 /** References of an object; 0 once it is finalized. Throws a `DoorError` for what is none. @realtime */

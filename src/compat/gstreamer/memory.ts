@@ -5,7 +5,7 @@ import type { DmabufAllocator, DmabufReport } from "../../allocators/native/dmab
 import { allocators } from "../../allocators/registry.ts";
 import { Allocator as CoreAllocator, defaultAllocator, systemAllocator, wrapMemory } from "../../memory/allocator.ts";
 import type { Memory as CoreMemory, MapMode, Mapping } from "../../memory/memory.ts";
-import { exchangeFor, lockBits, unlockBits } from "../../memory/memory.ts";
+import { exchangeFor, lockBits, releaseWhenUnmapped, unlockBits } from "../../memory/memory.ts";
 import {
   type AllocationParams as CoreParams,
   DEFAULT_ALIGN,
@@ -126,7 +126,8 @@ export class MapInfo {
     info.#mapping = mapping;
     info.#ended = () => {
       ended?.();
-      if (holds) core.release();
+      // Another mapping may be all that keeps it.
+      if (holds) releaseWhenUnmapped(core);
     };
     return info;
   }

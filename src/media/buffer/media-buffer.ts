@@ -65,6 +65,7 @@ import {
   countLocksOf,
   freeUnpooledSlot,
   inHookError,
+  isLockedBy,
   MAX_MEMORIES,
   SlotFlags,
   sharedBuffer,
@@ -243,6 +244,17 @@ export class MediaBuffer {
       if (--slot.refCount === 1) slot.countSharer(-1);
     } else if (slot.pool !== null) slot.pool.onRelease(slot);
     else freeSlot(slot);
+  }
+
+  /**
+   * @internal {@link release}, for a holder that cannot try again: of bytes that are mapped, or locked, the last
+   * reference passes to those, and the last unmap() gives the bytes back. Throws as release() for anything else.
+   */
+  releaseWhenUnmapped(): void {
+    const { slot } = this;
+    if (slot.generation !== this.generation || slot.refCount > 1) this.release();
+    else if (slot.pool !== null) slot.pool.onPassed(slot);
+    else freeSlotSlow(slot, true);
   }
 
   /** @internal Throws what the last release() would throw, before anything is changed. */
@@ -450,8 +462,8 @@ export class MediaBuffer {
 
   /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
   unlock(mode: MapMode): void {
-    const slot = this.live("unlock");
-    const left = lessUnit(slot.lockedIn === slot.generation ? slot.lockWord : 0, unitOf(mode));
+    const slot = isLockedBy(this.slot, this.generation) ? this.slot : this.live("unlock");
+    const left = lessUnit(slot.lockedIn === this.generation ? slot.lockWord : 0, unitOf(mode));
     if (left >= 0) {
       slot.lockWord = left;
       slot.locked!.unlock(mode);
@@ -646,16 +658,19 @@ function freeSlot(slot: BufferSlot): void {
       return;
     }
   }
-  freeSlotSlow(slot);
+  freeSlotSlow(slot, false);
 }
 
 const IN_USE: number = SlotFlags.IN_HOOK | SlotFlags.FROZEN;
 
-function freeSlotSlow(slot: BufferSlot): void {
+/** `passes`: what is mapped does not refuse the end; its reference passes to its mappings. */
+function freeSlotSlow(slot: BufferSlot, passes: boolean): void {
   if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
   const { memories } = slot;
-  assertUnlocked(slot);
-  list.assertDroppable(slot, 0, memories.length);
+  if (!passes) {
+    assertUnlocked(slot);
+    list.assertDroppable(slot, 0, memories.length);
+  }
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
   const failure = list.dropMemories(slot, memories);

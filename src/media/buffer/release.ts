@@ -1,6 +1,10 @@
 /**
  * Releasing buffers where something else goes on whatever that throws: a release fails when the bytes of the buffer
  * were transferred away, or it was released by other code. Its lease is over then all the same.
+ *
+ * One rule for all that hold the last reference of something mapped: they refuse before anything has changed
+ * (`release()`, {@link dropAll}), or the reference passes to the mapping, whose end gives the bytes back (all others).
+ * None lets go of what it does not give back.
  */
 import type { MediaBuffer } from "./media-buffer.ts";
 
@@ -22,10 +26,17 @@ export function dropAll(buffers: Iterable<MediaBuffer>): {
   return { refused, failures };
 }
 
-/** Releases each, and throws the first error when all are released. */
+/** Releases each, those that are mapped when they are unmapped, and throws the first error when all are released. */
 export function releaseAll(buffers: Iterable<MediaBuffer>): void {
-  const { failures } = dropAll(buffers);
-  if (failures.length > 0) throw failures[0];
+  let failure: { error: unknown } | undefined;
+  for (const buffer of buffers) {
+    try {
+      buffer.releaseWhenUnmapped();
+    } catch (error) {
+      failure ??= { error };
+    }
+  }
+  if (failure !== undefined) throw failure.error;
 }
 
 /**
@@ -41,7 +52,7 @@ export function giveBack(lease: MediaBuffer): void {
 export function releaseQuietly(...buffers: readonly (MediaBuffer | undefined)[]): void {
   for (const buffer of buffers) {
     try {
-      buffer?.release();
+      buffer?.releaseWhenUnmapped();
     } catch {
       // The error that is on its way says what happened first.
     }
@@ -51,9 +62,19 @@ export function releaseQuietly(...buffers: readonly (MediaBuffer | undefined)[])
 /** Releases the first; when that throws, the others go no further, and are released as well. */
 export function releaseOrDrop(buffer: MediaBuffer, ...others: readonly (MediaBuffer | undefined)[]): void {
   try {
-    buffer.release();
+    releaseOrPass(buffer);
   } catch (error) {
     releaseQuietly(...others);
+    throw error;
+  }
+}
+
+/** Releases a buffer whose holder cannot try again: who is told that it is mapped has let go of it all the same. */
+export function releaseOrPass(buffer: MediaBuffer): void {
+  try {
+    buffer.release();
+  } catch (error) {
+    giveBack(buffer);
     throw error;
   }
 }

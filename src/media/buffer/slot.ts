@@ -12,9 +12,9 @@
  * | AWAITING  | `awaitingMemory`                       | RETURNING, when its memory has no other holder   |
  * | RETURNING | `SlotFlags.RETURNING`: hooks run on it | FREE, or its memory is freed                     |
  *
- * AWAITING is a deferred release: copies and sub-memories still hold bytes of a slot that is on no lease and not yet
- * free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared, and
- * nothing is thrown away because a part of it was shared.
+ * AWAITING is a deferred release: copies, sub-memories or mappings still hold bytes of a slot that is on no lease and
+ * not yet free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared,
+ * and nothing is thrown away because a part of it was shared.
  *
  * Invariants: what ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING.
  * Hooks get a handle of their own, which is void when the last hook has returned (docs/hooks.md). `slotFlags` is 0 on a
@@ -33,6 +33,11 @@ export interface SlotPool {
   readonly name: string;
   /** @internal The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
   onRelease(slot: BufferSlot): void;
+  /**
+   * @internal As {@link onRelease}, for a holder that cannot try again: what is mapped keeps the slot AWAITING until
+   * its last mapping ends.
+   */
+  onPassed(slot: BufferSlot): void;
   /** @internal Nobody but the slot holds its memory any more, and its lease is over. */
   onReturned(slot: BufferSlot): void;
   /** @internal Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
@@ -299,6 +304,16 @@ export function assertUnlocked(slot: BufferSlot): void {
   );
 }
 
+/** True while a lock() of that lease keeps the bytes, though the lease is over ({@link SlotPool.onPassed}). */
+export function isLockedBy(slot: BufferSlot, generation: number): boolean {
+  return (
+    slot.lockWord !== 0 &&
+    slot.lockedIn === generation &&
+    slot.locked !== null &&
+    (slot.pool === null || slot.awaitingMemory)
+  );
+}
+
 /** Ends the locks of a lease that was ended by force: its handle cannot. `generation` is the lease's. */
 export function endLocks(slot: BufferSlot, generation: number): void {
   const { locked, lockWord } = slot;
@@ -342,6 +357,8 @@ export function freeUnpooledSlot(slot: BufferSlot): void {
   slot.generation++;
   slot.metas = null;
   slot.line = null;
+  // A lock that outlives its lease is ended through the old handle, so nobody else may get the slot.
+  if (slot.lockWord !== 0 && slot.locked !== null && slot.locked.plainWord !== 0) return;
   slot.locked = null;
   if (slot.slotFlags !== 0) {
     slot.resetFields();

@@ -153,8 +153,8 @@ export interface ParentBuffer {
 
 /**
  * Keeps another buffer until this one goes: for bytes that depend on it in a way the library cannot see. Copies that
- * share memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. After
- * GstParentBufferMeta.
+ * share memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. Where this was
+ * the last that kept a buffer that is mapped, its bytes go back with the last unmap(). After GstParentBufferMeta.
  */
 export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMeta<ParentBuffer, MediaBuffer>({
   api: "parent-buffer",
@@ -168,7 +168,8 @@ export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMet
     meta.buffer = parent.retain();
   },
   free(meta) {
-    meta.buffer.release();
+    // In the middle of another buffer's end: what is mapped has to let that go on.
+    meta.buffer.releaseWhenUnmapped();
   },
   transform: (target, meta, _source, kind) =>
     kind === "copy" && target.addMeta(ParentBufferMeta, meta.buffer) !== undefined,

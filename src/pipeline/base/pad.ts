@@ -16,7 +16,9 @@
  * Complexity: `push()` is O(1). It is a plain call that returns nothing when the buffer has gone through, and a promise
  * when the caller must wait: back-pressure costs nothing where there is none.
  */
+
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../media/buffer/release.ts";
 import { stageWaits } from "../../observe/stages.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -160,7 +162,7 @@ export class OutputPad extends Pad {
   }
 
   #refuse(buffer: MediaBuffer): void {
-    instance("buffer", "a MediaBuffer", MediaBuffer, buffer).release();
+    releaseOrPass(instance("buffer", "a MediaBuffer", MediaBuffer, buffer));
     // The stage that feeds a finished pad looks at `finished`; the buffer in flight goes back to its pool.
     if (this.finished) return;
     if (this.flushing) throw flushingError(String(this));

@@ -11,7 +11,7 @@
  * Complexity: O(1) beside the hooks.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseQuietly } from "../../media/buffer/release.ts";
+import { releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";
 import { flag, readOptions } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
@@ -83,7 +83,7 @@ export abstract class Sink extends Element {
     }
     if (rendered === undefined) {
       if (this.#keepLast) this.#keep(buffer);
-      else buffer.release();
+      else releaseOrPass(buffer);
       return undefined;
     }
     return this.#later(buffer, rendered);
@@ -101,19 +101,19 @@ export abstract class Sink extends Element {
       run?.endWait(wait);
     }
     if (this.#keepLast) this.#keep(buffer);
-    else buffer.release();
+    else releaseOrPass(buffer);
   }
 
   #keep(buffer: MediaBuffer): void {
     const before = this.#last;
     this.#last = buffer;
-    before?.release();
+    if (before !== undefined) releaseOrPass(before);
   }
 
   #dropLast(): void {
     const last = this.#last;
     this.#last = undefined;
-    last?.release();
+    if (last !== undefined) releaseOrPass(last);
   }
 
   /** Takes the format to {@link configure}. */
@@ -142,7 +142,7 @@ export abstract class Sink extends Element {
     if (this.#last !== undefined && this.#last.pool !== null) {
       const before = this.#last;
       this.#last = before.copy({ deep: true });
-      before.release();
+      releaseOrPass(before);
     }
     query.raise(this.retainedBuffers, "retained");
     if (this.#keepLast) query.raise(1, "its last buffer");

@@ -21,7 +21,7 @@
  * Complexity: a step is O(1) beside the hooks, and makes no promise when no hook and no stage downstream waits.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseQuietly } from "../../media/buffer/release.ts";
+import { releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stagesWatched, stageWaits, watchedCall } from "../../observe/stages.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
@@ -146,7 +146,7 @@ export abstract class Source extends Element {
 
   #fillIfWanted(buffer: MediaBuffer): Maybe<boolean> {
     if (!this.out.finished) return this.#fillInto(buffer);
-    buffer.release();
+    releaseOrPass(buffer);
     return false;
   }
 
@@ -163,7 +163,7 @@ export abstract class Source extends Element {
     }
     if (later !== undefined) return this.#fillLater(buffer, later);
     if (filled === false) {
-      buffer.release();
+      releaseOrPass(buffer);
       return false;
     }
     const pushed = this.out.push(buffer);
@@ -181,7 +181,7 @@ export abstract class Source extends Element {
       throw error;
     }
     if (filled === false) {
-      buffer.release();
+      releaseOrPass(buffer);
       return false;
     }
     await this.#pushed(this.out.push(buffer));
@@ -213,7 +213,7 @@ export abstract class Source extends Element {
 
   /** A source has no input. */
   override chain(buffer: MediaBuffer, pad: InputPad): void {
-    buffer.release();
+    releaseOrPass(buffer);
     throw new MillpondError("ERR_UNSUPPORTED", `${pad} is not an input of a source`);
   }
 

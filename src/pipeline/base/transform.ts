@@ -19,7 +19,7 @@
  */
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
+import { releaseOrDrop, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";
 import { oneOf, readOptions } from "../../util/validate.ts";
@@ -153,7 +153,7 @@ export abstract class Transform extends Element {
     }
     if (later !== undefined) return this.#applyLater(buffer, later);
     if (done !== false) return this.out.push(buffer);
-    buffer.release();
+    releaseOrPass(buffer);
     return undefined;
   }
 
@@ -165,7 +165,7 @@ export abstract class Transform extends Element {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
-    if (done === false) buffer.release();
+    if (done === false) releaseOrPass(buffer);
     else await this.out.push(buffer);
   }
 
@@ -193,7 +193,7 @@ export abstract class Transform extends Element {
     if (later !== undefined) return this.#finishLater(input, output, later);
     releaseOrDrop(input, output);
     if (done !== false) return this.out.push(output);
-    output.release();
+    releaseOrPass(output);
     return undefined;
   }
 
@@ -231,7 +231,7 @@ export abstract class Transform extends Element {
       throw attachErrorSource(error, this);
     }
     releaseOrDrop(input, output);
-    if (done === false) output.release();
+    if (done === false) releaseOrPass(output);
     else await this.out.push(output);
   }
 

@@ -7,7 +7,7 @@
  * ```
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack, releaseQuietly } from "../../media/buffer/release.ts";
+import { giveBack, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
@@ -145,7 +145,7 @@ export class AppSource extends Source {
   #drop(): void {
     const item = this.#item;
     this.#item = undefined;
-    if (item instanceof MediaBuffer && item.isLive) item.release();
+    if (item instanceof MediaBuffer && item.isLive) releaseOrPass(item);
   }
 
   /** Drops the item that was not pushed yet. */

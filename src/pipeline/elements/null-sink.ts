@@ -2,7 +2,7 @@
  * NullSink: takes every buffer and does nothing with it; it may retain the last few, as a stage does that looks back.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { releaseAll } from "../../media/buffer/release.ts";
+import { releaseAll, releaseOrPass } from "../../media/buffer/release.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { Sink } from "../base/sink.ts";
@@ -51,7 +51,7 @@ export class NullSink extends Sink {
     if (this.count === this.#limit) this.requestEos();
     if (this.#retainedBuffers === 0) return;
     this.#kept.push(buffer.retain());
-    if (this.#kept.length > this.#retainedBuffers) this.#kept.shift()!.release();
+    if (this.#kept.length > this.#retainedBuffers) releaseOrPass(this.#kept.shift()!);
   }
 
   /** Begins to count. */

@@ -12,7 +12,7 @@
  * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { giveBack, releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
+import { giveBack, releaseAll, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stageWaits, stageWorks } from "../../observe/stages.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
@@ -153,17 +153,17 @@ export class Queue extends Element {
   #chainSlow(buffer: MediaBuffer): Maybe<void> {
     const refusal = this.#refusal();
     if (refusal !== undefined) {
-      buffer.release();
+      releaseOrPass(buffer);
       throw refusal.error;
     }
     if (this.out.finished) {
-      buffer.release();
+      releaseOrPass(buffer);
       return undefined;
     }
     if (this.#full === "wait") return this.#waitForRoom(buffer);
     if (this.#full === "drop-new") {
       this.dropped++;
-      buffer.release();
+      releaseOrPass(buffer);
       return undefined;
     }
     // A large buffer may need the room of several.
@@ -190,7 +190,7 @@ export class Queue extends Element {
     const [entry] = this.#line.splice(index, 1);
     if (entry?.kind !== "buffer") return;
     this.#leave(entry.measure);
-    if (entry.work === undefined) entry.buffer.release();
+    if (entry.work === undefined) releaseOrPass(entry.buffer);
     else dropLater(entry.work);
   }
 

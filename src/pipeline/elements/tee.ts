@@ -7,7 +7,9 @@
  *
  * Complexity: O(branches) for each buffer.
  */
+
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../media/buffer/release.ts";
 import { type AllocationParams, DEFAULT_PARAMS } from "../../memory/params.ts";
 import { Element, isPromise } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
@@ -51,7 +53,7 @@ export class Tee extends Element {
       }
     }
     try {
-      buffer.release();
+      releaseOrPass(buffer);
     } catch (error) {
       failure ??= { error };
     }

@@ -545,6 +545,20 @@ export class BufferPool {
     }
     if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
     this.#slots.assertReturnable(slot);
+    this.#endLease(slot);
+  }
+
+  /** @internal {@link onRelease}, by a holder that cannot try again: mappings keep the slot until they end. */
+  onPassed(slot: BufferSlot): void {
+    if (slot.isClean()) {
+      this.onRelease(slot);
+      return;
+    }
+    if ((slot.slotFlags & SlotFlags.IN_HOOK) !== 0) throw inHookError(slot, "release");
+    this.#endLease(slot);
+  }
+
+  #endLease(slot: BufferSlot): void {
     slot.refCount = 0;
     slot.generation++;
     if (slot.isHeldElsewhere()) {
@@ -638,7 +652,7 @@ export class BufferPool {
       if (waiter.queued) this.#waiters.next(buffer);
       // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless
       // the pool ended too.
-      else if (buffer.isLive) buffer.release();
+      else if (buffer.isLive) buffer.releaseWhenUnmapped();
     }
   }
 

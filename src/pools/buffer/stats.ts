@@ -222,8 +222,12 @@ export class StarvationMonitor {
     this.#timer = undefined;
     const { first } = this.#queue;
     if (first === null) return;
-    const waited = this.#clock.now() - first.since;
-    if (waited >= this.#after) this.#report(waited);
+    try {
+      const waited = this.#clock.now() - first.since;
+      if (waited >= this.#after) this.#report(waited);
+    } catch (error) {
+      throwLater(error);
+    }
     this.arm();
   }
 }

@@ -3,9 +3,13 @@
  * a lane carries it.
  *
  * Life-cycle: held from `acquire` (or from its arrival over a lane) until `release` or `send`. The pool tells the next
- * lease of the same slot by its generation, so that every use of this one afterwards throws. Invariant: `id`, `index`
- * and `pool` are all that a lease is. They are plain data and survive `postMessage`; what arrives there is {@link
- * LeaseData}, which the pool's methods take as well.
+ * lease of the same slot by its generation. A lease that was sent may come back, under the same identity, and is then
+ * another object: each pool counts, by slot, how often this thread has given up a lease that went on elsewhere, its
+ * *tenures*, and an object that was received is good at the number that it was made at alone, one that was acquired
+ * while its lease was never given up. So it is over for good with the last hold of this thread, however that ended: by
+ * the object, by data, by its number, by a ring.
+ * Of `id`, `index` and `pool` alone, which are plain data and survive `postMessage`, that cannot be told: {@link
+ * LeaseData}, which the pool's methods take as well, is good whenever this thread holds the lease.
  */
 import { disposeWith } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
@@ -23,8 +27,10 @@ export interface LeaseData {
 
 /**
  * The right to use one slot of a SharedPool, TransferPool or ProcessPool, from `acquire` (or its arrival over a lane)
- * until `release` or `send`; every later use throws. Its bytes are `pool.bytes(lease)`. `id`, `index` and `pool` are
- * plain data and survive `postMessage`: what arrives there is {@link LeaseData}, which the pool's methods take as well.
+ * until `release` or `send`; every later use throws, also when the lease has come back meanwhile: what is received is
+ * another object. Its bytes are `pool.bytes(lease)`. `id`, `index` and `pool` are plain data and survive `postMessage`:
+ * what arrives there is {@link LeaseData}, which the pool's methods take as well. It is good while this thread holds
+ * the lease, as a number is.
  */
 export class Lease implements LeaseData {
   /** Slot and generation, below 2^53: what the integer API calls the lease. */
@@ -36,13 +42,23 @@ export class Lease implements LeaseData {
   /** Use it as `using lease = await pool.acquire()` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
   readonly #from: Pick<LeasePool, "release">;
+  readonly #tenure: number;
 
-  /** @internal Made by the pools. */
-  constructor(id: number, index: number, pool: number, from: Pick<LeasePool, "release">) {
+  /** @internal Made by the pools. `tenure`: how often this thread has given up such a lease; 0 for a new one. */
+  constructor(id: number, index: number, pool: number, from: Pick<LeasePool, "release">, tenure = 0) {
     this.id = id;
     this.index = index;
     this.pool = pool;
     this.#from = from;
+    this.#tenure = tenure;
+  }
+
+  /**
+   * @internal Of a lease that this thread has given up before, `tenure` times in its slot: whether that ended this
+   * object, whatever the lease is now. What `pool` has not made is data to it.
+   */
+  static isOver(lease: LeaseData, pool: Pick<LeasePool, "release">, tenure: number): boolean {
+    return #from in lease && lease.#from === pool && lease.#tenure !== tenure;
   }
 
   /** @internal Where a buffer's bytes are: of a lease only its pool knows them. */

@@ -64,9 +64,10 @@ export interface Carrier {
   readonly pool: LeasePool;
   /**
    * Gives the lease up and posts it in one. When it throws, the lease is still the sender's, or its membership is over;
-   * a message may have gone.
+   * a message may have gone. `check` is called when all getters in the data have run and nothing is posted: what it
+   * throws refuses the send.
    */
-  send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
+  send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[], check?: () => void) => void): void;
   /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
   receive(payload: unknown): Lease | "later" | undefined;
   /** A message of the carrier's own. */
@@ -201,8 +202,9 @@ export class Lane<Data = unknown> {
    * Sends a lease, with data that can be cloned, and gives it up: any use of it after this is `ERR_USE_AFTER_RELEASE`.
    * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease
    * that is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be
-   * cloned, and what getters in it throw; nothing changes then. Where a getter in the data gives the lease back, the
-   * message has gone by then, and counts against the window until the other side has passed over it.
+   * cloned, and what getters in it throw; nothing changes then. Where a getter in the data gives the lease of a
+   * SharedPool back, the message has gone by then, and counts against the window until the other side has passed over
+   * it.
    */
   trySend(lease: LeaseData, data?: Data): boolean {
     this.#checkOpen();
@@ -379,8 +381,8 @@ export class Lane<Data = unknown> {
     // Taken before anything is posted: getters in the data may send, too.
     this.#credit--;
     try {
-      this.#carrier.send(lease, (payload, transfer) => {
-        number = this.#postLease(payload, data, transfer);
+      this.#carrier.send(lease, (payload, transfer, check) => {
+        number = this.#postLease(payload, data, transfer, check);
       });
     } catch (error) {
       if (number === undefined) {
@@ -397,13 +399,18 @@ export class Lane<Data = unknown> {
   }
 
   /** The number of the message. */
-  #postLease(payload: unknown, data: Data | undefined, transfer: readonly ArrayBuffer[] | undefined): number {
+  #postLease(
+    payload: unknown,
+    data: Data | undefined,
+    transfer: readonly ArrayBuffer[] | undefined,
+    check: (() => void) | undefined,
+  ): number {
     this.#isPosting = true;
+    const message: unknown[] = data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data];
+    // The last that is read, and the receiver passes over it. Only an object has getters.
+    if (check !== undefined && data !== null && typeof data === "object") message.push(lastRead(check));
     try {
-      this.#port.postMessage(
-        data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data],
-        transfer,
-      );
+      this.#port.postMessage(message, transfer);
     } catch (error) {
       throw cloneError(error);
     }
@@ -464,7 +471,8 @@ export class Lane<Data = unknown> {
       case MessageType.UNREAD_WAS:
         if (this.#unreadable === 0) break;
         this.#unreadable--;
-        this.#carrier.unreadable(Number(message[1]));
+        // An object may refuse to become a number.
+        this.#carrier.unreadable(typeof message[1] === "number" ? message[1] : Number.NaN);
         this.#settle();
         break;
       case MessageType.CONTROL:
@@ -586,6 +594,15 @@ export class Lane<Data = unknown> {
       { waited, window: this.#window },
     );
   }
+}
+
+/** An object that calls `check` when it is copied. */
+function lastRead(check: () => void): object {
+  return {
+    get end(): undefined {
+      return check() as undefined;
+    },
+  };
 }
 
 /**

@@ -25,9 +25,13 @@ import { type Carrier, Lane, type LanePort } from "./lane.ts";
 import { holdLivenessLock, isLifePort, keepLife, watchLife } from "./liveness.ts";
 import { connectorWatch, SharedConnection, type SharedOffer } from "./shared-transport.ts";
 import {
+  BACK,
   detachedError,
   heldTwiceError,
+  isSlotBuffer,
+  laneEndedError,
   noMemory,
+  postBytes,
   slotOf,
   type TransferMessage,
   type TransferOffer,
@@ -56,6 +60,8 @@ class RemoteTransferPool implements LeasePool {
   /** @internal */
   readonly carrier: Carrier;
   readonly #pool: number;
+  /** By slot: how often a lease of it was given up here; see Lease. */
+  readonly #tenures: Float64Array;
   readonly #clock: Clock;
   readonly #leases: Map<number, RemoteLease> = new Map();
   readonly #requests: WaitQueue<Lease>;
@@ -69,6 +75,7 @@ class RemoteTransferPool implements LeasePool {
     this.name = offer.name;
     this.size = offer.size;
     this.count = offer.count;
+    this.#tenures = new Float64Array(offer.count);
     this.#pool = offer.pool;
     this.#post = post;
     this.#clock = clock;
@@ -80,15 +87,19 @@ class RemoteTransferPool implements LeasePool {
         const held = this.#held(lease, "send");
         if (held.holds > 1) throw heldTwiceError(this.name, slotOf(held.id), held.holds);
         if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
-        const { buffer } = held.view;
+        const check = (): void => {
+          if (this.#isClosed) throw laneEndedError(this.name, slotOf(held.id));
+          if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
+        };
         // Getters in the data find that it is not theirs any more.
         this.#leases.delete(held.id);
         try {
-          post([held.id, buffer], [buffer]);
+          postBytes(this.name, held.view, (buffer) => post([held.id, buffer], [buffer], check));
         } catch (error) {
           this.#leases.set(held.id, held);
           throw error;
         }
+        this.#tenures[slotOf(held.id)]!++;
       },
       receive: (payload) => {
         const [id, buffer] = Array.isArray(payload) ? (payload as [unknown, unknown]) : [];
@@ -106,9 +117,13 @@ class RemoteTransferPool implements LeasePool {
         }
         if (what === ("refused" as string) && this.#requests.first !== null)
           this.#requests.reject(this.#requests.first, noMemory(this.name, this.size));
-        const lease = what === "grant" ? this.#acceptLease(id, buffer) : undefined;
+        if (what !== "grant") return;
+        const lease = this.#acceptLease(id, buffer);
         // Who asked may have given up; the slot goes back then.
         if (lease !== undefined && !this.#requests.next(lease)) this.release(lease);
+        // It was answered, and is not again.
+        if (lease === undefined && this.#requests.first !== null)
+          this.#requests.reject(this.#requests.first, this.#badGrant());
       },
       ended: () => {
         this.#isClosed = true;
@@ -166,27 +181,35 @@ class RemoteTransferPool implements LeasePool {
     const held = this.#held(lease, "release");
     if (--held.holds > 0) return;
     this.#leases.delete(held.id);
+    this.#tenures[slotOf(held.id)]!++;
     const detached = held.view.byteLength !== this.size;
     // A lane that has ended took its slots back already.
-    if (!this.#isClosed) {
-      const { buffer } = held.view;
-      // A buffer that somebody transferred away cannot be posted at all; the pool makes another.
-      const message: TransferMessage = ["return", held.id, detached ? undefined : buffer];
-      this.#post(message, detached ? [] : [buffer]);
-    }
+    if (!this.#isClosed) this.#return(held.id, detached ? undefined : held.view.buffer);
     if (detached) throw detachedError(this.name, slotOf(held.id));
   }
 
+  /** The pool makes another buffer for a slot that comes back without one. */
+  #return(id: number, buffer: ArrayBuffer | undefined): void {
+    try {
+      const message: TransferMessage = ["return", id, buffer];
+      this.#post(message, buffer === undefined ? [] : [buffer]);
+    } catch (error) {
+      if (buffer === undefined) throw error;
+      // A holder made it untransferable: it stays here.
+      this.#return(id, undefined);
+    }
+  }
+
   #acceptLease(id: unknown, buffer: unknown): Lease | undefined {
-    if (
-      typeof id !== "number" ||
-      !Number.isSafeInteger(id) ||
-      !(buffer instanceof ArrayBuffer) ||
-      buffer.byteLength !== this.size
-    )
+    if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0 || Object.is(id, -0)) return undefined;
+    // Another of a lease that is held here, or of a slot that the pool does not have, is nobody's.
+    if (slotOf(id) >= this.count || this.#leases.has(id)) return undefined;
+    if (!isSlotBuffer(buffer, this.size)) {
+      this.#return(id, undefined);
       return undefined;
+    }
     this.#leases.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
-    return new Lease(id, slotOf(id), this.#pool, this);
+    return new Lease(id, slotOf(id), this.#pool, this, this.#tenures[slotOf(id)]);
   }
 
   #held(lease: LeaseData, verb: string): RemoteLease {
@@ -194,11 +217,21 @@ class RemoteTransferPool implements LeasePool {
     // Each once: what is read twice can be something else the second time.
     const { id, index, pool } = lease;
     const held = pool === this.#pool ? this.#leases.get(id) : undefined;
-    if (held !== undefined) return held;
+    // A Map takes -0 for 0.
+    const isHeld = held !== undefined && Object.is(id, held.id) && index === slotOf(id);
+    if (isHeld && !Lease.isOver(lease, this, this.#tenures[slotOf(id)]!)) return held;
     if (pool !== this.#pool) {
       throw foreignError(wordsOf(this.name), "that lease", `${verb} it where it came from`);
     }
-    throw overError(wordsOf(this.name), `slot ${show(index)} of transfer pool "${this.name}"`, verb);
+    const slot = `slot ${show(index)} of transfer pool "${this.name}"`;
+    throw overError(wordsOf(this.name), slot, verb, isHeld ? BACK : undefined);
+  }
+
+  #badGrant(): MillpondError {
+    return new MillpondError(
+      "ERR_BAD_DATA",
+      `what came from transfer pool "${this.name}" is no slot of it; use the same version of millpond on both sides`,
+    );
   }
 
   #dead(verb: string, why = "its lane has ended"): MillpondError {

@@ -5,12 +5,20 @@
  * thread at a time sees a slot, and the other side cannot take one without asking.
  *
  * Life-cycle of the pool: open; retired by `retire()`, when leases are still out, and closed with the last of them;
- * closed by `close()`. Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is
- * undefined); free again when it is released here or comes back, in a new generation, so that an old lease is not the
- * next one. When a lane ends, its slots get new buffers. A slot is given with all of its bytes: one whose buffer was
- * transferred away through a view that somebody kept gets a new one first. Every call is O(1), except making and
- * closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
+ * closed by `close()`. Of a slot: free; held here; being sent (the getters in the data run, and find that it is
+ * nobody's; `view` is undefined); away over a lane (its buffer is in the other thread); free again when it is released
+ * here or comes back, in a new generation, so that an old lease is not the next one. When a lane ends, its slots get
+ * new buffers.
+ *
+ * Invariants: a slot is given with all of its bytes: one whose buffer was transferred away through a view that somebody
+ * kept gets a new one first. A buffer that a holder made untransferable stays with that holder: a copy of its bytes is
+ * sent, or new ones. A send is refused, with nothing changed, or its buffer has gone: what getters did is looked at
+ * when the last of them has run, and before anything is posted.
+ *
+ * Every call is O(1), except making and closing the pool, `stats()`, `holders()`, `validate()` and a lane's end:
+ * O(count).
  */
+import { canTransfer } from "../../memory/detach.ts";
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
 import { beginWait, type PoolRegistration, registerPool, tellStarved } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
@@ -88,9 +96,13 @@ interface Entry {
   generation: number;
   /** 0: free. */
   holds: number;
-  /** The lane that its buffer went over. */
-  away: Carrier | undefined;
+  /** How often this lease was sent or given to another thread. */
+  tenure: number;
+  /** The lane that its buffer went over; SENDING: the getters of what is sent with it run. */
+  away: Carrier | typeof SENDING | undefined;
 }
+
+const SENDING: unique symbol = Symbol("being sent");
 
 /** 16 bits of index leave 37 of generation below 2^53: at a million uses of a slot a second they last 38 hours. */
 const SLOTS = 2 ** 16;
@@ -114,6 +126,30 @@ export function noMemory(name: string, size: number, cause?: unknown): MillpondE
     `the slots of transfer pool "${name}" cannot be had: no memory for another ${size} bytes; make fewer or smaller ones`,
     { size },
     { cause },
+  );
+}
+
+/**
+ * Posts the buffer of a slot. One that a holder made untransferable stays with that holder, and a copy goes. Throws
+ * what `post` throws, and `ERR_ALLOCATION_FAILED` where there is no memory for the copy.
+ */
+export function postBytes(name: string, view: Uint8Array<ArrayBuffer>, post: (buffer: ArrayBuffer) => void): void {
+  try {
+    post(view.buffer);
+  } catch (error) {
+    if (view.byteLength === 0 || canTransfer(view.buffer)) throw error;
+    const copy = newBytes(name, view.byteLength);
+    copy.set(view);
+    post(copy.buffer);
+  }
+}
+
+/** Whether what came in a message is the buffer of a slot: one that can be resized would lose its bytes later. */
+export function isSlotBuffer(buffer: unknown, size: number): buffer is ArrayBuffer {
+  return (
+    buffer instanceof ArrayBuffer &&
+    buffer.byteLength === size &&
+    (buffer as { readonly resizable?: boolean }).resizable !== true
   );
 }
 
@@ -174,6 +210,7 @@ export class TransferPool implements LeasePool {
       view: newBytes(this.name, this.size),
       generation: 0,
       holds: 0,
+      tenure: 0,
       away: undefined,
     }));
     this.#free = this.#entries.map((_, index) => index).reverse();
@@ -391,6 +428,7 @@ export class TransferPool implements LeasePool {
   #reset(entry: Entry): void {
     this.#registration.released(entry.index);
     entry.holds = 0;
+    entry.tenure = 0;
     entry.away = undefined;
     entry.generation = (entry.generation + 1) % GENERATIONS;
   }
@@ -423,26 +461,30 @@ export class TransferPool implements LeasePool {
       send: (lease, post) => {
         const entry = this.#held(lease, "send");
         // The thread has ended and its port has not said so yet; a buffer that is posted now never comes back.
-        if (over) throw this.#ended(entry);
+        if (over) throw laneEndedError(this.name, entry.index);
         if (entry.holds > 1) throw heldTwiceError(this.name, entry.index, entry.holds);
         const view = entry.view!;
         if (view.byteLength !== this.size) throw detachedError(this.name, entry.index);
         const id = idOf(entry);
-        // It is away before anything is posted: getters in the data run then, and find that it is not theirs any more.
-        entry.away = carrier;
+        // Getters in the data find that it is not theirs any more; and what they end does not take it for sent.
+        entry.away = SENDING;
         entry.view = undefined;
+        const check = (): void => {
+          if (idOf(entry) !== id) throw this.#closedError(`send slot ${entry.index} of`);
+          if (over) throw laneEndedError(this.name, entry.index);
+          if (view.byteLength !== this.size) throw detachedError(this.name, entry.index);
+        };
         try {
-          post([id, view.buffer], [view.buffer]);
+          postBytes(this.name, view, (buffer) => post([id, buffer], [buffer], check));
         } catch (error) {
-          // Nothing has gone, unless a getter closed the pool.
-          if (entry.away === carrier && idOf(entry) === id) {
+          // Unless a getter closed the pool by force.
+          if (idOf(entry) === id) {
             entry.away = undefined;
             entry.view = view;
           }
           throw error;
         }
-        // A getter closed the pool by force: nobody over there gets it.
-        if (idOf(entry) !== id) throw this.#closedError(`send slot ${entry.index} of`);
+        this.#leaves(entry, carrier);
       },
       receive: (payload) => {
         const [id, buffer] = Array.isArray(payload) ? (payload as [number, ArrayBuffer]) : [];
@@ -453,7 +495,7 @@ export class TransferPool implements LeasePool {
           return undefined;
         }
         entry.away = undefined;
-        return new Lease(id!, entry.index, this.#pool, this);
+        return new Lease(idOf(entry), entry.index, this.#pool, this, entry.tenure);
       },
       // Its buffer went with the message.
       unread: (id) => {
@@ -471,7 +513,8 @@ export class TransferPool implements LeasePool {
           if (entry !== undefined) this.#recycle(entry.index);
         } else if (what === "cancel") wants.get(number)?.abort();
         // Each is answered once: of two with one number the first could not be canceled any more.
-        else if (what === "request" && !over && !wants.has(number)) void this.#grant(carrier, number, wants, post);
+        else if (what === "request" && typeof number === "number" && !over && !wants.has(number))
+          void this.#grant(carrier, number, wants, post);
       },
       ended: () => {
         if (over) return;
@@ -495,9 +538,9 @@ export class TransferPool implements LeasePool {
   #acceptReturn(carrier: Carrier, id: unknown, buffer: unknown): Entry | undefined {
     if (typeof id !== "number" || !Number.isSafeInteger(id)) return undefined;
     const entry = this.#entries[slotOf(id)];
-    if (entry?.away !== carrier || idOf(entry) !== id) return undefined;
-    const good = buffer instanceof ArrayBuffer && buffer.byteLength === this.size;
-    entry.view = good ? new Uint8Array(buffer) : new Uint8Array(0);
+    // -0 is no identity.
+    if (entry?.away !== carrier || !Object.is(id, idOf(entry))) return undefined;
+    entry.view = isSlotBuffer(buffer, this.size) ? new Uint8Array(buffer) : new Uint8Array(0);
     return entry;
   }
 
@@ -519,15 +562,15 @@ export class TransferPool implements LeasePool {
         if (error !== undefined) throw error;
         return;
       }
-      const { buffer } = entry.view!;
       try {
-        post(["grant", request, lease.id, buffer] satisfies TransferMessage, [buffer]);
-      } catch {
+        postBytes(this.name, entry.view!, (buffer) =>
+          post(["grant", request, lease.id, buffer] satisfies TransferMessage, [buffer]),
+        );
+      } catch (cause) {
         this.release(lease);
-        return;
+        throw cause;
       }
-      entry.away = carrier;
-      entry.view = undefined;
+      this.#leaves(entry, carrier);
     } catch {
       // Canceled over there, or the lane has ended: nobody is owed an answer.
       const answer: TransferMessage = [this.#state === "open" ? "refused" : "retired"];
@@ -535,6 +578,13 @@ export class TransferPool implements LeasePool {
     } finally {
       wants.delete(request);
     }
+  }
+
+  /** Its buffer has gone. */
+  #leaves(entry: Entry, carrier: Carrier): void {
+    entry.away = carrier;
+    entry.view = undefined;
+    entry.tenure++;
   }
 
   #held(lease: LeaseData, verb: string): Entry {
@@ -546,17 +596,13 @@ export class TransferPool implements LeasePool {
     if (pool !== this.#pool || entry === undefined) {
       throw foreignError(wordsOf(this.name), "that lease", `${verb} it where it came from`);
     }
-    if (entry.holds > 0 && entry.away === undefined && Object.is(id, idOf(entry))) return entry;
+    let now = entry.away === undefined ? undefined : "its bytes are in another thread now";
+    if (entry.holds > 0 && entry.away === undefined && Object.is(id, idOf(entry))) {
+      if (entry.tenure === 0 || !Lease.isOver(lease, this, entry.tenure)) return entry;
+      now = BACK;
+    }
     if (this.#state === "closed") throw this.#closedError(`${verb} slot ${index} of`);
-    const now = entry.away === undefined ? undefined : "its bytes are in another thread now";
     throw overError(wordsOf(this.name), `slot ${index} of transfer pool "${this.name}"`, verb, now);
-  }
-
-  #ended(entry: Entry): MillpondError {
-    return new MillpondError(
-      "ERR_INACTIVE",
-      `the thread at the other side of the lane has ended; slot ${entry.index} of transfer pool "${this.name}" is still yours, release it`,
-    );
   }
 
   #closedError(verb: string): MillpondError {
@@ -573,6 +619,17 @@ export class TransferPool implements LeasePool {
 }
 
 disposeByForce(TransferPool);
+
+/** What has become of a lease that is used by the object that was sent. */
+export const BACK = "it has come back since, as another lease object, which has its own release()";
+
+/** The error of a send over a lane that has ended, or that a getter in the data has ended. */
+export function laneEndedError(name: string, slot: number): MillpondError {
+  return new MillpondError(
+    "ERR_INACTIVE",
+    `the lane, or the thread at its other side, has ended; slot ${slot} of transfer pool "${name}" is still yours, release it`,
+  );
+}
 
 /** The error of a lease that cannot go to another thread yet. */
 export function heldTwiceError(name: string, slot: number, holds: number): MillpondError {

@@ -154,6 +154,8 @@ export interface Core {
   readonly pins: Uint8Array;
   /** By slot: the lease that this thread gave up last while others went on holding it. */
   readonly lastLease: Float64Array;
+  /** By slot: how often this thread has done so, see {@link tenureOf}. */
+  readonly tenures: Float64Array;
   /** A lease is being posted, and getters in its data may run. */
   isSending: boolean;
   /** Clears a slot's bytes from one position up to another. */
@@ -253,6 +255,7 @@ export function createCore(
     localRefs: new Int32Array(count),
     pins: new Uint8Array(count),
     lastLease: new Float64Array(count).fill(NOTHING),
+    tenures: new Float64Array(count),
     isSending: false,
     clear,
     notify,
@@ -760,7 +763,17 @@ export function isPinned(core: Core, index: number): boolean {
 export function forget(core: Core, index: number, id: number): void {
   core.localLease[index] = NOTHING;
   core.lastLease[index] = id;
+  core.tenures[index]!++;
   if (core.onDrop !== null) core.onDrop(index);
+}
+
+/**
+ * How often this thread has given up leases of a slot, where that very lease is one of them: its objects of before are
+ * over. 0: it has not.
+ */
+export function tenureOf(core: Core, id: number): number {
+  const index = id & core.indexMask;
+  return core.lastLease[index] === id ? core.tenures[index]! : 0;
 }
 
 /** This thread's membership has ended, by its own step: from now on its status is that of nobody, in every pool. */

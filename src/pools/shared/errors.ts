@@ -16,8 +16,11 @@ interface Named {
   readonly core: Core;
 }
 
-/** The error for a lease that cannot be given back, used, held on to or sent. */
-export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
+/**
+ * The error for a lease that cannot be given back, used, held on to or sent. `isPast`: this thread's hold is over that
+ * the lease object is of, whatever the lease itself is.
+ */
+export function leaseError({ name, core }: Named, id: unknown, verb: string, isPast = false): MillpondError {
   // Once the pool has ended, the memory may be another one's, and says nothing about a number.
   if (!isAlive(core) && Number.isSafeInteger(id) && (id as number) > 0 && !isIdentity(core, id)) {
     return common.closedError(words(name), `${verb} lease ${show(id)} of`, "closed");
@@ -51,6 +54,10 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} ${lease}: the pool was closed; make a new one`, details);
   }
   if (isEvicted(core)) return evictedError({ name, core }, `${verb} ${lease}`);
+  if (isPast && holds(core, state, id) && isCurrent(core, index, id)) {
+    const now = "it has come back since, as another lease object, which has its own release()";
+    return common.overError(words(name), lease, verb, now, details);
+  }
   if (isPinned(core, index) && isLocalHolder(core, index, id)) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",
@@ -62,7 +69,7 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   if (holds(core, state, id) && isLocalHolder(core, index, id)) return damagedError(name, lease, verb, details);
   const known = core.lastLease[index] === id || isLocalHolder(core, index, id);
   const over = !isLease(core, state, id) || !isCurrent(core, index, id);
-  if (!over && verb === "retain") {
+  if (!over && verb === "retain" && !isPast) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",
       `cannot retain ${lease}: another thread is sending it to this one (member ${core.member}); receive it, or try again`,

@@ -89,6 +89,7 @@ import {
   releaseSlow,
   retain,
   stateAt,
+  tenureOf,
   tryAcquire,
 } from "./core.ts";
 import {
@@ -396,7 +397,7 @@ export class SharedPool implements LeasePool {
   /** The lease behind an identity, as an object. */
   lease(id: number): Lease {
     if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
-    return new Lease(id, id & this.core.indexMask, this.#pool, this);
+    return new Lease(id, id & this.core.indexMask, this.#pool, this, tenureOf(this.core, id));
   }
 
   /**
@@ -629,7 +630,10 @@ export class SharedPool implements LeasePool {
       );
     }
     if (lease.pool !== this.#pool) throw otherPoolError(this, lease, verb);
-    return lease.id;
+    const { id } = lease;
+    const tenure = tenureOf(this.core, id);
+    if (tenure !== 0 && Lease.isOver(lease, this, tenure)) throw this.#failed(id, verb, true);
+    return id;
   }
 
   /** @internal Whether a value can be an identity of this pool at all. */
@@ -706,8 +710,8 @@ export class SharedPool implements LeasePool {
     if (!this.isIdentity(id) || !releaseSlow(this.core, id)) throw this.#failed(id, "release");
   }
 
-  #failed(id: unknown, verb: string): MillpondError {
-    const error = leaseError(this, id, verb);
+  #failed(id: unknown, verb: string, isPast = false): MillpondError {
+    const error = leaseError(this, id, verb, isPast);
     if (!isAlive(this.core)) this.giveUp();
     return error;
   }

@@ -78,6 +78,27 @@ describe("a clock that breaks", () => {
     expect([late, pool.stats().blocks]).toEqual([["clock"], 1]);
   });
 
+  it("throws once as a starvation is looked at: the next look reports it", async () => {
+    const clock = new Breakable();
+    const looks: (() => void)[] = [];
+    clock.setTimer = (...[look]: unknown[]) => looks.push(look as () => void);
+    const pool = BufferPool.create({ size: 64, max: 1, clock, starvedAfter: 50 });
+    const waits: number[] = [];
+    pool.on("starved", ({ waited }) => waits.push(waited));
+    const lease = pool.tryAcquire()!;
+    const wait = pool.acquire();
+    clock.readings = () => {
+      clock.readings = () => 61;
+      throw new Error("clock");
+    };
+    expect(await lateErrors(() => looks.shift()!())).toEqual(["clock"]);
+    expect([looks.length, waits]).toEqual([1, []]);
+    looks.shift()!();
+    expect(waits).toEqual([60]);
+    lease.release();
+    (await wait).release();
+  });
+
   it("that keeps its timers keeps no forgotten pool whose waiter is forgotten too", async () => {
     const kept: unknown[] = [];
     const clock: Clock = { now: () => 1, setTimer: (fn) => kept.push(fn), clearTimer() {} };

@@ -248,6 +248,7 @@ const INTERNAL = new Set([
     "live",
     "writable",
     "assertReleasable",
+    "releaseWhenUnmapped",
     "unlockUnit",
     "setExtent",
     "acquireOwnership",
@@ -259,6 +260,7 @@ const INTERNAL = new Set([
   ],
   ...[
     "onRelease",
+    "onPassed",
     "onReturned",
     "staleLease",
     "populate",

@@ -98,7 +98,9 @@ afterEach(async () => {
 
 const WAYS = ["ipc", "inherited", "socket"] as const;
 
-/** A behavior on each way; in the fast lane on one, since the ways differ in how they meet, which one test has for all. */
+/**
+ * A behavior on each way; in the fast lane on one, since the ways differ in how they meet, which one test has for all.
+ */
 function onEachWay(fast: (typeof WAYS)[number], name: string, test: (way: string) => Promise<void>): void {
   for (const way of WAYS) it(`${way}: ${name}`, way === fast ? {} : FULL, () => test(way));
 }
@@ -136,6 +138,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       const back = await lane.receive();
       expect(back!.data).toEqual({ n: 4096 + n });
       expect(back!.lease.id).toBe(lease.id);
+      // What came back is another lease object.
+      expect(() => pool.bytes(lease)).toThrow(/it has come back since/);
+      pool.bytes(back!.lease);
       pool.release(back!.lease);
     }
     const exit = once(child, "exit");

@@ -9,7 +9,7 @@ import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { ProcessPool, serveProcesses } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
-import { REPEATED, times } from "../../helpers/effort.ts";
+import { FULL, REPEATED, times } from "../../helpers/effort.ts";
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -58,25 +58,27 @@ async function alone(pool: ProcessPool): Promise<void> {
 }
 
 describe.runIf(nativeOps().availability.ok)("a process is killed", () => {
-  it.each([
-    ["has connected a worker of its own", "c", ""],
-    ["has reserved for a worker of its own", "r", ""],
-    ["has connected one and left the pool", "l", ""],
-    ["has connected one, left the pool, and its process has left it, too", "l", "leaves"],
-  ])("whose worker %s: what that one held is free, and its place is the next one's", async (_, line, leaves) => {
-    const { pool, child, does } = await meet(64, [line, leaves]);
-    expect(await does("line")).toBe("done");
-    expect(pool.stats().held).toBe(2);
-    // All of its threads are known to be of it, and so none of them is ended while it lives.
-    for (const { member } of pool.stats().members) expect(pool.processes()[member]).not.toBe(0);
-    pool.reclaimEnded();
-    expect(pool.stats().held).toBe(2);
-    child.kill("SIGKILL");
-    await once(child, "exit");
-    await alone(pool);
-    for (let n = 0; n < 11; n++) pool.reserve();
-    pool.validate();
-  });
+  for (const [what, line, leaves, tag] of [
+    ["has connected a worker of its own", "c", "", FULL],
+    ["has reserved for a worker of its own", "r", "", {}],
+    ["has connected one and left the pool", "l", "", FULL],
+    ["has connected one, left the pool, and its process has left it, too", "l", "leaves", {}],
+  ] as const) {
+    it(`whose worker ${what}: what that one held is free, and its place is the next one's`, tag, async () => {
+      const { pool, child, does } = await meet(64, [line, leaves]);
+      expect(await does("line")).toBe("done");
+      expect(pool.stats().held).toBe(2);
+      // All of its threads are known to be of it, and so none of them is ended while it lives.
+      for (const { member } of pool.stats().members) expect(pool.processes()[member]).not.toBe(0);
+      pool.reclaimEnded();
+      expect(pool.stats().held).toBe(2);
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      await alone(pool);
+      for (let n = 0; n < 11; n++) pool.reserve();
+      pool.validate();
+    });
+  }
 });
 
 /** At full length more often than there are places; each round looks at the rows, too. */

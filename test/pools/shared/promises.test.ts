@@ -568,7 +568,9 @@ describe("generations", () => {
       const ring = LeaseRing.create(far, 4, "push");
       const there = LeaseRing.attach(pool, ring.memory, "pop");
       expect([ring.tryPush(slot.id), there.tryPop(), there.tryPop()]).toEqual([true, slot.id, -1]);
-      pool.release(slot);
+      // What was sent has come back, as another lease object.
+      expect(code(() => pool.release(slot))).toBe("ERR_DOUBLE_RELEASE");
+      pool.releaseId(slot.id);
       for (const each of [pool, far]) each.validate();
       expect(pool.stats().free).toBe(4);
     }

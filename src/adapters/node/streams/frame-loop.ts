@@ -11,7 +11,9 @@
  *
  * Complexity: O(1) a frame beside its bytes; two promises a call.
  */
+
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../../media/buffer/release.ts";
 import type { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../../util/abortable.ts";
 import type { ByteReader } from "../../raw-video/chunk-reader.ts";
@@ -122,7 +124,7 @@ export class FrameLoop {
     // A frame that is here goes back; how the loop ended is for the next call to tell.
     this.#ahead = this.#ahead?.then((result) => {
       if (result.done === true) return result;
-      if (result.value.isLive) result.value.release();
+      if (result.value.isLive) releaseOrPass(result.value);
       return this.#run.next();
     });
     this.#ahead?.catch(() => {});
@@ -162,7 +164,7 @@ export class FrameLoop {
       const frame = await video.nextFrame();
       if (frame === undefined) return;
       const buffer = await this.slots.fill(frame, this.#acquire);
-      if (this.#stopped !== undefined) buffer?.release();
+      if (this.#stopped !== undefined && buffer !== undefined) releaseOrPass(buffer);
       if (buffer === undefined || this.#stopped !== undefined) return;
       this.#delivered++;
       yield buffer;

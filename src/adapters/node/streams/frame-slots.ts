@@ -9,7 +9,9 @@
  *
  * Complexity: a frame costs one copy of its bytes, in one run where its rows are packed, else row by row.
  */
+
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../../media/buffer/release.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
 import { MillpondError } from "../../../util/errors.ts";
@@ -60,7 +62,7 @@ export class FrameSlots {
     const buffer = await acquire(this.#poolFor(frame.layout));
     try {
       if (!(await frame.copyRuns(this.#bytesOf(buffer, frame.layout), this.#runs))) {
-        buffer.release();
+        releaseOrPass(buffer);
         return undefined;
       }
       buffer.pts = frame.pts;
@@ -70,7 +72,7 @@ export class FrameSlots {
       // Throws when the pool was closed by force while the bytes came: that is the reason, whatever the copy made of
       // it.
       buffer.live("fill");
-      buffer.release();
+      releaseOrPass(buffer);
       throw error;
     }
   }

@@ -22,8 +22,10 @@
  * Complexity: no byte is copied here, and a frame is one write for each memory, or for each row where its slot has
  * padded rows. Only where a Writable takes one chunk at a time are padded rows first copied into one.
  */
+
 import { PassThrough, type Writable } from "node:stream";
 import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
+import { releaseOrPass } from "../../../media/buffer/release.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import type { Mapping } from "../../../memory/memory.ts";
 import { isDestroyed, isHttp2, isWriteOver, takeError, type WriteWatch, watchWrites } from "../../../os/stream-end.ts";
@@ -368,7 +370,7 @@ function packingOf(layout: FrameLayout): Packing {
 function unmapAndRelease(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
   for (const mapping of mappings) mapping.unmap();
   // Its pool may have been closed by force meanwhile.
-  if (buffer.isLive) buffer.release();
+  if (buffer.isLive) releaseOrPass(buffer);
 }
 
 /** False too for a proxy that does not say what it is. */

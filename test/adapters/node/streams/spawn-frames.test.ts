@@ -18,7 +18,7 @@ import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError, type MillpondError } from "../../../../src/util/errors.ts";
 import { run } from "../../../helpers/child.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
-import { REPEATED, seedOf, times } from "../../../helpers/effort.ts";
+import { isFullLength, REPEATED, seedOf, times } from "../../../helpers/effort.ts";
 
 const GRAY = { format: "gray", width: 10, height: 10 } as const;
 const NODE = process.execPath;
@@ -91,6 +91,15 @@ async function failureOf(video: FrameProcess): Promise<MillpondError> {
     throw error;
   }
   throw new Error("the loop ended without an error");
+}
+
+/** Each case by sockets and by a pipe; in the fast lane by one of them in turn. */
+function* byTransport<Case>(cases: readonly Case[]): Generator<readonly [withSockets: boolean, one: Case]> {
+  for (const withSockets of [true, false]) {
+    for (const [nth, one] of cases.entries()) {
+      if (isFullLength || withSockets === (nth % 2 === 0)) yield [withSockets, one];
+    }
+  }
 }
 
 describe("frames of a program", () => {
@@ -295,94 +304,104 @@ describe("frames of a program", () => {
     expect(await numbersOf(own)).toEqual([2]);
   });
 
-  it("end with the program's exit code, its signal and the end of its stderr, whatever it did before", async () => {
-    const count = 2;
-    const cases: [string, string, string[], Partial<SpawnFramesOptions>, string, RegExp, object][] = [
-      [
-        "exits with 3 after a frame",
-        NODE,
-        writer(100, 1, 'console.error("\\nno such filter"); process.exit(3)'),
-        GRAY,
-        "ERR_PROCESS_FAILED",
-        /after 1 frame: it ended with exit code 3; its stderr ends with:\nA\nno such filter/,
-        { exitCode: 3, signal: null, frames: 1, stderr: "A\nno such filter\n" },
-      ],
-      [
-        "exits with 1 before the first byte",
-        "sh",
-        ["-c", "echo broken >&2; exit 1"],
-        {},
-        "ERR_PROCESS_FAILED",
-        /after 0 frames: it ended with exit code 1; the stream is empty: not one byte arrived; .*\nbroken/s,
-        { exitCode: 1, frames: 0 },
-      ],
-      [
-        "writes nothing and exits with 0",
-        "sh",
-        ["-c", "exit 0"],
-        {},
-        "ERR_BAD_DATA",
-        /after 0 frames: it ended with exit code 0; the stream is empty: not one byte arrived; it said nothing/,
-        { exitCode: 0, stderr: "" },
-      ],
-      [
-        "ends inside a frame",
-        "sh",
-        ["-c", "head -c 250 /dev/zero"],
-        GRAY,
-        "ERR_BAD_DATA",
-        /after 2 frames: it ended with exit code 0; the stream ends inside frame 3: 50 of its 100 bytes arrived/,
-        { exitCode: 0, frames: 2 },
-      ],
-      [
-        "fails inside a frame",
-        "sh",
-        ["-c", "head -c 250 /dev/zero; exit 9"],
-        GRAY,
-        "ERR_PROCESS_FAILED",
-        /exit code 9; the stream ends inside frame 3: 50 of its 100 bytes arrived/,
-        { exitCode: 9, frames: 2 },
-      ],
-      [
-        "is killed by others",
-        "sh",
-        ["-c", "head -c 100 /dev/zero; kill -9 $$"],
-        GRAY,
-        "ERR_PROCESS_FAILED",
-        /after 1 frame: it was ended by SIGKILL/,
-        { exitCode: null, signal: "SIGKILL" },
-      ],
-      [
-        "writes something else and does not end",
-        "sh",
-        ["-c", "while :; do echo help; done"],
-        {},
-        "ERR_BAD_DATA",
-        /after 0 frames: the stream is not Y4M.*; it was ended for that;/,
-        { frames: 0 },
-      ],
-      [
-        "stops to be Y4M and does not end",
-        "sh",
-        ["-c", "printf 'YUV4MPEG2 W2 H2 F1:1\\nFRAME\\nabcdef'; while :; do echo help; done"],
-        {},
-        "ERR_BAD_DATA",
-        /after 1 frame: after frame 1 there is no FRAME line.*; it was ended for that;/,
-        { frames: 1 },
-      ],
-      ["is not there", "no-such-program-1", [], GRAY, "ERR_PROCESS_FAILED", /was not found \(ENOENT\)/, { frames: 0 }],
-      [
-        "cannot be executed",
-        folder,
-        [],
-        GRAY,
-        "ERR_PROCESS_FAILED",
-        /cannot be started: .*EACCES/,
-        { command: folder, exitCode: null, signal: null },
-      ],
-    ];
-    for (const withSockets of [true, false]) {
-      for (const [name, command, args, options, code, message, details] of cases) {
+  it(
+    "end with the program's exit code, its signal and the end of its stderr, whatever it did before",
+    REPEATED,
+    async () => {
+      const count = 2;
+      const cases: [string, string, string[], Partial<SpawnFramesOptions>, string, RegExp, object][] = [
+        [
+          "exits with 3 after a frame",
+          NODE,
+          writer(100, 1, 'console.error("\\nno such filter"); process.exit(3)'),
+          GRAY,
+          "ERR_PROCESS_FAILED",
+          /after 1 frame: it ended with exit code 3; its stderr ends with:\nA\nno such filter/,
+          { exitCode: 3, signal: null, frames: 1, stderr: "A\nno such filter\n" },
+        ],
+        [
+          "exits with 1 before the first byte",
+          "sh",
+          ["-c", "echo broken >&2; exit 1"],
+          {},
+          "ERR_PROCESS_FAILED",
+          /after 0 frames: it ended with exit code 1; the stream is empty: not one byte arrived; .*\nbroken/s,
+          { exitCode: 1, frames: 0 },
+        ],
+        [
+          "writes nothing and exits with 0",
+          "sh",
+          ["-c", "exit 0"],
+          {},
+          "ERR_BAD_DATA",
+          /after 0 frames: it ended with exit code 0; the stream is empty: not one byte arrived; it said nothing/,
+          { exitCode: 0, stderr: "" },
+        ],
+        [
+          "ends inside a frame",
+          "sh",
+          ["-c", "head -c 250 /dev/zero"],
+          GRAY,
+          "ERR_BAD_DATA",
+          /after 2 frames: it ended with exit code 0; the stream ends inside frame 3: 50 of its 100 bytes arrived/,
+          { exitCode: 0, frames: 2 },
+        ],
+        [
+          "fails inside a frame",
+          "sh",
+          ["-c", "head -c 250 /dev/zero; exit 9"],
+          GRAY,
+          "ERR_PROCESS_FAILED",
+          /exit code 9; the stream ends inside frame 3: 50 of its 100 bytes arrived/,
+          { exitCode: 9, frames: 2 },
+        ],
+        [
+          "is killed by others",
+          "sh",
+          ["-c", "head -c 100 /dev/zero; kill -9 $$"],
+          GRAY,
+          "ERR_PROCESS_FAILED",
+          /after 1 frame: it was ended by SIGKILL/,
+          { exitCode: null, signal: "SIGKILL" },
+        ],
+        [
+          "writes something else and does not end",
+          "sh",
+          ["-c", "while :; do echo help; done"],
+          {},
+          "ERR_BAD_DATA",
+          /after 0 frames: the stream is not Y4M.*; it was ended for that;/,
+          { frames: 0 },
+        ],
+        [
+          "stops to be Y4M and does not end",
+          "sh",
+          ["-c", "printf 'YUV4MPEG2 W2 H2 F1:1\\nFRAME\\nabcdef'; while :; do echo help; done"],
+          {},
+          "ERR_BAD_DATA",
+          /after 1 frame: after frame 1 there is no FRAME line.*; it was ended for that;/,
+          { frames: 1 },
+        ],
+        [
+          "is not there",
+          "no-such-program-1",
+          [],
+          GRAY,
+          "ERR_PROCESS_FAILED",
+          /was not found \(ENOENT\)/,
+          { frames: 0 },
+        ],
+        [
+          "cannot be executed",
+          folder,
+          [],
+          GRAY,
+          "ERR_PROCESS_FAILED",
+          /cannot be started: .*EACCES/,
+          { command: folder, exitCode: null, signal: null },
+        ],
+      ];
+      for (const [withSockets, [name, command, args, options, code, message, details]] of byTransport(cases)) {
         process.env.TMPDIR = join(folder, "tmp");
         if (!withSockets) withoutSockets();
         const video = spawnFrames(command, args, { count, ...options });
@@ -395,8 +414,8 @@ describe("frames of a program", () => {
         expect(video.pool?.outstanding ?? 0).toBe(0);
         if (video.pid !== undefined) expect(isRunning(video.pid)).toBe(false);
       }
-    }
-  });
+    },
+  );
 
   it("keep the last 8 KiB of stderr, and never hold the program up that writes more", async () => {
     const video = spawnFrames(
@@ -414,7 +433,7 @@ describe("frames of a program", () => {
     expect(video.stderr).toMatch(/é299\n$/);
   });
 
-  it("leave no process, descriptor, file, listener or slot, whatever ends the loop", async () => {
+  it("leave no process, descriptor, file, listener or slot, whatever ends the loop", REPEATED, async () => {
     const exitListeners = process.listenerCount("exit");
     const cases: [
       string,
@@ -558,32 +577,30 @@ describe("frames of a program", () => {
         /takes 200 bytes/,
       ],
     ];
-    for (const isPipe of [false, true]) {
-      for (const [name, way, message] of cases) {
-        process.env.TMPDIR = join(folder, "tmp");
-        if (isPipe) withoutSockets();
-        const open = HAS_PROC ? descriptors() : 0;
-        const abort = new AbortController();
-        const pool = BufferPool.create({ size: 100, max: 2 });
-        const args = script(
-          "const frame = Buffer.alloc(100, 1); const put = () => process.stdout.write(frame, (error) => error ?? put()); put();",
-        );
-        const video = spawnFrames(NODE, args, { pool, ...GRAY, signal: abort.signal, ahead: 1 });
-        const end = await way(video, pool, abort).then(
-          () => undefined,
-          (error: Error) => error.message,
-        );
-        if (name === "a frame that does not fit") await video.return();
-        if (message instanceof RegExp) expect(end, name).toMatch(message);
-        else expect(end, name).toBe(message);
-        const isBusy = video.pid !== undefined && isRunning(video.pid);
-        expect(isBusy, `${name}: process`).toBe(false);
-        expect(pool.stats(), name).toMatchObject({ outstanding: 0, waiting: 0 });
-        expect(getEventListeners(abort.signal, "abort"), name).toHaveLength(0);
-        expect(process.listenerCount("exit"), name).toBe(exitListeners);
-        expect(readdirSync(join(folder, "tmp")), name).toEqual([]);
-        if (HAS_PROC) await untilTrue(() => descriptors() <= open);
-      }
+    for (const [withSockets, [name, way, message]] of byTransport(cases)) {
+      process.env.TMPDIR = join(folder, "tmp");
+      if (!withSockets) withoutSockets();
+      const open = HAS_PROC ? descriptors() : 0;
+      const abort = new AbortController();
+      const pool = BufferPool.create({ size: 100, max: 2 });
+      const args = script(
+        "const frame = Buffer.alloc(100, 1); const put = () => process.stdout.write(frame, (error) => error ?? put()); put();",
+      );
+      const video = spawnFrames(NODE, args, { pool, ...GRAY, signal: abort.signal, ahead: 1 });
+      const end = await way(video, pool, abort).then(
+        () => undefined,
+        (error: Error) => error.message,
+      );
+      if (name === "a frame that does not fit") await video.return();
+      if (message instanceof RegExp) expect(end, name).toMatch(message);
+      else expect(end, name).toBe(message);
+      const isBusy = video.pid !== undefined && isRunning(video.pid);
+      expect(isBusy, `${name}: process`).toBe(false);
+      expect(pool.stats(), name).toMatchObject({ outstanding: 0, waiting: 0 });
+      expect(getEventListeners(abort.signal, "abort"), name).toHaveLength(0);
+      expect(process.listenerCount("exit"), name).toBe(exitListeners);
+      expect(readdirSync(join(folder, "tmp")), name).toEqual([]);
+      if (HAS_PROC) await untilTrue(() => descriptors() <= open);
     }
   });
 

@@ -1,0 +1,383 @@
+/**
+ * A TransferPool whose buffers are in other hands too: getters in the data that is sent, buffers that a holder made
+ * untransferable, peers that answer anything. A send goes or changes nothing, and no slot is lost.
+ */
+import { MessageChannel, type MessagePort, markAsUntransferable } from "node:worker_threads";
+import { describe, expect, it, vi } from "vitest";
+import { type Lane, MessageType } from "../../../src/pools/lane/lane.ts";
+import { receiveLane } from "../../../src/pools/lane/receive.ts";
+import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
+import { codeOf } from "../../helpers/code-of.ts";
+import { code } from "../buffer/pools.ts";
+
+const SIZE = 8;
+
+async function pair(count = 1, window = 4) {
+  const { port1, port2 } = new MessageChannel();
+  const pool = TransferPool.create({ size: SIZE, count });
+  const [near, far] = await Promise.all([pool.connect(port2 as never, { window }), receiveLane(port1 as never)]);
+  const remote = far.pool as TransferPool;
+  return { pool, near, far, remote };
+}
+
+function detach(bytes: Uint8Array): void {
+  structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
+}
+
+/** All turns of the event loop that messages of both ports can take. */
+async function settled(): Promise<void> {
+  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A connected pool, and the port of a peer that says whatever it likes. */
+async function hostile(count = 1): Promise<{ pool: TransferPool; lane: Lane; port: MessagePort; heard: unknown[][] }> {
+  const { port1, port2 } = new MessageChannel();
+  const pool = TransferPool.create({ size: SIZE, count });
+  const heard: unknown[][] = [];
+  let port: MessagePort | undefined;
+  port2.on("message", (request: { port: MessagePort }) => {
+    port = request.port;
+    port.on("message", (said) => {
+      if (said?.kind === "millpond.go") port!.postMessage({ kind: "millpond.ready", holds: false });
+      else if (Array.isArray(said)) heard.push(said);
+    });
+    port.postMessage({ kind: "millpond.hello" });
+  });
+  const lane = await pool.connect(port1 as never);
+  port2.close();
+  return { pool, lane, port: port!, heard };
+}
+
+/** The far side of a pool that says whatever it likes. */
+async function hostilePool(
+  count = 1,
+): Promise<{ far: Lane; remote: TransferPool; port: MessagePort; heard: unknown[][] }> {
+  const { port1, port2 } = new MessageChannel();
+  const life = new MessageChannel();
+  const receives = receiveLane(port2 as never);
+  const heard: unknown[][] = [];
+  const port = life.port1;
+  port.on("message", (said) => {
+    if (said?.kind === "millpond.hello") port.postMessage({ kind: "millpond.go" });
+    else if (Array.isArray(said)) heard.push(said);
+  });
+  const offer = { transport: "transfer", name: "odd", pool: 5, size: SIZE, count };
+  port1.postMessage({ kind: "millpond.lane", port: life.port2, offer, lock: undefined }, [life.port2]);
+  const far = await receives;
+  port1.close();
+  return { far, remote: far.pool as TransferPool, port, heard };
+}
+
+describe("a getter in the data of a lease that is being sent", () => {
+  it.each(["near", "far"])(
+    "that transfers the lease's bytes away: the send is refused, the lease stays (%s)",
+    async (side) => {
+      const { pool, near, far, remote } = await pair();
+      const [lane, mine] = side === "near" ? [near, pool] : [far, remote];
+      const lease = await mine.acquire();
+      const { credit } = lane;
+      const bytes = mine.bytes(lease);
+      const data = {
+        get x() {
+          detach(bytes);
+          return 1;
+        },
+      };
+      expect(code(() => lane.trySend(lease, data))).toBe("ERR_DETACHED");
+      expect([lane.credit, code(() => mine.bytes(lease)), code(() => lease.release())]).toEqual([
+        credit,
+        "ERR_DETACHED",
+        "ERR_DETACHED",
+      ]);
+      await settled();
+      expect([pool.stats().free, near.pending, far.pending]).toEqual([1, 0, 0]);
+      expect(pool.bytes(pool.tryAcquire()!).length).toBe(SIZE);
+      pool.validate();
+    },
+  );
+
+  it("that is read last of all, deep inside, is seen as well", async () => {
+    const { pool, near, far } = await pair();
+    const lease = pool.tryAcquire()!;
+    const bytes = pool.bytes(lease);
+    const late = {
+      get x() {
+        detach(bytes);
+        return 1;
+      },
+    };
+    expect(code(() => near.trySend(lease, [1, new Map([[1, { a: [late] }]])]))).toBe("ERR_DETACHED");
+    await settled();
+    expect(far.pending).toBe(0);
+  });
+
+  it.each(["near", "far"])(
+    "that ends the lane: the lease is still the sender's, and the error says so (%s)",
+    async (side) => {
+      const { pool, near, far, remote } = await pair();
+      const [lane, mine] = side === "near" ? [near, pool] : [far, remote];
+      const lease = await mine.acquire();
+      mine.bytes(lease).fill(3);
+      const data = {
+        get x() {
+          lane.lost();
+          return 1;
+        },
+      };
+      expect(() => lane.trySend(lease, data)).toThrow(/the lane.* has ended; slot 0 .* is still yours, release it/);
+      expect([...mine.bytes(lease)]).toEqual(new Array(SIZE).fill(3));
+      lease.release();
+      await settled();
+      expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
+      pool.validate();
+    },
+  );
+
+  it("that closes the pool by force: the send says that it was closed", async () => {
+    const { pool, near } = await pair();
+    const lease = pool.tryAcquire()!;
+    const data = {
+      get x() {
+        pool.close({ force: true });
+        return 1;
+      },
+    };
+    expect(() => near.trySend(lease, data)).toThrow(/cannot send slot 0 .*: it was closed/);
+    expect(code(() => lease.release())).toBe("ERR_POOL_DEAD");
+    pool.validate();
+  });
+
+  it("that releases, sends, retains, looks at and takes: each is refused for that lease, and works for others", async () => {
+    const { pool, near, far } = await pair(3);
+    const lease = pool.tryAcquire()!;
+    const other = pool.tryAcquire()!;
+    const said: unknown[] = [];
+    const data = {
+      get x() {
+        said.push(
+          code(() => lease.release()),
+          code(() => near.trySend(lease)),
+          code(() => pool.retain(lease)),
+          code(() => pool.bytes(lease)),
+          near.trySend(other, "other"),
+          pool.tryAcquire()?.index,
+          code(() => pool.retire()),
+          code(() => pool.validate()),
+          near.close() instanceof Promise,
+        );
+        return 1;
+      },
+    };
+    expect(near.trySend(lease, data)).toBe(true);
+    expect(said).toEqual([
+      "ERR_DOUBLE_RELEASE",
+      "ERR_USE_AFTER_RELEASE",
+      "ERR_USE_AFTER_RELEASE",
+      "ERR_USE_AFTER_RELEASE",
+      true,
+      2,
+      "ok",
+      "ok",
+      true,
+    ]);
+    await settled();
+    expect([(await far.receive())!.data, (await far.receive())!.data, await far.receive()]).toEqual([
+      "other",
+      { x: 1 },
+      undefined,
+    ]);
+  });
+
+  it("that makes the bytes untransferable: a copy of them goes", async () => {
+    const { pool, near, far, remote } = await pair();
+    const lease = pool.tryAcquire()!;
+    const bytes = pool.bytes(lease).fill(5);
+    const data = {
+      get x() {
+        markAsUntransferable(bytes.buffer);
+        return 1;
+      },
+    };
+    expect(near.trySend(lease, data)).toBe(true);
+    bytes.fill(6);
+    const { lease: there } = (await far.receive())!;
+    expect([...remote.bytes(there)]).toEqual(new Array(SIZE).fill(5));
+    there.release();
+    await vi.waitUntil(() => pool.stats().free === 1);
+  });
+});
+
+describe("bytes that a holder made untransferable", () => {
+  it("and released: the other side's acquire() gets new ones, and nobody the holder's", async () => {
+    const { pool, remote } = await pair();
+    const lease = pool.tryAcquire()!;
+    const kept = pool.bytes(lease);
+    markAsUntransferable(kept.buffer);
+    lease.release();
+    for (let n = 0; n < 3; n++) {
+      const there = await remote.acquire();
+      remote.bytes(there).fill(1);
+      kept.fill(9);
+      expect([...remote.bytes(there)]).toEqual(new Array(SIZE).fill(1));
+      there.release();
+    }
+    await vi.waitUntil(() => pool.stats().free === 1);
+  });
+
+  it("and released: the next holder can send them, as a copy, and the slot has new ones then", async () => {
+    const { pool, near, far, remote } = await pair();
+    const lease = pool.tryAcquire()!;
+    const kept = pool.bytes(lease);
+    markAsUntransferable(kept.buffer);
+    lease.release();
+    const next = pool.tryAcquire()!;
+    pool.bytes(next).fill(4);
+    await near.send(next, { n: 1 });
+    kept.fill(9);
+    const { lease: there } = (await far.receive())!;
+    expect([...remote.bytes(there)]).toEqual(new Array(SIZE).fill(4));
+    there.release();
+    await vi.waitUntil(() => pool.stats().free === 1);
+    pool.bytes(pool.tryAcquire()!).fill(2);
+    expect(kept[0]).toBe(9);
+  });
+
+  it("on the other side: release() and send() work there, and the slot comes back", async () => {
+    const { pool, near, far, remote } = await pair();
+    const released = await remote.acquire();
+    markAsUntransferable(remote.bytes(released).buffer);
+    released.release();
+    expect(code(() => released.release())).toBe("ERR_DOUBLE_RELEASE");
+    const sent = await remote.acquire();
+    markAsUntransferable(remote.bytes(sent).fill(8).buffer);
+    await far.send(sent, { n: 1 });
+    const { lease: back } = (await near.receive())!;
+    expect([...pool.bytes(back)]).toEqual(new Array(SIZE).fill(8));
+    back.release();
+    expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
+    pool.validate();
+  });
+
+  it("that cannot be copied for want of memory: the send is refused, and the lease stays", async () => {
+    const { pool, near } = await pair();
+    const lease = pool.tryAcquire()!;
+    markAsUntransferable(pool.bytes(lease).buffer);
+    const Bytes = Uint8Array;
+    vi.stubGlobal(
+      "Uint8Array",
+      new Proxy(Bytes, {
+        construct(target, args, kind) {
+          if (args[0] === SIZE) throw new RangeError("Array buffer allocation failed");
+          return Reflect.construct(target, args, kind) as object;
+        },
+      }),
+    );
+    try {
+      expect(code(() => near.trySend(lease))).toBe("ERR_ALLOCATION_FAILED");
+    } finally {
+      vi.unstubAllGlobals();
+    }
+    expect([pool.bytes(lease).length, near.credit]).toEqual([SIZE, 4]);
+    lease.release();
+  });
+});
+
+describe("a peer that answers anything", () => {
+  it("sends lease 0 back with the identity -0: it is not taken in, and comes back at the end of the lane", async () => {
+    const { pool, lane, port, heard } = await hostile();
+    await lane.send(pool.tryAcquire()!);
+    await vi.waitUntil(() => heard.length > 0);
+    const [, [id, buffer]] = heard[0] as [number, [number, ArrayBuffer]];
+    expect(id).toBe(0);
+    port.postMessage([MessageType.LEASE, [-0, buffer]], [buffer]);
+    port.postMessage([MessageType.CONTROL, ["return", -0, undefined]]);
+    await settled();
+    expect([lane.pending, pool.stats().away]).toEqual([0, 1]);
+    port.close();
+    await vi.waitUntil(() => pool.stats().free === 1);
+    pool.validate();
+  });
+
+  it("sends a buffer back that can be resized: the slot gets one that cannot", async () => {
+    const { pool, lane, port, heard } = await hostile();
+    await lane.send(pool.tryAcquire()!);
+    await vi.waitUntil(() => heard.length > 0);
+    const odd = new (ArrayBuffer as unknown as new (n: number, o: object) => ArrayBuffer)(SIZE, { maxByteLength: 64 });
+    port.postMessage([MessageType.LEASE, [0, odd]], [odd]);
+    const { lease } = (await lane.receive())!;
+    expect((pool.bytes(lease).buffer as { resizable?: boolean }).resizable).toBe(false);
+    lease.release();
+    port.close();
+  });
+
+  it("asks with what is no number, and answers for data with what is none: nothing happens", async () => {
+    const { pool, lane, port } = await hostile();
+    const inner = new MessageChannel();
+    port.postMessage([MessageType.CONTROL, ["request", { a: 1 }]]);
+    port.postMessage([MessageType.CONTROL, ["request", inner.port1]], [inner.port1]);
+    for (const id of [{ valueOf: 1, toString: 1 }, null, "0", -0, Number.NaN, 1e300, -1, 0.5])
+      for (const what of ["return", "cancel"]) port.postMessage([MessageType.CONTROL, [what, id, 1]]);
+    // Too deep to be read: the lane asks which lease it was.
+    port.postMessage([MessageType.UNREAD_WAS, { valueOf: 1, toString: 1 }]);
+    await settled();
+    expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
+    await lane.send(pool.tryAcquire()!);
+    inner.port2.close();
+    port.close();
+    await vi.waitUntil(() => pool.stats().free === 1);
+  });
+
+  it("sends a lease without its bytes: the pool is told, and makes new ones", async () => {
+    const { remote, far, port, heard } = await hostilePool();
+    port.postMessage([MessageType.LEASE, [0, new ArrayBuffer(3)]]);
+    port.postMessage([MessageType.LEASE, [65536, "bytes"]]);
+    await vi.waitUntil(() => heard.length >= 2);
+    expect(heard.slice(0, 2)).toEqual([
+      [MessageType.CONTROL, ["return", 0, undefined]],
+      [MessageType.CONTROL, ["return", 65536, undefined]],
+    ]);
+    expect([far.pending, remote.name]).toEqual([0, "odd"]);
+    port.close();
+  });
+
+  it("sends a lease twice, one of a slot that it does not have, and one with the identity -0: the first is the lease", async () => {
+    const { remote, far, port } = await hostilePool();
+    const first = new Uint8Array(SIZE).fill(1);
+    port.postMessage([MessageType.LEASE, [0, first.buffer]]);
+    for (const id of [0, -0, 1, -65536, 2 ** 53, Number.NaN])
+      port.postMessage([MessageType.LEASE, [id, new ArrayBuffer(SIZE)]]);
+    await settled();
+    expect(far.pending).toBe(1);
+    const { lease } = (await far.receive())!;
+    expect([...remote.bytes(lease)]).toEqual([...first]);
+    for (const odd of [
+      { ...lease, id: -0 },
+      { ...lease, index: 1 },
+      { ...lease, index: undefined as never },
+    ])
+      expect(code(() => remote.release(odd))).toBe("ERR_DOUBLE_RELEASE");
+    lease.release();
+    expect(code(() => lease.release())).toBe("ERR_DOUBLE_RELEASE");
+    port.close();
+  });
+
+  it("grants a slot without bytes: the wait ends with an error", async () => {
+    const { remote, port } = await hostilePool();
+    const waits = codeOf(remote.acquire());
+    port.postMessage([MessageType.CONTROL, ["grant", 1, 0, "bytes"]]);
+    expect(await waits).toBe("ERR_BAD_DATA");
+    port.close();
+  });
+});
+
+it("a hundred requests of the other side are all served from one slot that each holder makes untransferable", async () => {
+  const { pool, remote } = await pair();
+  const waits = Array.from({ length: 100 }, async () => {
+    const lease = await remote.acquire();
+    markAsUntransferable(remote.bytes(lease).buffer);
+    lease.release();
+  });
+  await Promise.all(waits);
+  await vi.waitUntil(() => pool.stats().free === 1);
+  pool.validate();
+});

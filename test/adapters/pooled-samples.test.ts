@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /** mediabunny's samples into slots, over a decoder of eight frames, and leases as mediabunny's samples. */
 import { readFileSync } from "node:fs";
 import {

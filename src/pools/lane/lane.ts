@@ -597,7 +597,7 @@ export class Lane<Data = unknown> {
 }
 
 /**
- * Whether code may run when data is copied. False is certain: no object, or a plain one with nothing but such values. It
+ * Whether code may run when data is copied. False is certain: no object, or a plain one without another one in it. It
  * costs 0.2 us, and {@link lastRead} 1 us on both sides.
  */
 function mayHaveGetters(data: unknown): boolean {

@@ -123,7 +123,7 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   // Nothing in it runs when it is loaded but what is marked, so a bundler takes single functions of it.
   [
     "base",
-    /^(util|memory\/(region|default)\.|pools\/common\/(?!lease\.|timed-queue)|observe\/(registry|channels|pool-info)\.|media\/(video|audio)\/|media\/meta\/meta\.)/,
+    /^(util|memory\/(region|default|claims)\.|pools\/common\/(?!lease\.|timed-queue)|observe\/(registry|channels|pool-info)\.|media\/(video|audio)\/|media\/meta\/meta\.)/,
   ],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.

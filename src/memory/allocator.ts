@@ -185,6 +185,14 @@ export abstract class Allocator {
     return feature === `memory:${this.memoryType}` ? undefined : `its memory is ${this.memoryType}`;
   }
 
+  /**
+   * @internal True where no two live memories can have the same bytes, so that pools need not look (claims.ts). A
+   * subclass may be the application's, and is not to be trusted.
+   */
+  get givesOnce(): boolean {
+    return false;
+  }
+
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {
@@ -392,6 +400,11 @@ export class SystemAllocator extends Allocator {
   /** Most callers want `allocators.find("system")` or {@link defaultAllocator}. */
   constructor(name = "system") {
     super(name, { memoryType: "SystemMemory" });
+  }
+
+  /** @internal */
+  override get givesOnce(): boolean {
+    return this.constructor === SystemAllocator && this.allocate === Allocator.prototype.allocate;
   }
 
   /** The engine zeroes every new ArrayBuffer. */

@@ -28,7 +28,7 @@
  */
 import { abortable } from "../util/abortable.ts";
 import { disposeBy, disposeWith } from "../util/dispose.ts";
-import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
+import { isMillpondError, MillpondError, saysGone, throwLater } from "../util/errors.ts";
 import {
   abortSignal,
   badValue,
@@ -40,6 +40,7 @@ import {
   wrongType,
 } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
+import { isHeld } from "./claims.ts";
 import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
   Access,
@@ -580,13 +581,23 @@ export function mapToRead(memory: Memory): Mapping {
 }
 
 /**
- * Checks what an allocator, which may be the application's, answered. `size`: the bytes that were asked for. Throws
- * `ERR_ALLOCATION_FAILED`.
+ * Checks what an allocator, which may be the application's, answered. `size`: the bytes that were asked for, of memory
+ * that is to be new. Throws `ERR_ALLOCATION_FAILED`.
  */
 export function answered(allocator: Allocator, memory: Memory, size?: number): Memory {
   const isLive = isMemory(memory) && memory.references > 0;
+  if (isLive && size !== undefined && isHeld(memory)) throw heldAlready(allocator, memory);
   if (isLive && (size === undefined || memory.currentSize === size)) return memory;
   throw wrongAnswerError(allocator, memory, isLive, size);
+}
+
+/** The error for an allocator that gives the same memory, or the same bytes, twice. */
+export function heldAlready(allocator: Allocator, memory: Memory): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `allocator "${allocator.name}" answered ${memory}, whose bytes somebody has already; mend its hooks, which must give ` +
+      "bytes that nobody else has until they are freed",
+  );
 }
 
 /** The error for an answer that is not what was due; a live memory goes back. */
@@ -606,15 +617,6 @@ export function isMemory(value: unknown): value is Memory {
   } catch {
     return false;
   }
-}
-
-/**
- * True when a release says that the bytes have been lost before it: they were transferred, or their own pool was closed
- * by force. The memory is released, its allocator counts what was lost, and where nobody released it by hand, nobody
- * has to hear.
- */
-export function saysGone(error: unknown): boolean {
-  return isMillpondError(error, "ERR_DETACHED") || isMillpondError(error, "ERR_POOL_DEAD");
 }
 
 /**

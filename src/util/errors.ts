@@ -182,3 +182,12 @@ export function throwLater(error: unknown): void {
     throw error;
   });
 }
+
+/**
+ * True when a release says that the bytes have been lost before it: they were transferred, or their own pool was closed
+ * by force. The memory is released, its allocator counts what was lost, and where nobody released it by hand, nobody
+ * has to hear.
+ */
+export function saysGone(error: unknown): boolean {
+  return isMillpondError(error, "ERR_DETACHED") || isMillpondError(error, "ERR_POOL_DEAD");
+}

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -9,6 +10,7 @@ import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { CLIP, scratchFolder } from "../cli/command.ts";
 import { recordedClip } from "../cli/facts.ts";
+import { codeOf } from "../helpers/code-of.ts";
 import { lateRejections } from "../helpers/late-errors.ts";
 
 const scratch = scratchFolder();
@@ -75,6 +77,30 @@ describe("a video file", () => {
       for await (const buffer of pooledFrames(await openVideoFile(CLIP), small)) buffer.release();
     }).rejects.toThrow(/takes 1382400 bytes, and the pool's buffers have 1000/);
     expect(small.outstanding).toBe(0);
+  });
+
+  it("gives each frame its own bytes, also when later ones were asked for, and none after its close()", async () => {
+    const file = await openVideoFile(CLIP);
+    const inOrder: string[] = [];
+    const digest = async (frame: { copyTo(bytes: Uint8Array): Promise<boolean> }): Promise<string> => {
+      const bytes = new Uint8Array(FRAME_BYTES);
+      await frame.copyTo(bytes);
+      return createHash("sha1").update(bytes).digest("hex");
+    };
+    for (let i = 0; i < 3; i++) {
+      const frame = (await file.next())!;
+      inOrder.push(await digest(frame));
+      frame.close();
+    }
+    await file.close();
+    expect(new Set(inOrder).size).toBe(3);
+    const again = await openVideoFile(CLIP);
+    const kept = (await Promise.all([again.next(), again.next(), again.next()])).map((frame) => frame!);
+    const late = await Promise.all(kept.map(digest));
+    expect(late).toEqual(inOrder);
+    for (const frame of kept) frame.close();
+    expect(await codeOf(kept[0]!.copyTo(new Uint8Array(FRAME_BYTES)))).toBe("ERR_USE_AFTER_RELEASE");
+    await again.close();
   });
 
   it("ends at once when it is closed", async () => {

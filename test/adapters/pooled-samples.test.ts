@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /** mediabunny's samples into slots, over a decoder of eight frames, and leases as mediabunny's samples. */
 import { readFileSync } from "node:fs";
 import {
@@ -23,6 +22,7 @@ import { VideoInfo } from "../../src/media/video/info.ts";
 import type { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { CLIP } from "../cli/command.ts";
 import { codeOf } from "../helpers/code-of.ts";
+import { lateRejections } from "../helpers/late-errors.ts";
 import { code, openPool } from "../pools/buffer/pools.ts";
 
 const INFO = VideoInfo.of({ format: "I420", width: 32, height: 16 });
@@ -40,6 +40,11 @@ const given = {
   /** Set: decoding waits for it. */
   hold: undefined as Promise<unknown> | undefined,
   format: "I420" as "I420" | null,
+  /** The call of the decoder that fails. */
+  failing: "none" as "none" | "init" | "decode" | "flush",
+  /** What its close() throws. */
+  closing: undefined as string | undefined,
+  closed: 0,
   wake: (): void => {},
 };
 
@@ -85,15 +90,22 @@ class DecodedPicture extends VideoSampleResource {
   }
 }
 
+function failAt(call: string): void {
+  if (given.failing === call) throw new Error(`${call} failed`);
+}
+
 /** For any packet of the clip one small picture, in order of show; it refuses to go on with all its frames out. */
 class FewFrames extends CustomVideoDecoder {
   readonly #times: number[] = [];
   static override supports(): boolean {
     return true;
   }
-  override init(): void {}
+  override init(): void {
+    failAt("init");
+  }
   override async decode(packet: EncodedPacket): Promise<void> {
     await given.hold;
+    failAt("decode");
     if (given.made >= given.failAt) {
       this.onError(new Error("the stream is damaged"));
       return;
@@ -114,6 +126,7 @@ class FewFrames extends CustomVideoDecoder {
     this.onSample(new VideoSample(new DecodedPicture(number), { timestamp, duration: 0.04 }));
   }
   override async flush(): Promise<void> {
+    failAt("flush");
     while (this.#times.length > 0) {
       while (given.open >= given.frames) {
         await new Promise<void>((resolve) => {
@@ -123,7 +136,10 @@ class FewFrames extends CustomVideoDecoder {
       this.#emit();
     }
   }
-  override close(): void {}
+  override close(): void {
+    given.closed++;
+    if (given.closing !== undefined) throw new Error(given.closing);
+  }
 }
 registerDecoder(FewFrames);
 
@@ -139,6 +155,7 @@ async function openTrack(): Promise<InputVideoTrack> {
 afterEach(() => {
   for (const input of inputs.splice(0)) input.dispose();
   Object.assign(given, { open: 0, mostOpen: 0, made: 0, frames: 8, failAt: Infinity, hold: undefined, format: "I420" });
+  Object.assign(given, { failing: "none", closing: undefined, closed: 0 });
 });
 
 async function settle(): Promise<void> {
@@ -314,6 +331,30 @@ describe("pooledSamples", () => {
     await expectWhole(pool);
   });
 
+  it("closes a decoder that failed, and leaves no rejection that nobody handles", async () => {
+    const pool = openPool({ size: INFO.size, max: 2 });
+    for (const [failing, closing] of [
+      ["init", undefined],
+      ["decode", undefined],
+      ["flush", undefined],
+      ["decode", "it cannot be closed"],
+      ["none", "it cannot be closed"],
+    ] as const) {
+      Object.assign(given, { failing, closing, closed: 0 });
+      let caught: unknown;
+      const late = await lateRejections(async () => {
+        try {
+          for await (const buffer of pooledSamples(await openTrack(), pool)) buffer.release();
+        } catch (error) {
+          caught = (error as Error).message;
+        }
+      });
+      const said = failing === "none" ? undefined : `${failing} failed`;
+      expect([failing, caught, late, given.closed]).toEqual([failing, said, [], 1]);
+    }
+    await expectWhole(pool);
+  });
+
   it("refuses wrong arguments at the call", async () => {
     const track = await openTrack();
     const pool = openPool();
@@ -415,6 +456,39 @@ describe("PooledSampleResource", () => {
     pool.close({ force: true });
     expect(await codeOf(sample.copyTo(new Uint8Array(INFO.size)))).toBe("ERR_POOL_DEAD");
     sample.close();
+  });
+
+  it("gives its reference back once, and answers nothing after that, while others hold the lease", async () => {
+    const pool = openPool({ size: 2000, max: 1 });
+    const buffer = (await pictured(pool)).retain();
+    const resource = await PooledSampleResource.create(buffer);
+    const sample = new VideoSample(resource, { timestamp: 0 });
+    const converting = codeOf(Promise.resolve(resource.toRgbSample({ timestamp: 0 }, "srgb")));
+    sample.close();
+    expect(await converting).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => new VideoSample(resource, { timestamp: 1 }))).toBe("ERR_USE_AFTER_RELEASE");
+    const calls: readonly (() => unknown)[] = [
+      () => resource.getFormat(),
+      () => resource.getCodedWidth(),
+      () => resource.getCodedHeight(),
+      () => resource.getSquarePixelWidth(),
+      () => resource.getSquarePixelHeight(),
+      () => resource.getColorSpace(),
+      () => resource.getDataPlanes(),
+    ];
+    expect(calls.map(code)).toEqual(calls.map(() => "ERR_USE_AFTER_RELEASE"));
+    resource.close();
+    expect([buffer.isLive, buffer.refCount]).toEqual([true, 1]);
+    buffer.release();
+    await expectWhole(pool);
+    const other = await pictured(pool);
+    const early = await PooledSampleResource.create(other.retain());
+    const open = new VideoSample(early, { timestamp: 0 });
+    early.close();
+    open.close();
+    expect([other.isLive, other.refCount]).toEqual([true, 1]);
+    other.release();
+    await expectWhole(pool);
   });
 
   it("leaves a lease that it refuses to its holder", async () => {

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The built core in a real browser: pools and misuse, shared memory, and WebGPU staging memory on a real device. */
 import { describe, expect, it } from "vitest";
 import { chromium, runInChromium } from "./chromium.ts";

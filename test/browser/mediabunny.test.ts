@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The built adapter of mediabunny in a real browser: leases into an encoder, and its film back into leases. */
 import { describe, expect, it } from "vitest";
 import { chromium, runInChromium } from "./chromium.ts";

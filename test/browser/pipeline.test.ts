@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The built pipeline in a real browser: stages that never wait leave the page its turns, and WebCodecs encodes pooled
  * frames.

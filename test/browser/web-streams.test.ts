@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The built stream adapter in a real browser: bodies of fetches, files and responses, into slots and out of them. */
 import { statSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The built frame adapter in a real browser: a real decoder of few frames, conversions, and frames without a format.
  */

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The example that uploads frames to a GPU, in a real browser, on a software adapter where there is no other. */
 import { describe, expect, it } from "vitest";
 import { chromium, runInChromium } from "./chromium.ts";

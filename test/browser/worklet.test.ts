@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * The real AudioWorklet, headless: a processor that allocates and frees in every callback, from the built package, and
  * one that makes plain arrays of the same sizes, each for two seconds of sound with the same heap of other objects

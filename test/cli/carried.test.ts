@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Frames, times, rotation, pixel shape and range in every container that can be made here, held against ffprobe: what
  * the command reads of a file, and what it writes into one. The variants are made with ffmpeg, since the command has to

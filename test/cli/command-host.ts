@@ -1,12 +1,11 @@
 /**
- * The command without a process for each run: the fast lane asks one process that stays, per test file, for the runs
- * of which no process of its own is looked at. At full length, every run is the built command in its own process.
+ * The command without a process for each run: the fast lane asks one process that stays, per process of the tests, for
+ * the runs of which no process of its own is looked at. At full length, every run is the built command in its own process.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import { join } from "node:path";
-import { afterAll } from "vitest";
-import { kill } from "../helpers/child.ts";
 import { isFullLength } from "../helpers/effort.ts";
 
 /** What the host is told to run. */
@@ -45,8 +44,8 @@ export function isHosted(args: readonly string[], env: Readonly<Record<string, s
   return !isFullLength && canBeHosted(args, env);
 }
 
+/** It ends with the process that asks it, by the end of their channel; test files that share their realm share it. */
 let host: ChildProcess | undefined;
-afterAll(() => (host === undefined ? undefined : kill(host)));
 let last: Promise<unknown> = Promise.resolve();
 let count = 0;
 
@@ -101,10 +100,13 @@ async function runAlone(
 
 function startHost(): ChildProcess {
   const { MILLPOND_TEST_FAULT: _, MILLPOND_DEBUG: __, FORCE_COLOR: ___, ...env } = process.env;
-  return spawn(process.execPath, [join(import.meta.dirname, "host.ts")], {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "host.ts")], {
     env,
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
+  // It keeps nobody alive.
+  for (const handle of [child, child.channel!, child.stdout as Socket, child.stderr as Socket]) handle.unref();
+  return child;
 }
 
 /** What comes before the mark; all that came when the stream ends without it. */

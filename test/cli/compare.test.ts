@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { type Comparison, describeComparison } from "../../src/cli/compare.ts";

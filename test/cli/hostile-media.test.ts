@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * What the command does with pipes that take their time, with damage in the middle of files, and with modules as files.
  */

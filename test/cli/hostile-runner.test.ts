@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The runner of the hostile tables itself: it sees what it is there to see. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

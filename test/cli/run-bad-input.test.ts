@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

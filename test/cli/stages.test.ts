@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { describe, expect, it } from "vitest";
 import type { FrameSource, SourceFrame } from "../../src/adapters/node/frame-source.ts";
 import { rawLayout } from "../../src/adapters/raw-video/raw-video.ts";

@@ -24,6 +24,7 @@ import {
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Allocator, systemAllocator } from "../../src/memory/allocator.ts";
 import { Memory } from "../../src/memory/memory.ts";
+import { MemoryFlags } from "../../src/memory/params.ts";
 import { opaqueRegion, type Region } from "../../src/memory/region.ts";
 import { pageSize } from "../../src/os/pages.ts";
 import { MillpondError } from "../../src/util/errors.ts";
@@ -48,6 +49,20 @@ function status(fn: () => unknown): number | string {
     return error instanceof CMMemoryPoolError ? error.status : String(error);
   }
 }
+
+describe("CFAllocatorReallocate", () => {
+  it("keeps what may not be written or shared so, where the block moves", () => {
+    for (const flag of [MemoryFlags.READONLY, MemoryFlags.NO_SHARE, MemoryFlags.FIRST_CUSTOM]) {
+      for (const size of [50, 100_000]) {
+        const { allocator } = made();
+        const block = allocator.allocate(100, { flags: flag | MemoryFlags.ZERO_PADDED });
+        const now = CFAllocatorReallocate(allocator, block, size)!;
+        expect([size, now.flags & ~MemoryFlags.ZERO_PADDED]).toEqual([size, flag]);
+        CFAllocatorDeallocate(allocator, now);
+      }
+    }
+  });
+});
 
 describe("the pool", () => {
   it("R1: a block that was freed serves the next request of its size, the last freed first", () => {

@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 import { EventEmitter } from "node:events";
 import { createReadStream } from "node:fs";
 import { Socket } from "node:net";

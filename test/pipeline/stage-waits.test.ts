@@ -16,7 +16,8 @@ import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.
 import { FakeClock, systemClock } from "../../src/util/clock.ts";
 import { Numbers } from "./kit.ts";
 
-// A run that gave a stage up lets the others end for half a second of real time; here none does, and all would wait it out.
+// A run that gave a stage up lets the others end for half a second of real time; here none does, and all would wait it
+// out.
 const { setTimer } = systemClock;
 beforeEach(() => {
   vi.spyOn(systemClock, "setTimer").mockImplementation((fn, ms, background) =>

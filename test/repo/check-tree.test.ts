@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

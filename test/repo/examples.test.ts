@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Every example runs and ends well: what the docs point at must work. */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";

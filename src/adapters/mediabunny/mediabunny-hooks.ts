@@ -119,6 +119,41 @@ interface DecoderQueue {
   getDecodeQueueSize(): number;
 }
 
+/** What is read of the queue in front of it to close it. */
+interface ClosableQueue {
+  readonly customDecoder?: { close?(): unknown } | null;
+  readonly customDecoderCallSerializer?: { call?(fn: () => unknown): Promise<unknown> };
+  close(): void;
+}
+
+/**
+ * Has a decoder that failed closed all the same, without a rejection that nobody handles. mediabunny makes each call
+ * behind the one before: where that was refused, `close()` is never made, and what it rejects with, the error that the
+ * loop throws, ends the process.
+ */
+export function closeBehindFailure(sink: VideoSampleSink): void {
+  const inside = sink as unknown as { _createDecoder?: (...args: unknown[]) => Promise<ClosableQueue> };
+  const createDecoder = inside._createDecoder?.bind(sink);
+  if (createDecoder === undefined) return;
+  inside._createDecoder = async (...args) => {
+    const made = await createDecoder(...args);
+    const { customDecoder: decoder, customDecoderCallSerializer: calls } = made;
+    if (typeof decoder?.close !== "function" || typeof calls?.call !== "function") return made;
+    const call = calls.call.bind(calls);
+    const close = made.close.bind(made);
+    made.close = () => {
+      // What close() itself fails with has nobody to go to either: the loop is over.
+      calls.call = (fn) =>
+        call(() => {})
+          .catch(() => {})
+          .then(fn)
+          .catch(() => {});
+      close();
+    };
+    return made;
+  };
+}
+
 /** What is read of a sink of samples. */
 interface SampleSink {
   _createDecoder?: (...args: unknown[]) => Promise<DecoderQueue>;

@@ -3,8 +3,8 @@
  * an output of mediabunny without a copy in between, and the slot is free when the last of those is closed.
  *
  * Life: `create()` takes over one reference of the lease. mediabunny counts the samples over it (`clone()` adds one)
- * and closes the resource with the last of them; that releases the lease. A slot that is read after that is refused, as
- * any lease that is over.
+ * and closes the resource with the last of them; that releases the reference, once. A closed resource answers nothing,
+ * also while others hold the lease: a sample over it would give back what is theirs.
  */
 
 import type { VideoSample, VideoSampleColorSpace, VideoSampleResource } from "mediabunny";
@@ -30,7 +30,10 @@ export interface PooledSampleOptions {
 
 /** mediabunny's resource class over a lease: `new VideoSample(resource, { timestamp })`. */
 export interface PooledSampleResource extends VideoSampleResource {
-  /** The lease; it is released when the last sample over it is closed. */
+  /**
+   * The lease; the resource's reference is released when the last sample over it is closed. Then it is over: everything
+   * else, and another `new VideoSample` over it, throws `ERR_USE_AFTER_RELEASE`.
+   */
   readonly buffer: MediaBuffer;
 }
 
@@ -128,6 +131,7 @@ function classFor(mediabunny: Mediabunny): ResourceClass {
     readonly #colors: VideoSampleColorSpace;
     readonly #squareWidth: number;
     readonly #squareHeight: number;
+    #isClosed = false;
 
     constructor(
       buffer: MediaBuffer,
@@ -145,30 +149,37 @@ function classFor(mediabunny: Mediabunny): ResourceClass {
     }
 
     getFormat(): Exclude<VideoPixelFormat, "GRAY8"> {
+      this.#assertOpen();
       return this.#info.format as Exclude<VideoPixelFormat, "GRAY8">;
     }
 
     getCodedWidth(): number {
+      this.#assertOpen();
       return this.#info.width;
     }
 
     getCodedHeight(): number {
+      this.#assertOpen();
       return this.#info.height;
     }
 
     getSquarePixelWidth(): number {
+      this.#assertOpen();
       return this.#squareWidth;
     }
 
     getSquarePixelHeight(): number {
+      this.#assertOpen();
       return this.#squareHeight;
     }
 
     getColorSpace(): VideoSampleColorSpace {
+      this.#assertOpen();
       return this.#colors;
     }
 
     getDataPlanes(): { data: Uint8Array; stride: number }[] {
+      this.#assertOpen();
       const info = this.#info;
       // mediabunny has read them when its own call returns, and the lease is its until close().
       const mapping = this.buffer.map("read");
@@ -185,7 +196,9 @@ function classFor(mediabunny: Mediabunny): ResourceClass {
       rotation?: 0 | 90 | 180 | 270;
       flip?: boolean;
     }): Promise<VideoSample> {
+      this.#assertOpen();
       const { FrameConverter } = await import("../../video/convert.ts");
+      this.#assertOpen();
       const { width, height } = this.#info;
       const rgba = VideoInfo.of({ format: "RGBA", width, height });
       const { matrix, fullRange } = this.#colors;
@@ -204,8 +217,18 @@ function classFor(mediabunny: Mediabunny): ResourceClass {
     }
 
     close(): void {
+      if (this.#isClosed) return;
+      this.#isClosed = true;
       // Its pool may have been closed by force, or somebody has released a reference too many.
       if (this.buffer.isLive) releaseOrPass(this.buffer);
+    }
+
+    #assertOpen(): void {
+      if (!this.#isClosed) return;
+      throw new MillpondError(
+        "ERR_USE_AFTER_RELEASE",
+        "the resource was closed with the last sample over it; clone() a sample before, or create() a resource with a reference of its own",
+      );
     }
   }
   classes.set(mediabunny, LeaseResource);

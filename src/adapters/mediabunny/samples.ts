@@ -16,6 +16,7 @@ import { abortable } from "../../util/abortable.ts";
 import { endable } from "../../util/endable.ts";
 import { outOfRange, readOptions, withMethods, wrongType } from "../../util/validate.ts";
 import { type CopyFrameOptions, checkCopy, copyPicture, type Picture } from "../webcodecs/frames.ts";
+import { closeBehindFailure } from "./mediabunny-hooks.ts";
 import { importMediabunny, type Mediabunny, nanoseconds } from "./package.ts";
 
 /** Which frames {@link pooledSamples} gives, and how. */
@@ -116,7 +117,9 @@ function sinkOf(
   track: InputVideoTrack,
 ): { samples(from?: number, to?: number): Samples } {
   try {
-    return new VideoSampleSink(track);
+    const sink = new VideoSampleSink(track);
+    closeBehindFailure(sink);
+    return sink;
   } catch (cause) {
     // Its own class of track is asked for: one of another copy of the package is none.
     const error = wrongType("track", "an InputVideoTrack of the mediabunny that millpond finds", track);

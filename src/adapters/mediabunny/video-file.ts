@@ -26,7 +26,7 @@ import {
 import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
 import { copyNatively, frameOfSample } from "./libav.ts";
 import { loadMediabunny } from "./load.ts";
-import { boundReads, passOverDamage } from "./mediabunny-hooks.ts";
+import { boundReads, closeBehindFailure, passOverDamage } from "./mediabunny-hooks.ts";
 import { type Mediabunny, nanoseconds } from "./package.ts";
 import type { WholePackets } from "./transport-packets.ts";
 
@@ -374,6 +374,8 @@ export class VideoFile implements FrameSource {
         this.#decoderFailure = { error };
       },
     });
+    // Its init() may fail, too.
+    closeBehindFailure(sink);
     this.#samples = sink.samples();
   }
 

@@ -86,8 +86,9 @@ export interface SocketAddress {
   /** Which addresses of the host are tried: 4, 6, or 0 for both (default). */
   family?: 0 | 4 | 6;
   /**
-   * Finds the addresses of a host; default: the system does. Its first answer counts: an error, an address, or a list of
-   * `{ address, family }`. What is no address is `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, also an empty list.
+   * Finds the addresses of a host; default: the system does. Its first answer counts: an error, an address, or a list
+   * of `{ address, family }`. What is no address is `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, also an empty
+   * list.
    */
   lookup?: LookupFunction;
   /** Send small writes at once; default false. */
@@ -257,7 +258,9 @@ function checkedLookup(lookup: LookupFunction): LookupFunction {
   };
 }
 
-/** The addresses of an answer: at least one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, what getters throw. */
+/**
+ * The addresses of an answer: at least one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, what getters throw.
+ */
 function addressesIn(found: unknown, family: unknown): FoundAddress[] {
   if (typeof found === "string") return [addressOf(found, family)];
   if (!Array.isArray(found)) throw notFoundError(found);
@@ -489,9 +492,10 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
    * `release()` of yours is refused (`ERR_MAPPED`). Not awaited, writes are sent in order.
    *
    * Rejects with the connection's error, the signal's reason, `ERR_ENDED` after {@link end} or {@link destroy}, and
-   * after the other side's end unless `allowHalfOpen` is set. The lease stays yours only when it is none (`ERR_INVALID_ARG_TYPE`), is over (`ERR_USE_AFTER_RELEASE`), or has no bytes
-   * that can be reached (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`), and that of an earlier write when it is
-   * being written already (`ERR_MAPPED`).
+   * after the other side's end unless `allowHalfOpen` is set. The lease stays yours only when it is none
+   * (`ERR_INVALID_ARG_TYPE`), is over (`ERR_USE_AFTER_RELEASE`), or has no bytes that can be reached
+   * (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`), and that of an earlier write when it is being written already
+   * (`ERR_MAPPED`).
    */
   async write(lease: MediaBuffer): Promise<void> {
     instance("lease", "a MediaBuffer", MediaBuffer, lease);
@@ -547,7 +551,8 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
 
   /**
    * Ends the sending side when everything is written; resolves then, also where the other side's end has ended it
-   * before. Reading goes on until the other side has ended: read to the end, or {@link destroy}. A second call gives the same promise, which need not be looked at.
+   * before. Reading goes on until the other side has ended: read to the end, or {@link destroy}. A second call gives
+   * the same promise, which need not be looked at.
    */
   end(): Promise<void> {
     if (this.#ending === undefined) {

@@ -12,6 +12,8 @@
  */
 import { Allocator } from "../../memory/allocator.ts";
 import { exchangeFor, isMemory, type Mapping, type Memory, releaseFailed, unmapFailed } from "../../memory/memory.ts";
+import { MemoryFlags } from "../../memory/params.ts";
+import { inheritWipe } from "../../memory/region.ts";
 import { PageAllocator } from "../../pools/page/page-allocator.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
@@ -224,6 +226,9 @@ function copyOver(memory: Memory, target: Memory): void {
     sink.bytes.set(source.bytes.subarray(0, Math.min(target.size, memory.size)));
     sink.unmap();
     source.unmap();
+    // What may not be written or shared stays so where it lies now; what the padding is like is not known there.
+    target.currentFlags = memory.flags & ~(MemoryFlags.ZERO_PREFIXED | MemoryFlags.ZERO_PADDED);
+    inheritWipe(target.region, memory.region);
   } catch (error) {
     unmapFailed(sink);
     unmapFailed(source);

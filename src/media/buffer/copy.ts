@@ -6,9 +6,9 @@
  */
 
 import { Access, heldAccess } from "../../memory/lock.ts";
-import { type Memory, releaseFailed, saysGone } from "../../memory/memory.ts";
+import { type Memory, releaseFailed } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
-import { throwLater } from "../../util/errors.ts";
+import { saysGone, throwLater } from "../../util/errors.ts";
 import { outOfRange, wholeNumber } from "../../util/validate.ts";
 import { copyMetas } from "../meta/attach.ts";
 import { CopyFlags } from "./flags.ts";

@@ -66,8 +66,10 @@
  * view, and read the clock once in 64 acquires while they come fast. Whatever is unusual (a waiter, a listener, a hook,
  * tracing, zeroing, revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
+
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
+import { answered } from "../../memory/memory.ts";
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
   beginWait,
@@ -315,6 +317,11 @@ export class BufferPool {
   /** Whether buffers can be acquired. */
   get isActive(): boolean {
     return this.#state === "active" || this.#state === "flushing";
+  }
+
+  /** @internal The memory that it takes beyond its largest number of buffers, in buffers. */
+  get spareBuffers(): number {
+    return 0;
   }
 
   /** True between `setFlushing(true)` and `setFlushing(false)`. */
@@ -945,7 +952,8 @@ export class BufferPool {
     // A traced pool of pages below names the caller of this pool.
     const before = setEntry(this.#entry);
     try {
-      buffer.append(config.allocator.allocate(config.size, config.params));
+      const { allocator, size, params } = config;
+      buffer.append(answered(allocator, allocator.allocate(size, params), size));
     } finally {
       setEntry(before);
     }

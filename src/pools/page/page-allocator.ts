@@ -119,6 +119,11 @@ export class PageAllocator extends Allocator {
     this.updateFastPath();
   }
 
+  /** @internal Its blocks are claimed where they are made. */
+  override get givesOnce(): boolean {
+    return true;
+  }
+
   /** True when every block is zero at hand-out. */
   override get zeroInitialized(): boolean {
     const { zero } = this.config;

@@ -17,10 +17,11 @@
  * O(classes), counting idle bytes O(blocks).
  */
 
-import { answered, type Memory, saysGone } from "../../memory/memory.ts";
+import { claimBytes } from "../../memory/claims.ts";
+import { answered, heldAlready, type Memory } from "../../memory/memory.ts";
 import { opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
-import { MillpondError, throwLater } from "../../util/errors.ts";
+import { MillpondError, saysGone, throwLater } from "../../util/errors.ts";
 import type { Site } from "../../util/stack.ts";
 import { corruptedError } from "../common/lease-errors.ts";
 import { type PageConfig, pageWords } from "./options.ts";
@@ -409,6 +410,10 @@ function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
   const { source, zero, name } = config;
   const memory = answered(source, source.allocate(cls.bytes, { align: cls.align }), cls.bytes);
   const { region: pages, offset } = memory;
+  if (!claimBytes(source, memory, pages.isPlain ? pages.bytes : undefined)) {
+    memory.releaseOrLater();
+    throw heldAlready(source, memory);
+  }
   if (!pages.isPlain) {
     if (zero === "acquire" || zero === "release" || config.mustRevoke) {
       memory.releaseOrLater();

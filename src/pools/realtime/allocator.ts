@@ -8,7 +8,7 @@
  */
 import { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
-import type { AllocationParams, ResolvedParams } from "../../memory/params.ts";
+import { type AllocationParams, MemoryFlags, type ResolvedParams } from "../../memory/params.ts";
 import { opaqueRegion, Region } from "../../memory/region.ts";
 import type { MillpondError } from "../../util/errors.ts";
 
@@ -63,6 +63,11 @@ export class RealtimeAllocator extends Allocator {
     lease.memory = memory;
     lease.requested = size;
     return memory;
+  }
+
+  /** @internal An arena divides its areas, which are claimed where they are made. */
+  override get givesOnce(): boolean {
+    return true;
   }
 
   /** A block of the pool; one byte at least, because pointers must differ. */
@@ -154,7 +159,9 @@ export class RealtimeAllocator extends Allocator {
     lease.pointer = 0;
     const region = this.enter(pointer, bytes);
     // Made without allocate(), so it is counted by hand; the old one is uncounted as if it had been released.
-    const fresh = this.adopt(new Memory(this, region, null, old.align, old.currentOffset, size, old.currentFlags));
+    // Of the bytes behind it nothing is known here.
+    const flags = old.currentFlags & ~MemoryFlags.ZERO_PADDED;
+    const fresh = this.adopt(new Memory(this, region, null, old.align, old.currentOffset, size, flags));
     const entered = leaseOf(fresh);
     entered.memory = fresh;
     entered.requested = size;

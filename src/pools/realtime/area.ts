@@ -4,10 +4,11 @@
  */
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
-import { type Memory, releaseFailed } from "../../memory/memory.ts";
+import { claimBytes } from "../../memory/claims.ts";
+import { answered, heldAlready, type Memory, releaseFailed } from "../../memory/memory.ts";
 import { canPin, lockPages, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
 import { revokeViews } from "../../memory/region.ts";
-import { MillpondError, throwLater } from "../../util/errors.ts";
+import { MillpondError, saysGone, throwLater } from "../../util/errors.ts";
 import { poolText } from "./errors.ts";
 import type { ResolvedRealtimeOptions } from "./options.ts";
 
@@ -45,7 +46,8 @@ const DISABLED: StepResult = {
 export function makeArea(options: ResolvedRealtimeOptions, size: number, base: number): Area {
   const { source, name } = options;
   const needed = TlsfArena.bytesFor(size);
-  const memory = source.allocate(Math.ceil(needed / PAGE) * PAGE, { align: PAGE });
+  const bytes = Math.ceil(needed / PAGE) * PAGE;
+  const memory = answered(source, source.allocate(bytes, { align: PAGE }), bytes);
   try {
     if (!memory.region.isPlain) {
       throw new MillpondError(
@@ -53,6 +55,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
         `pool "${name}" cannot live in memory of "${source.name}": it has to be mapped first; choose another source`,
       );
     }
+    if (!claimBytes(source, memory, memory.region.bytes)) throw heldAlready(source, memory);
     const touched = options.prefault ? prefault(source, memory.region) : NOT_ASKED;
     // What lay here before may have been an arena: these bytes are this pool's alone.
     memory.region.bytes.fill(0, 0, 8);
@@ -95,13 +98,25 @@ function pin(source: Allocator, memory: Memory): StepResult {
 export function closeArea({ memory, lock }: Area, stale: boolean): void {
   const { allocator, region } = memory;
   try {
-    if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
+    if (lock.ok && memory.refCount > 0 && canPin(allocator)) allocator.unlockRegion(region);
   } catch (error) {
     // The bytes go back all the same; who made the allocator hears of it.
     throwLater(error);
   }
   if (stale && !revokeViews(region)) memory.endByForce();
-  memory.releaseOrLater();
+  try {
+    memory.releaseOrLater();
+  } catch (error) {
+    // The source was closed by force, or the bytes were transferred: who did that knows.
+    if (!saysGone(error)) throw error;
+  }
+}
+
+/**
+ * Whether an area lost its bytes: its source was closed by force, or they were transferred. Its blocks went with them.
+ */
+export function isLost({ arena }: Area): boolean {
+  return arena.words.length === 0;
 }
 
 /** The area that a pool's pointer lies in, or undefined. */

@@ -45,7 +45,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError, throwAll } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
 import { type BlockSource, leaseOf, RealtimeAllocator } from "./allocator.ts";
-import { type Area, areaOf, closeArea, makeArea } from "./area.ts";
+import { type Area, areaOf, closeArea, isLost, makeArea } from "./area.ts";
 import { RealtimeDebug } from "./debug.ts";
 import * as errors from "./errors.ts";
 import {
@@ -315,7 +315,7 @@ export class RealtimePool {
       if (holders.length > 0) throw errors.inUseError(this.name, holders);
     }
     // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
-    const stale = this.#areas.some(({ arena }) => arena.words.length === 0 || arena.liveBlocks !== 0);
+    const stale = this.#areas.some((area) => isLost(area) || area.arena.liveBlocks !== 0);
     this.#slow |= Slow.CLOSED | Slow.CALLING;
     this.#allocator.closeLeases();
     this.#debug?.clear();
@@ -333,14 +333,21 @@ export class RealtimePool {
     throwAll(failures, `areas of ${errors.poolText(this.name)} could not go back`);
   }
 
-  /** The live blocks, in the order of their addresses. O(blocks). */
+  /**
+   * The live blocks, in the order of their addresses; of an area whose bytes are gone only the Memories are known.
+   * O(blocks).
+   */
   holders(): RealtimeHolder[] {
     const memories = new Map<number, number | undefined>();
     for (const { pointer, memory } of this.#allocator.leases) memories.set(pointer, memory?.id);
     const found: RealtimeHolder[] = [];
-    for (const { arena, base } of this.#areas) {
-      for (const { pointer, size } of arena.holders()) {
-        found.push({ pointer: base + pointer, size, memory: memories.get(base + pointer) });
+    for (const area of this.#areas) {
+      const { arena, base } = area;
+      if (isLost(area)) found.push(...this.#holdersIn(area));
+      else {
+        for (const { pointer, size } of arena.holders()) {
+          found.push({ pointer: base + pointer, size, memory: memories.get(base + pointer) });
+        }
       }
     }
     return found;
@@ -374,11 +381,13 @@ export class RealtimePool {
     );
   }
 
-  /** A snapshot of the accounts. O(blocks). */
+  /** A snapshot of the accounts; an area whose bytes are gone counts as empty. O(blocks). */
   stats(): RealtimePoolStats {
     const sum = { totalSize: 0, used: 0, available: 0, peak: 0, liveBlocks: 0, lockedBytes: 0, prefaultedBytes: 0 };
     let largest = 0;
-    for (const { arena, size, lock, prefault } of this.#areas) {
+    for (const area of this.#areas) {
+      if (isLost(area)) continue;
+      const { arena, size, lock, prefault } = area;
       const stats = arena.stats();
       for (const key of ["used", "available", "peak", "liveBlocks"] as const) sum[key] += stats[key];
       largest = Math.max(largest, stats.largest);
@@ -388,6 +397,16 @@ export class RealtimePool {
     }
     const own = { name: this.name, failures: this.#failures, debugLevel: this.#debug?.level ?? 0 };
     return { ...own, ...sum, largest, areas: this.#areas.length };
+  }
+
+  /** The live Memories of an area, whose arena cannot be asked any more. */
+  #holdersIn(area: Area): RealtimeHolder[] {
+    const found: RealtimeHolder[] = [];
+    for (const { pointer, requested, memory } of this.#allocator.leases) {
+      if (memory === null || memory.refCount === 0 || areaOf(this.#areas, pointer) !== area) continue;
+      found.push({ pointer, size: requested, memory: memory.id });
+    }
+    return found.sort((a, b) => a.pointer - b.pointer);
   }
 
   #watch(): void {
@@ -535,6 +554,7 @@ export class RealtimePool {
     if (bytes !== undefined) return this.#allocator.replace(memory, bytes, size);
     const fresh = this.#allocator.allocate(size, {
       align: memory.align,
+      flags: memory.flags,
       ...(front === 0 ? {} : { prefix: front }),
     });
     try {

@@ -12,9 +12,10 @@
  * multiplication; a division would cost more than the rest of the access together.
  */
 import type { Allocator } from "../../memory/allocator.ts";
+import { claimBytes, isHeld } from "../../memory/claims.ts";
 import type { Mapping, Memory } from "../../memory/memory.ts";
 import { alignUp } from "../../util/align.ts";
-import { isMillpondError, MillpondError, throwLater } from "../../util/errors.ts";
+import { isMillpondError, MillpondError, saysGone, throwLater } from "../../util/errors.ts";
 import { outOfRange, powerOfTwo, show, wholeNumber } from "../../util/validate.ts";
 
 /** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
@@ -120,14 +121,22 @@ export class SlabBlocks {
     const { blockSize, align } = this.#layout;
     const memory = source.allocate(blockSize, { align });
     let mapping: Mapping;
+    let held = false;
     try {
       if (!(memory.refCount > 0)) throw refusedBlock(source, blockSize, memory, undefined);
+      held = isHeld(memory);
+      if (held) throw heldAlready(source, blockSize);
       // As long as the block exists: memory that is not plain is reachable only while it is mapped.
       mapping = memory.map("readwrite");
     } catch (error) {
-      throw refusedBlock(source, blockSize, memory, error);
+      // What somebody has already is not given back: it would be lost to them.
+      throw held ? error : refusedBlock(source, blockSize, memory, error);
     }
-    if (mapping?.bytes instanceof Uint8Array && mapping.bytes.length === blockSize) return mapping;
+    if (mapping?.bytes instanceof Uint8Array && mapping.bytes.length === blockSize) {
+      if (claimBytes(source, memory, mapping.bytes)) return mapping;
+      mapping.unmap();
+      throw refusedBlock(source, blockSize, memory, heldAlready(source, blockSize));
+    }
     mapping?.unmap?.();
     throw refusedBlock(source, blockSize, memory, undefined);
   }
@@ -139,7 +148,8 @@ export class SlabBlocks {
 
   /**
    * Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from
-   * going. `forced`: elements are live, so views of the blocks may have been kept.
+   * going. That the bytes have been lost before, to a source that was closed by force or to a transfer, is no failure:
+   * who did that knows. `forced`: elements are live, so views of the blocks may have been kept.
    */
   drop(numbers: ReadonlySet<number>, forced: boolean): unknown[] {
     const failures: unknown[] = [];
@@ -200,6 +210,12 @@ function refusedBlock(source: Allocator, size: number, memory: Memory, cause: un
   return new MillpondError("ERR_ALLOCATION_FAILED", message, { size }, { cause });
 }
 
+/** The error for an allocator that gives the same bytes twice. */
+function heldAlready(source: Allocator, size: number): MillpondError {
+  const message = `allocator ${show(source.name)} answered bytes that somebody has already for a block; mend its hooks`;
+  return new MillpondError("ERR_ALLOCATION_FAILED", message, { size });
+}
+
 /** A block without an allocator: what the system allocator would give. */
 function plainBytes(size: number): Uint8Array {
   try {
@@ -218,7 +234,7 @@ function attempt(failures: unknown[], fn: () => void): void {
   try {
     fn();
   } catch (error) {
-    failures.push(error);
+    if (!saysGone(error)) failures.push(error);
   }
 }
 

@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /** A lease object is over for good when its thread has given the lease up, also when the lease comes back. */
 import { MessageChannel } from "node:worker_threads";
 import { describe, expect, it } from "vitest";

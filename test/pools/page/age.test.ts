@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * When idle blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is
  * read coarsely.

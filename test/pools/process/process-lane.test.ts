@@ -98,7 +98,9 @@ afterEach(async () => {
 
 const WAYS = ["ipc", "inherited", "socket"] as const;
 
-/** A behavior on each way; in the fast lane on one, since the ways differ in how they meet, which one test has for all. */
+/**
+ * A behavior on each way; in the fast lane on one, since the ways differ in how they meet, which one test has for all.
+ */
 function onEachWay(fast: (typeof WAYS)[number], name: string, test: (way: string) => Promise<void>): void {
   for (const way of WAYS) it(`${way}: ${name}`, way === fast ? {} : FULL, () => test(way));
 }

@@ -556,7 +556,8 @@ describe("close", () => {
     const detached = RealtimePool.create({ totalSize: 4096, source });
     const memory = detached.allocate(8);
     structuredClone(detached.buffer, { transfer: [detached.buffer as ArrayBuffer] });
-    expect(code(() => detached.close())).toBe("ERR_DETACHED");
+    expect(detached.holders()).toEqual([{ pointer: expect.any(Number), size: 8, memory: memory.id }]);
+    expect(code(() => detached.close())).toBe("ERR_IN_USE");
     detached.close({ force: true });
     expect(code(() => memory.map("read"))).toBe("ERR_POOL_DEAD");
     expect(source.stats().liveMemories).toBe(0);

@@ -88,7 +88,9 @@ const closes = (size: WorldOptions): boolean => size.zero !== undefined || size.
 
 const situations = sizes.flatMap((size) => pairs.map(([first, second]) => [first, second, size] as const));
 
-/** The fast lane has each sixth situation: every pair of operations in one of the sizes, and each size with many pairs. */
+/**
+ * The fast lane has each sixth situation: every pair of operations in one of the sizes, and each size with many pairs.
+ */
 function eachSituation(
   name: (first: string, second: string) => string,
   test: (first: string, second: string, size: WorldOptions) => void,

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Struct layouts: offsets as C lays them out, values round trip, cursors make no objects and find misuse. */
 import { execFileSync } from "node:child_process";
 import fc from "fast-check";

@@ -229,7 +229,14 @@ describe("a workers stage leaves nothing behind:", () => {
     const text = `import { existsSync } from "node:fs";
       const hangs = existsSync(${JSON.stringify(flag)});
       export default ({ index }) => { if (hangs && index === 5) for (;;); };`;
-    const stage = workers(text, { workers: 2 });
+    let closed = 0;
+    class Counted extends WorkersElement {
+      override async stop(): Promise<void> {
+        await super.stop();
+        closed++;
+      }
+    }
+    const stage = new Counted(moduleOf(text), { workers: 2 });
     const sink = new NullSink();
     const source = new Numbers("src", 12);
     source.start = (): void => {
@@ -238,6 +245,7 @@ describe("a workers stage leaves nothing behind:", () => {
     const pipeline = new Pipeline({ acquireTimeout: 300 }).link(source, stage, sink);
     writeFileSync(flag, "");
     await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_STARVED" });
+    expect(closed).toBe(1);
     rmSync(flag);
     const { sinks } = await pipeline.run();
     expect(sinks[sink.name]).toBe(12);

@@ -37,7 +37,8 @@
  * cleared up after in between; then the step takes a slot for nobody. So whoever sets a bit of its own looks at its
  * status once more *after* that: a bit that was set before the membership ended is met by the pass that clears up, one
  * that was set later is seen here, and taken back. A thread that is killed between the two leaves a bit of a free
- * place. Each search that finds no slot sees those, and each call that clears up ends them (`markStrays` in
+ * place, and so does one whose second look, a plain one, was answered before others saw its step, as some processors
+ * do it. Each search that finds no slot sees those, and each call that clears up ends them (`markStrays` in
  * membership.ts).
  *
  * **Nobody is at the words of a pool that is not there any more.** What lies where is another thing in the next pool in

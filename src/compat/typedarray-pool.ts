@@ -1,6 +1,6 @@
 /**
  * A drop-in for the package `typedarray-pool` 1.2: the same functions, which find a second free, a foreign array and a
- * transferred one, and let idle memory go. docs/doors/typedarray-pool.md says how a program gets it by one line of
+ * transferred one, and let idle memory go. docs/doors/typedarray-pool.md says how a program gets it by
  * `overrides`, and what differs.
  *
  * ```ts

@@ -14,8 +14,9 @@
  * An error, the abort of the signal, or a wait past its limit goes to 5 at once. A seek in 3 ends every wait, waits for
  * the loops, calls `onFlush()` and the sources' `seek()`, and starts the loops again.
  *
- * Invariants: the first error is the run's error. Every wait of a stage is in `#waits` with its limit, or has none. A
- * pool is claimed by one pad at most. Pools of former formats are listed until they have drained.
+ * Invariants: the first error is the run's error. Every wait of a stage is in `#waits` with its limit, or has none.
+ * Every promise of a hook is in `#calls` or `#tasks` until it settles. A pool is one pad's at most, in all pipelines.
+ * Pools of former formats are listed until they have drained.
  *
  * Complexity: nothing here is called for each buffer but `acquire()` when a pool is empty. One timer serves all waits.
  */
@@ -35,7 +36,7 @@ import {
   type StageWait,
   type WaitBounds,
 } from "./base/element.ts";
-import type { InputPad, Maybe, OutputPad } from "./base/pad.ts";
+import { BUFFER_WAIT, type InputPad, type Maybe, type OutputPad } from "./base/pad.ts";
 import { Source } from "./base/source.ts";
 import { type Decision, dropPool } from "./negotiate/pool.ts";
 
@@ -79,9 +80,12 @@ export interface RunSummary {
   readonly warnings: readonly string[];
 }
 
-// Once the run no longer waits for a stage, the others have this long to end in order. It is real time, also under a
-// fake clock.
+// Once the run no longer waits for a stage, what is under way has this long to end. It is real time, also under a fake
+// clock.
 const ABANDON_MS = 500;
+
+// So long each stage may take to close then: nothing is wrong with most of them, and they remove files and end threads.
+const CLOSING_MS = 5000;
 
 // A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for
 // that.
@@ -206,7 +210,8 @@ export class PipelineRun implements Running {
   readonly #options: PipelineRunOptions;
   readonly #abort: AbortController = new AbortController();
   readonly #tasks: Set<Promise<void>> = new Set();
-  readonly #claims: Map<BufferPool, OutputPad> = new Map();
+  /** Hooks between the streams that have not settled. */
+  readonly #calls: Set<Promise<void>> = new Set();
   readonly #pools: Set<BufferPool> = new Set();
   readonly #waiting: Set<Element> = new Set();
   readonly #warnings: Set<string> = new Set();
@@ -216,6 +221,8 @@ export class PipelineRun implements Running {
   #isDropping = false;
   #isPlaying = false;
   #isCommitting = false;
+  /** The pads have no pools any more. */
+  #arePoolsDropped = false;
   /** What comes now is not this run's any more. */
   #isOver = false;
   #settle: () => void = () => {};
@@ -344,7 +351,27 @@ export class PipelineRun implements Running {
     const wait = this.beginWait(element, doing, OPENING_BOUNDS);
     try {
       const work = call();
-      if (isPromise(work)) await (wait === undefined ? work : Promise.race([work, this.#stall]));
+      if (isPromise(work)) await Promise.race([this.#called(work), this.#stall]);
+    } finally {
+      this.endWait(wait);
+    }
+  }
+
+  /** Notes a promise of a hook until it settles. */
+  #called(work: Promise<void>): Promise<void> {
+    const settled = (): void => void this.#calls.delete(work);
+    this.#calls.add(work);
+    work.then(settled, settled);
+    return work;
+  }
+
+  /** As {@link #within}; a stall elsewhere leaves the stage its time to close. */
+  async #stop(element: Element): Promise<void> {
+    const wait = this.beginWait(element, "closing", OPENING_BOUNDS);
+    try {
+      const grace = this.#stalled === undefined ? ABANDON_MS : CLOSING_MS;
+      const work = element.stop();
+      if (isPromise(work)) await this.#endOrAbandon(this.#called(work), grace);
     } finally {
       this.endWait(wait);
     }
@@ -355,7 +382,7 @@ export class PipelineRun implements Running {
    * again meanwhile.
    */
   get unfinished(): boolean {
-    return this.#tasks.size > 0;
+    return this.#tasks.size > 0 || this.#calls.size > 0;
   }
 
   beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
@@ -553,7 +580,16 @@ export class PipelineRun implements Running {
         pad.updateClosed();
       }
     }
-    for (const pool of this.#pools) this.#flushPool(pool);
+    for (const pool of this.#poolsOfPads()) this.#flushPool(pool);
+  }
+
+  /** The pools that buffers come from now. */
+  #poolsOfPads(): Set<BufferPool> {
+    const pools = new Set<BufferPool>();
+    for (const element of this.#elements) {
+      for (const { pool } of element.outputs) if (pool !== null) pools.add(pool);
+    }
+    return pools;
   }
 
   /**
@@ -565,9 +601,14 @@ export class PipelineRun implements Running {
     try {
       pool.setFlushing(this.#isDropping);
     } catch (error) {
-      if (isMillpondError(error, "ERR_REENTRANT")) queueMicrotask(() => this.#flushPool(pool));
+      if (isMillpondError(error, "ERR_REENTRANT")) queueMicrotask(() => this.#flushLater(pool));
       else this.failure ??= { error, element: undefined };
     }
+  }
+
+  /** Unless it is another's by then. */
+  #flushLater(pool: BufferPool): void {
+    if (!this.#arePoolsDropped && this.#poolsOfPads().has(pool)) this.#flushPool(pool);
   }
 
   warn(text: string, element: Element): void {
@@ -626,7 +667,8 @@ export class PipelineRun implements Running {
   async #seekSource(source: Source, position: unknown): Promise<void> {
     const wait = this.beginWait(source, "seeking");
     try {
-      await this.#unlessHalted(source.seek(position));
+      const work = source.seek(position);
+      await this.#unlessHalted(isPromise(work) ? this.#called(work) : work);
     } finally {
       this.endWait(wait);
     }
@@ -663,21 +705,19 @@ export class PipelineRun implements Running {
 
   async #close(opened: readonly Element[]): Promise<void> {
     if (!this.stopping) this.#halt(new MillpondError("ERR_INACTIVE", "the pipeline has ended"));
-    await this.#endOrAbandon(this.#idle());
+    await this.#endOrAbandon(this.#idle(), ABANDON_MS);
     for (const element of opened.toReversed()) {
       try {
-        await this.#endOrAbandon(this.#within(() => element.stop(), element, "closing"));
+        await this.#stop(element);
       } catch (error) {
         this.failure ??= { error, element: element.name };
       }
     }
     this.#waits.clear();
     this.#try(() => this.clock.clearTimer(this.#waitTimer?.handle));
+    this.#arePoolsDropped = true;
     for (const element of this.#elements) {
-      for (const pad of element.outputs) {
-        const { pool } = pad;
-        if (pool !== null) this.#try(() => dropPool(pad, pool), element);
-      }
+      for (const { pool } of element.outputs) if (pool !== null) this.#try(() => dropPool(pool), element);
     }
   }
 
@@ -690,13 +730,13 @@ export class PipelineRun implements Running {
     }
   }
 
-  /** Waits for work that ends by itself; once a wait has lasted too long, only {@link ABANDON_MS} more. */
-  async #endOrAbandon(work: Promise<void>): Promise<void> {
+  /** Waits for work that ends by itself; once a wait has lasted too long, only so many milliseconds more. */
+  async #endOrAbandon(work: Promise<void>, grace: number): Promise<void> {
     let timer: unknown;
     const abandoned = this.#stall.then(
       () =>
         new Promise<void>((resolve) => {
-          timer = systemClock.setTimer(resolve, ABANDON_MS, false);
+          timer = systemClock.setTimer(resolve, grace, false);
         }),
     );
     await Promise.race([work, abandoned]);
@@ -737,8 +777,9 @@ export class PipelineRun implements Running {
   /** A pool starves because a stage does not give back; where one is at work for long, the error names it, too. */
   #busyStage(error: MillpondError): MillpondError {
     const now = this.clock.now();
-    // What began at an unread time began late.
-    const [first] = [...this.#waits].filter(({ since }) => !Number.isNaN(since)).sort((a, b) => a.since - b.since);
+    // What began at an unread time began late; who is in line for a buffer is not busy.
+    const busy = [...this.#waits].filter(({ since, doing }) => !Number.isNaN(since) && doing !== BUFFER_WAIT);
+    const [first] = busy.sort((a, b) => a.since - b.since);
     if (first === undefined || now - first.since < first.limit / 2) return error;
     const { name } = first.element;
     const long = seconds(now - first.since);
@@ -753,21 +794,11 @@ export class PipelineRun implements Running {
     );
   }
 
-  claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined {
-    const other = this.#claims.get(pool);
-    if (other !== undefined && other !== pad) return other;
-    this.#claims.set(pool, pad);
-    return undefined;
-  }
-
-  unclaim(pool: BufferPool): void {
-    this.#claims.delete(pool);
-  }
-
   watch(pool: BufferPool): void {
     // Pools of former formats are forgotten once they are empty; otherwise a stream that changes its size all day would
     // collect them.
-    for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
+    const inUse = this.#poolsOfPads();
+    for (const old of this.#pools) if (!inUse.has(old) && old.outstanding === 0) this.#pools.delete(old);
     this.#pools.add(pool);
     if (this.#isDropping) this.#flushPool(pool);
   }
@@ -777,7 +808,8 @@ export class PipelineRun implements Running {
     let sum = bytes;
     for (const element of this.#elements) {
       for (const other of element.outputs) {
-        if (other !== pad && other.decision !== null) sum += other.decision.size * other.decision.count;
+        const { decision, pool } = other;
+        if (other !== pad && decision !== null) sum += decision.size * (decision.count + (pool?.spareBuffers ?? 0));
       }
     }
     if (sum <= maxBytes) return undefined;

@@ -1,6 +1,6 @@
 /** The package as it is published: what it finds by the place of its own files must be found there too. */
 import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -133,7 +133,7 @@ describe("the packed package", () => {
   });
 
   it(
-    "takes the place of typedarray-pool by one line of overrides, also in packages that require it",
+    "takes the place of typedarray-pool by overrides, also in packages that require it, and where it was installed before",
     FULL,
     async () => {
       // Outside the repository, where nothing is found but what npm installed.
@@ -141,21 +141,32 @@ describe("the packed package", () => {
       try {
         const npm = (cwd: string, ...args: string[]): unknown =>
           execFileSync("npm", [...args, "--silent", "--offline", "--no-audit", "--no-fund"], { cwd });
-        const user = join(app, "user");
-        mkdirSync(user);
-        writeFileSync(
-          join(user, "package.json"),
-          JSON.stringify({ name: "user", version: "1.0.0", dependencies: { "typedarray-pool": "^1.1.0" } }),
-        );
-        writeFileSync(join(user, "index.js"), USER);
-        npm(user, "pack", "--pack-destination", app);
+        const pack = (manifest: { name: string; dependencies?: object }, code: string): void => {
+          const source = join(app, manifest.name);
+          mkdirSync(source);
+          writeFileSync(join(source, "package.json"), JSON.stringify({ version: "1.2.0", ...manifest }));
+          writeFileSync(join(source, "index.js"), code);
+          npm(source, "pack", "--pack-destination", app);
+          rmSync(source, { recursive: true });
+        };
+        pack({ name: "typedarray-pool" }, "");
+        const original = `file:${join(app, "typedarray-pool-1.2.0.tgz")}`;
+        pack({ name: "user", dependencies: { "typedarray-pool": original } }, USER);
+        const before = { name: "app", dependencies: { user: "file:user-1.2.0.tgz" } };
+        writeFileSync(join(app, "package.json"), JSON.stringify(before));
+        npm(app, "install");
+        expect(readFileSync(join(app, "node_modules", "typedarray-pool", "index.js"), "utf8")).toBe("");
         const tarball = readdirSync(folder).find((file) => file.endsWith(".tgz"))!;
         writeFileSync(
           join(app, "package.json"),
           JSON.stringify({
             name: "app",
-            dependencies: { user: "file:user-1.0.0.tgz", millpond: `file:${join(folder, tarball)}` },
-            overrides: { "typedarray-pool": "file:./node_modules/millpond/compat/typedarray-pool" },
+            dependencies: {
+              ...before.dependencies,
+              millpond: `file:${join(folder, tarball)}`,
+              "typedarray-pool": "file:./node_modules/millpond/compat/typedarray-pool",
+            },
+            overrides: { "typedarray-pool": "$typedarray-pool" },
           }),
         );
         npm(app, "install");

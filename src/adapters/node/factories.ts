@@ -1,5 +1,7 @@
 /** The factories of all stages, those that need Node too, and pipelines made of a text. */
 
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { Waiters } from "../../pipeline/base/waiters.ts";
 import { COMMON_ELEMENTS, named } from "../../pipeline/elements/factories.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
 import type { Fraction } from "../../pipeline/stream-format.ts";
@@ -25,13 +27,24 @@ function text(properties: Properties, key: string): string {
   return properties[key] as string;
 }
 
-/** Results of a workers stage as lines of JSON, in the order of the frames. */
+/** Bytes of results that may wait for the disk or the reader of a pipe before frames do: as a pipe of Linux holds. */
+const MAX_UNWRITTEN = 65_536;
+
+/**
+ * Results of a workers stage as lines of JSON, in the order of the frames. A frame goes on when at most
+ * {@link MAX_UNWRITTEN} bytes are still to be written, so that a slow reader holds the frames back.
+ */
 class WorkersWithResults extends WorkersElement {
   readonly #path: string;
+  /** Lines whose turn has not come; empty for frames that a seek dropped. */
   readonly #early: Map<number, string>;
   #file: OutputFile | undefined;
+  #begun = 0;
   #next = 0;
+  #unwritten = 0;
   #writing: Promise<void> = Promise.resolve();
+  /** Where frames wait until more is written. */
+  readonly #room: Waiters = this.addWaiters();
 
   constructor(module: string, path: string, options: ConstructorParameters<typeof WorkersElement>[1]) {
     const early = new Map<number, string>();
@@ -45,7 +58,9 @@ class WorkersWithResults extends WorkersElement {
   }
 
   override async start(): Promise<void> {
+    this.#begun = 0;
     this.#next = 0;
+    this.#unwritten = 0;
     this.#early.clear();
     this.#writing = Promise.resolve();
     await assertFilesApart(this);
@@ -54,9 +69,19 @@ class WorkersWithResults extends WorkersElement {
   }
 
   /** Results come as frames get done; lines wait until it is their turn. There are never more than frames in work. */
-  protected override begin(...args: Parameters<WorkersElement["begin"]>): ReturnType<WorkersElement["begin"]> {
+  protected override begin(buffer: MediaBuffer): Promise<MediaBuffer> {
+    const index = this.#begun++;
+    const work = super.begin(buffer);
+    // A frame that a seek drops before a thread has it gives no result; those behind it do not wait for one.
+    work.catch(() => this.#early.has(index) || this.#early.set(index, ""));
+    return this.#written(work);
+  }
+
+  async #written(work: Promise<MediaBuffer>): Promise<MediaBuffer> {
+    const buffer = await work;
     this.#write();
-    return super.begin(...args);
+    while (this.#unwritten > MAX_UNWRITTEN && !this.out.flushing && !this.out.finished) await this.#room.wait();
+    return buffer;
   }
 
   #write(): void {
@@ -67,15 +92,28 @@ class WorkersWithResults extends WorkersElement {
     }
     if (text === "") return;
     const bytes = new TextEncoder().encode(text);
-    this.#writing = this.#writing.then(() => this.#file!.write(bytes));
+    this.#unwritten += bytes.length;
+    this.#writing = this.#writing
+      .then(() => this.#file!.write(bytes))
+      .then(() => {
+        this.#unwritten -= bytes.length;
+        this.#room.wake();
+      });
     // A full disk ends the run now, not after the last frame.
     this.#writing.catch((error: unknown) => this.running.fail(error, this));
   }
 
   override async commit(): Promise<void> {
+    await super.commit();
     this.#write();
     await this.#writing;
     await this.#file?.commit();
+  }
+
+  /** A reader that takes nothing must not keep a run that is over. */
+  override unlock(): void {
+    super.unlock();
+    if (this.running.stopping) this.#file?.interrupt();
   }
 
   override async stop(): Promise<void> {
@@ -90,8 +128,13 @@ class WorkersWithResults extends WorkersElement {
   }
 }
 
+/** A BigInt is a number where that has all its digits, and a string of them otherwise. */
+function plain(_: string, value: unknown): unknown {
+  if (typeof value !== "bigint") return value;
+  return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+}
+
 function line(result: unknown, index: number): string {
-  const plain = (_: string, value: unknown): unknown => (typeof value === "bigint" ? Number(value) : value);
   try {
     return `${JSON.stringify({ frame: index, result }, plain)}\n`;
   } catch (cause) {

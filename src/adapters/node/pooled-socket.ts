@@ -238,12 +238,12 @@ function checkedLookup(lookup: LookupFunction): LookupFunction {
       isAnswered = true;
       let error = given;
       let addresses: FoundAddress[] = [];
-      if (!error) {
-        try {
-          addresses = addressesIn(found, family);
-        } catch (cause) {
-          error = isMillpondError(cause) ? cause : notFoundError(found, cause);
-        }
+      try {
+        if (!error) addresses = addressesIn(found, family);
+        // Node looks at it, too.
+        else void (error as Error).stack;
+      } catch (cause) {
+        error = isMillpondError(cause) ? cause : notFoundError(found, cause);
       }
       const first = addresses[0];
       if (first === undefined) answer(error as Error, "");

@@ -89,3 +89,33 @@ export type FromThread =
   | { readonly type: "done"; readonly index: number; readonly result: unknown }
   | { readonly type: "failed"; readonly index: number; readonly message: string }
   | { readonly type: "recording"; readonly recording: Recording };
+
+/**
+ * True for a message of a thread. What a module that has found the port posts there may be anything that can be cloned:
+ * plain data without getters.
+ */
+export function isFromThread(message: unknown): message is FromThread {
+  if (typeof message !== "object" || message === null) return false;
+  const { type, index, message: text, recording } = message as Readonly<Record<string, unknown>>;
+  switch (type) {
+    case "loading":
+    case "ready":
+      return true;
+    case "broken":
+      return typeof text === "string";
+    case "done":
+      return typeof index === "number";
+    case "failed":
+      return typeof index === "number" && typeof text === "string";
+    case "recording":
+      return isRecording(recording);
+    default:
+      return false;
+  }
+}
+
+function isRecording(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { thread, pools, events, spans } = value as Readonly<Record<string, unknown>>;
+  return typeof thread === "string" && [pools, events, spans].every((list) => Array.isArray(list));
+}

@@ -14,7 +14,9 @@ const MAX_SHOWN = 200;
 export function describeThrown(error: unknown, module: string): string {
   try {
     if (!(error instanceof Error)) return `it threw ${shown(error)}`;
-    const message = error.message === "" ? error.name : error.message;
+    // An Error's message and name may be anything.
+    const message: unknown = error.message === "" ? error.name : error.message;
+    if (typeof message !== "string") return `it threw ${shown(error)}`;
     const place = placeIn(String(error.stack), module);
     return place === undefined ? message : `${message} (${place})`;
   } catch {

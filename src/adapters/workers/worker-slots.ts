@@ -28,13 +28,28 @@ export class ThreadSlots {
   readonly #ids: WeakMap<SharedArrayBuffer, number> = new WeakMap();
   readonly #known: WeakMap<MessagePort, WeakSet<SharedArrayBuffer>> = new WeakMap();
   #nextId = 0;
+  /** Takes the listeners away from the pools that threads are members of. */
+  readonly #watched: Map<BufferPool, () => void> = new Map();
 
-  /** A pool of the stage's own: when it has ended, the threads leave it. */
-  watch(pool: BufferPool): void {
-    pool.on("drained", () => this.#retire(pool));
+  /** When the pool has drained, the threads leave it. */
+  #watch(pool: BufferPool): void {
+    if (this.#watched.has(pool)) return;
+    this.#watched.set(
+      pool,
+      pool.on("drained", () => this.#retire(pool)),
+    );
+  }
+
+  /** The threads have ended. */
+  unwatch(): void {
+    const offs = [...this.#watched.values()];
+    this.#watched.clear();
+    for (const off of offs) off();
   }
 
   #retire(pool: BufferPool): void {
+    this.#watched.get(pool)?.();
+    this.#watched.delete(pool);
     const shared = this.#shared.get(pool);
     if (shared === undefined) return;
     this.#shared.delete(pool);
@@ -75,6 +90,7 @@ export class ThreadSlots {
       throw error;
     }
     this.#shared.set(pool, shared);
+    this.#watch(pool);
     joined.set(shared, handle);
     post(port, { type: "pool", handle });
     return true;

@@ -50,8 +50,13 @@ async function load(): Promise<WorkerFunction | undefined> {
 
 /** True where the module itself is missing, and not one that it imports. */
 function isAbsent(error: unknown): boolean {
-  const { code, url } = error as { readonly code?: unknown; readonly url?: unknown };
-  return code === "ERR_MODULE_NOT_FOUND" && url === module;
+  if (typeof error !== "object" || error === null) return false;
+  try {
+    const { code, url } = error as { readonly code?: unknown; readonly url?: unknown };
+    return code === "ERR_MODULE_NOT_FOUND" && url === module;
+  } catch {
+    return false;
+  }
 }
 
 async function work(

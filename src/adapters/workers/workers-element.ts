@@ -28,17 +28,27 @@ import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { giveBack, releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
 import type { Recording } from "../../observe/recorder.ts";
 import { eventsWanted, threadRecorded } from "../../observe/stages.ts";
-import type { Running, StageWait, WaitBounds } from "../../pipeline/base/element.ts";
+import { isPromise, type Running, type StageWait, type WaitBounds } from "../../pipeline/base/element.ts";
 import { flushingError } from "../../pipeline/base/pad.ts";
 import { Queue } from "../../pipeline/elements/queue.ts";
 import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
 import type { StreamFormat } from "../../pipeline/stream-format.ts";
-import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { SharedBufferPool, type SharedBufferPoolOptions } from "../../pools/shared/shared-buffer-pool.ts";
 import { systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { badValue, callback, flag, oneOf, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
-import type { FromThread, ThreadData, ToThread, WorkerFormat } from "./protocol.ts";
+import {
+  badValue,
+  callback,
+  flag,
+  instance,
+  isRevoked,
+  oneOf,
+  readOptions,
+  wholeNumber,
+  wrongType,
+} from "../../util/validate.ts";
+import { type FromThread, isFromThread, type ThreadData, type ToThread, type WorkerFormat } from "./protocol.ts";
 import { describeThrown } from "./thrown.ts";
 import { MAX_THREADS, type Place, ThreadSlots } from "./worker-slots.ts";
 
@@ -57,11 +67,14 @@ export interface WorkersOptions {
   buffers?: number;
   /** Whether the function changes the bytes. Then frames that others look at are copied first. Default false. */
   writes?: boolean;
-  /** Passed to every call as its second argument; must be clonable. */
+  /** Passed to every call as its second argument; must be clonable, `ERR_INVALID_ARG_VALUE` otherwise. */
   options?: unknown;
   /** Where the threads' `console.log` goes; default "stdout". */
   console?: "stdout" | "stderr";
-  /** Told what the function returned for a frame, in the order of completion. */
+  /**
+   * Told what the function returned for a frame, in the order of completion. The frame goes on when its promise, if it
+   * gives one, has resolved; what it throws or rejects with ends the run.
+   */
   onResult?: (result: unknown, index: number) => void;
 }
 
@@ -79,7 +92,7 @@ export interface WorkerErrorDetails {
 
 interface Job {
   readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 interface Thread {
@@ -138,9 +151,14 @@ const OPTIONS = ["name", "workers", "buffers", "writes", "options", "console", "
  * file.
  */
 function addressOf(module: string | URL): string {
-  if (!(module instanceof URL) && (typeof module !== "string" || module === ""))
+  if (isRevoked(module) || (!(module instanceof URL) && (typeof module !== "string" || module === "")))
     throw wrongType("module", "a path or a URL", module);
-  const text = String(module);
+  let text: string;
+  try {
+    text = String(module);
+  } catch (cause) {
+    throw Object.assign(wrongType("module", "a path or a URL", module), { cause });
+  }
   if (!(module instanceof URL) && !text.startsWith("file:")) return pathToFileURL(resolve(text)).href;
   try {
     fileURLToPath(text);
@@ -172,8 +190,10 @@ export class WorkersElement extends Queue {
   #events = 0;
   #broken: MillpondError | undefined;
   #inWork: Set<Promise<unknown>> = new Set();
+  /** Frames that a thread has done, and onResult has not. */
+  readonly #inResult: Set<Job> = new Set();
 
-  /** @param module a path or a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+  /** @param module a path or a file: address. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(module: string | URL, options: WorkersOptions = {}) {
     const address = addressOf(module);
     const given = readOptions("options", options, OPTIONS);
@@ -183,6 +203,7 @@ export class WorkersElement extends Queue {
     oneOf("options.console", console, ["stdout", "stderr"]);
     flag("options.writes", given.writes, false);
     callback("options.onResult", given.onResult);
+    assertClonable(given.options);
     const threads = wholeNumber("options.workers", workers, 1, MAX_THREADS);
     // As many as a queue may have.
     const { buffers } = given;
@@ -221,6 +242,8 @@ export class WorkersElement extends Queue {
       port: theirs,
       ...(this.#events > 0 ? { record } : {}),
     };
+    // What can be cloned may have changed since the options were given.
+    assertClonable(this.#options.options);
     // Flags like --expose-gc or a test runner's loaders are not for these threads.
     const worker = new Worker(THREAD_FILE, {
       workerData,
@@ -257,8 +280,16 @@ export class WorkersElement extends Queue {
         onRecording: () => {},
       };
       this.#threads.push(thread);
-      port.on("message", (message: FromThread) => {
-        if (message.type === "loading") started();
+      let why: string | undefined;
+      const end = (reason: string): void => {
+        why ??= reason;
+        void worker.terminate();
+      };
+      const onGarbage = (): void => end("its module answered in the place of the thread; return the result instead");
+      port.on("messageerror", onGarbage);
+      port.on("message", (message: unknown) => {
+        if (!isFromThread(message)) onGarbage();
+        else if (message.type === "loading") started();
         else if (message.type === "ready") {
           loaded();
           ready();
@@ -266,14 +297,13 @@ export class WorkersElement extends Queue {
           loaded();
           refuse(this.#cannotLoad(message.message));
         } else if (message.type === "recording") thread.onRecording(message.recording);
-        else this.#done(thread, message);
+        else if (thread.jobs.has(message.index)) this.#done(thread, message);
+        else onGarbage();
       });
-      let why: string | undefined;
-      const onPost = (): void => {
-        why ??=
-          "its module posted a message to its parent, which is never read; return the result from the function instead";
-        void worker.terminate();
-      };
+      const onPost = (): void =>
+        end(
+          "its module posted a message to its parent, which is never read; return the result from the function instead",
+        );
       worker.on("message", onPost);
       worker.on("messageerror", onPost);
       worker.on("error", (error: unknown) => {
@@ -351,22 +381,39 @@ export class WorkersElement extends Queue {
   }
 
   #done(thread: Thread, message: Extract<FromThread, { index: number }>): void {
-    const job = thread.jobs.get(message.index);
+    const job = thread.jobs.get(message.index)!;
     thread.jobs.delete(message.index);
     this.#answered(thread);
     if (message.type === "failed") {
       const { index, message: reason } = message;
       const details: WorkerErrorDetails = { worker: thread.number, frame: index, reason };
       const text = `the function of "${this.name}" failed at frame ${index}: ${reason}`;
-      job?.reject(new MillpondError("ERR_BAD_DATA", text, { ...details }));
+      job.reject(new MillpondError("ERR_BAD_DATA", text, { ...details }));
       return;
     }
     try {
-      this.#options.onResult?.(message.result, message.index);
-      job?.resolve();
+      const told: unknown = this.#options.onResult?.(message.result, message.index);
+      if (isPromise(told)) this.#resultTold(Promise.resolve(told), job, thread);
+      else job.resolve();
     } catch (error) {
-      job?.reject(error as Error);
+      job.reject(error);
     }
+  }
+
+  #resultTold(told: Promise<unknown>, job: Job, thread: Thread): void {
+    this.#inResult.add(job);
+    told.then(
+      () => {
+        this.#inResult.delete(job);
+        job.resolve();
+      },
+      (error: unknown) => {
+        this.#inResult.delete(job);
+        // Also where a seek has dropped the frame meanwhile.
+        thread.running.fail(error, this);
+        job.reject(error);
+      },
+    );
   }
 
   /** @internal What joins the line from now on is of this format. */
@@ -382,10 +429,18 @@ export class WorkersElement extends Queue {
     this.#inLine.shift()?.take();
   }
 
-  /** @internal Nobody waits for a format that a seek or the end has dropped. */
+  /** @internal Nobody waits for a format that a seek or the end has dropped, nor for what onResult does. */
   override wakeWaiters(): void {
-    if (this.out.flushing) this.#dropFormats();
+    if (this.out.flushing) {
+      this.#dropFormats();
+      this.#dropResults();
+    }
     super.wakeWaiters();
+  }
+
+  #dropResults(): void {
+    for (const job of this.#inResult) job.reject(flushingError(String(this.in)));
+    this.#inResult.clear();
   }
 
   #dropFormats(): void {
@@ -447,6 +502,12 @@ export class WorkersElement extends Queue {
   async #move(buffer: MediaBuffer, index: number, format: WorkerFormat): Promise<MediaBuffer> {
     try {
       const { bytes } = buffer;
+      if (!(bytes.buffer instanceof ArrayBuffer)) {
+        throw new MillpondError(
+          "ERR_UNSUPPORTED",
+          `"${this.name}" moves frames to its threads, and this one lies in shared memory; createPool() has to make a pool of ArrayBuffers`,
+        );
+      }
       buffer.remove();
       await this.#post(buffer, bytes, index, format);
     } catch (error) {
@@ -503,8 +564,8 @@ export class WorkersElement extends Queue {
     // stage that cannot use the pool.
     query.requireParams(allocators.find("shared")!, { align: 64 });
     const { clock } = this.running;
-    const pool = this.createPool({ name: `${this.name}-slots`, threads: this.#threadCount, clock });
-    this.#slots.watch(pool);
+    const made = this.createPool({ name: `${this.name}-slots`, threads: this.#threadCount, clock });
+    const pool = instance(`what createPool() of "${this.name}" returns`, "a BufferPool", BufferPool, made);
     query.addPool({ pool });
   }
 
@@ -539,7 +600,8 @@ export class WorkersElement extends Queue {
 
   #post(buffer: MediaBuffer, bytes: Uint8Array, index: number, format: WorkerFormat): Promise<void> {
     if (this.#broken !== undefined) throw this.#broken;
-    let thread = this.#threads[0]!;
+    let [thread] = this.#threads;
+    if (thread === undefined) throw new MillpondError("ERR_INACTIVE", `"${this.name}" has no threads: it was stopped`);
     for (const one of this.#threads) if (one.jobs.size < thread.jobs.size) thread = one;
     const post = (message: ToThread, transfer?: ArrayBuffer[]): void => thread.port.postMessage(message, transfer);
     const { transfers } = this;
@@ -560,6 +622,7 @@ export class WorkersElement extends Queue {
   /** Ends the threads; what they were working on is released when they can touch it no more. */
   override async stop(): Promise<void> {
     this.#dropFormats();
+    this.#dropResults();
     this.#inLine = [];
     this.#largest = undefined;
     const threads = this.#threads;
@@ -571,6 +634,7 @@ export class WorkersElement extends Queue {
       for (const thread of threads) void endThread(thread);
       await Promise.all(threads.map((thread) => thread.exited));
       await Promise.allSettled(this.#inWork);
+      this.#slots.unwatch();
     }
   }
 
@@ -596,6 +660,15 @@ async function endThread(thread: Thread): Promise<void> {
   await Promise.race([thread.loaded, moment]);
   systemClock.clearTimer(timer);
   await thread.worker.terminate();
+}
+
+/** A thread gets a clone. Throws `ERR_INVALID_ARG_VALUE`. */
+function assertClonable(options: unknown): void {
+  try {
+    structuredClone(options);
+  } catch (cause) {
+    throw Object.assign(badValue("options.options", "data that can be cloned", options), { cause });
+  }
 }
 
 function isOutOfMemory(error: unknown): boolean {

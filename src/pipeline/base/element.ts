@@ -123,12 +123,6 @@ export interface Running {
   callHook(hook: () => unknown, element: Element): void;
   /** @internal From now on what a stage does is its own: something that it waited for has ended. */
   ownFromNow(element: Element): void;
-  /**
-   * @internal reserves a pool for one pad; returns the pad that has it already, or undefined when it is reserved now
-   */
-  claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined;
-  /** @internal */
-  unclaim(pool: BufferPool): void;
   /** @internal lists a pool in the run's summary until it has drained */
   watch(pool: BufferPool): void;
   /** @internal why so many bytes cannot be had, or undefined; the pad's own pool is not counted */

@@ -27,7 +27,7 @@ import type { Caps } from "../caps.ts";
 import { AllocationQuery } from "../negotiate/allocation-query.ts";
 import { type Decision, decideAllocation } from "../negotiate/pool.ts";
 import { checkFormat, formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
-import type { Element } from "./element.ts";
+import type { Element, WaitBounds } from "./element.ts";
 
 /** What a call that may have to wait returns: nothing, or the promise of the end of the wait. */
 export type Maybe<T> = T | Promise<T>;
@@ -38,6 +38,12 @@ export type HookResult = boolean | undefined | void;
 
 /** What a stage does, for recorders, until that which it has pushed has gone through. */
 export const DOWNSTREAM = "waits for downstream";
+
+/** @internal What a stage does that is in line for a buffer of a pool. */
+export const BUFFER_WAIT = "waiting for a buffer";
+
+/** The pool itself refuses after `acquireTimeout`; this is for one of the application's that does not. */
+const BUFFER_BOUNDS: WaitBounds = { times: 2 };
 
 /** What both kinds of pads have. */
 export abstract class Pad {
@@ -307,9 +313,11 @@ export class OutputPad extends Pad {
     const { element, traffic } = this;
     const { running } = element;
     const coming = running.acquire(pool);
+    const wait = running.beginWait(element, BUFFER_WAIT, BUFFER_BOUNDS);
     traffic.acquires++;
     const end = (): void => {
       traffic.acquires--;
+      running.endWait(wait);
       running.ownFromNow(element);
     };
     coming.then(end, end);

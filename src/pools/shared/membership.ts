@@ -80,6 +80,7 @@ import {
   isLease,
   isLocalHolder,
   isPinned,
+  isTooLate,
   leaseOf,
   MANY,
   memberAt,
@@ -107,6 +108,7 @@ import {
   RETIRING,
   type SharedLayout,
   SlotWord,
+  WORD_SHIFT,
   WORD_SLOTS,
 } from "./layout.ts";
 
@@ -128,6 +130,9 @@ const LEAST_BYTES = 2048;
 /** Looks at slots in one call, some 5 ms of them: at least one pass, at most {@link MAX_PASSES}. */
 const MAX_SLOT_LOOKS = 2 ** 18;
 const MAX_PASSES = 8;
+
+/** Slots that a call looks at for bits of nobody, some 30 us of them, where no search has seen one. */
+const MAX_UNASKED = 2 ** 14;
 
 /** Tries on one slot of a pass; a pass is given up after so many slots that others changed at every try. */
 const SLOT_TRIES = 4;
@@ -473,6 +478,8 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
     const isSent = isOnce && (comes || (state & me) !== 0) && (state & core.holderMask & ~bit) !== 0;
     if (Atomics.compareExchange(i32, at, state, (state & ~bit) | (isSent ? 0 : me)) !== state) continue;
     if (isSent) forget(core, index, id);
+    // Else the bit is that of nobody, or of the next member in this place.
+    else if (isTooLate(core)) forget(core, index, id);
     // As in retain(): from here on the generation does not change.
     else if (isCurrent(core, index, id)) isBack = true;
     else dropHold(core, index, id);
@@ -900,7 +907,9 @@ export function reclaimAll(core: Core): number {
       Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
     }
-    if (i32[Header.UNRECLAIMED] !== 0) Atomics.store(i32, Header.UNRECLAIMED, 0);
+    const isAsked = i32[Header.UNRECLAIMED] !== 0;
+    if (isAsked) Atomics.store(i32, Header.UNRECLAIMED, 0);
+    if (n === 0 && (isAsked || core.count <= MAX_UNASKED)) markStrays(core);
     let bits = 0;
     const reclaiming: Membership[] = [];
     const done: Membership[] = [];
@@ -940,6 +949,34 @@ export function reclaimAll(core: Core): number {
 }
 
 /**
+ * Marks for reclaim each place that is free and whose bit stands in a slot: a thread set it that had been declared dead
+ * before, and cannot take it back (it was killed, or does not know whose it is). Nothing is marked that is not so: the
+ * place is free before the look at the slots and at the step after it, and an epoch comes once; and a sender that set
+ * the bit for one who has left takes it back by itself, so a place that one has announced a transfer to is left out.
+ * O(count).
+ */
+function markStrays(core: Core): void {
+  const { i32, layout } = core;
+  let empty = 0;
+  const free = new Int32Array(layout.members);
+  for (let member = 0; member < layout.members; member++) {
+    free[member] = statusOf(core, member);
+    if ((free[member]! & MemberState.MASK) !== MemberState.FREE) continue;
+    if (!isTransferTarget(i32, layout, member)) empty |= 1 << member;
+  }
+  let strays = 0;
+  for (let index = 0; empty !== 0 && index < core.count; index++) {
+    const state = i32[stateAt(core, index)]!;
+    if ((state & empty) !== 0 && (state & DEAD_SLOT) === 0) strays |= state & empty;
+  }
+  for (let member = 0; member < layout.members; member++) {
+    if ((strays & (1 << member)) === 0) continue;
+    const reclaiming = free[member]! | MemberState.RECLAIMING;
+    Atomics.compareExchange(i32, memberAt(core, member) + MemberWord.STATUS, free[member]!, reclaiming);
+  }
+}
+
+/**
  * Whether one of these bits is that of a member. Those of others can only be damage, or of members that were declared
  * dead.
  */
@@ -960,7 +997,7 @@ function reclaimPass(core: Core, bits: number, pass: Pass): boolean {
   Atomics.and(i32, Header.WAITING, ~bits);
   // Of members that ended in a pass of their own. The next member in that place is not in one.
   Atomics.and(i32, Header.RECLAIMERS, ~bits);
-  for (let member = 0; member < layout.members; member++) if ((bits & (1 << member)) !== 0) dropTransfer(core, member);
+  for (let member = 0; member < layout.members; member++) if ((bits & (1 << member)) !== 0) revertCutOff(core, member);
   const { left } = pass;
   for (let word = 0; word < core.words; word++) {
     const first = word * WORD_SLOTS;
@@ -971,6 +1008,17 @@ function reclaimPass(core: Core, bits: number, pass: Pass): boolean {
     }
     if (free !== 0) Atomics.or(i32, core.bitmapAt + word * LINE, free);
     if (pass.disturbed >= MAX_DISTURBED) return false;
+  }
+  if (pass.left !== left) return false;
+  // Once more, and only now it is over: one that was declared dead and lives may have sent a lease until this pass met
+  // that. From here on it holds none.
+  for (let member = 0; member < layout.members; member++) {
+    if ((bits & (1 << member)) === 0) continue;
+    const index = revertCutOff(core, member);
+    if (index !== NONE && reclaimSlot(core, index, bits, pass))
+      Atomics.or(i32, core.bitmapAt + (index >>> WORD_SHIFT) * LINE, 1 << (index % WORD_SLOTS));
+    // Last: it keeps the receiver's membership empty.
+    if (pass.left === left) Atomics.store(i32, memberAt(core, member) + MemberWord.TRANSFER, 0);
   }
   return pass.left === left;
 }
@@ -1035,28 +1083,29 @@ function clearPart(core: Core, index: number, next: number, reclaiming: number, 
   return false;
 }
 
-/** A transfer that was cut off after its step, to a member that was gone by then: the hold is the sender's still. */
-function dropTransfer(core: Core, member: number): void {
+/**
+ * A transfer that was cut off after its step, to a member that was gone by then: the hold is the sender's still. The
+ * slot that it was given back in, or {@link NONE}.
+ */
+function revertCutOff(core: Core, member: number): number {
   const { i32, layout } = core;
   const own = memberAt(core, member);
   const id = Atomics.load(i32, own + MemberWord.TRANSFER) - 1;
   const to = Atomics.load(i32, own + MemberWord.TRANSFER_TO);
   const index = id & core.indexMask;
   const valid = id >= 0 && index < core.count && to >= 0 && to < layout.members;
-  if (valid && !isPresent(statusOf(core, to))) {
-    const at = stateAt(core, index);
-    // Without the high part: the hold is that of one who is gone in any case, and to be ended.
-    for (let n = 0; n < RETRIES; n++) {
-      const state = Atomics.load(i32, at);
-      if (!isLease(core, state, id) || (state & (1 << to)) === 0) break;
-      // Another reclaimer was faster: the bit is that of the membership's next member, who joined.
-      if (isPresent(statusOf(core, to))) break;
-      const next = (state & ~(1 << to)) | (1 << member);
-      if (Atomics.compareExchange(i32, at, state, next) === state) break;
-    }
+  if (!valid || isPresent(statusOf(core, to))) return NONE;
+  const at = stateAt(core, index);
+  // Without the high part: the hold is that of one who is gone in any case, and to be ended.
+  for (let n = 0; n < RETRIES; n++) {
+    const state = Atomics.load(i32, at);
+    if (!isLease(core, state, id) || (state & (1 << to)) === 0) break;
+    // Another reclaimer was faster: the bit is that of the membership's next member, who joined.
+    if (isPresent(statusOf(core, to))) break;
+    const next = (state & ~(1 << to)) | (1 << member);
+    if (Atomics.compareExchange(i32, at, state, next) === state) return index;
   }
-  // Last: it keeps the receiver's membership empty.
-  Atomics.store(i32, own + MemberWord.TRANSFER, 0);
+  return NONE;
 }
 
 /**

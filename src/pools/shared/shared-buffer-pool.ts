@@ -188,6 +188,11 @@ export class SharedBufferPool extends BufferPool {
     this.#threads = wholeNumber("options.threads", threads, 0, 19);
   }
 
+  /** @internal */
+  override get spareBuffers(): number {
+    return this.#threads;
+  }
+
   /** As BufferPool.tryAcquire. Also throws `ERR_POOL_DEAD` once another thread has closed {@link shared}. */
   override tryAcquire(options?: { tag?: string; hint?: unknown }): MediaBuffer | undefined {
     if (this.#slots?.pool.seemsOver === true) this.#lookForEnd();

@@ -640,6 +640,14 @@ describe("connectSocket, every way out", () => {
           pool,
         );
         await expect(socket.opened).rejects.toBe(reason);
+        const unreadable = new Proxy(reason, {
+          get() {
+            throw new Error("hostile");
+          },
+        });
+        const lookup = answering(isLater, unreadable);
+        const other = connectSocket({ host: "a.invalid", port: 1, autoSelectFamily, lookup }, pool);
+        expect(await codeOf(other.closed)).toBe("ERR_INVALID_ARG_TYPE");
       }
       for (const [thrown, code] of [
         [reason, undefined],

@@ -152,6 +152,7 @@ describe("a getter in the data of a lease that is being sent", () => {
     const lease = pool.tryAcquire()!;
     const other = pool.tryAcquire()!;
     const said: unknown[] = [];
+    let text = "";
     const data = {
       get x() {
         said.push(
@@ -165,6 +166,11 @@ describe("a getter in the data of a lease that is being sent", () => {
           code(() => pool.validate()),
           near.close() instanceof Promise,
         );
+        try {
+          pool.bytes(lease);
+        } catch (error) {
+          text = (error as Error).message;
+        }
         return 1;
       },
     };
@@ -180,6 +186,7 @@ describe("a getter in the data of a lease that is being sent", () => {
       "ok",
       true,
     ]);
+    expect(text).toContain("it is being sent");
     await settled();
     expect([(await far.receive())!.data, (await far.receive())!.data, await far.receive()]).toEqual([
       "other",
@@ -204,6 +211,76 @@ describe("a getter in the data of a lease that is being sent", () => {
     expect([...remote.bytes(there)]).toEqual(new Array(SIZE).fill(5));
     there.release();
     await vi.waitUntil(() => pool.stats().free === 1);
+  });
+});
+
+describe("data that runs code when it is sent", () => {
+  class Odd {
+    declare x: number;
+    constructor(run: () => void) {
+      Object.defineProperty(this, "x", {
+        enumerable: true,
+        get() {
+          run();
+          return 1;
+        },
+      });
+    }
+  }
+
+  it.each([
+    [
+      "an object",
+      (run: () => void) => ({
+        ...{ n: 1 },
+        get x() {
+          run();
+          return 1;
+        },
+      }),
+    ],
+    ["an object without prototype", (run: () => void) => Object.assign(Object.create(null), { a: new Odd(run) })],
+    ["an array", (run: () => void) => [1, new Odd(run)]],
+    ["an object of a class", (run: () => void) => new Odd(run)],
+    ["a Set in an object", (run: () => void) => ({ n: 1, set: new Set([new Odd(run)]) })],
+    ["an Error's cause", (run: () => void) => ({ error: Object.assign(new Error("x"), { cause: new Odd(run) }) })],
+  ] as const)("%s: what it does to the lease's bytes is seen", async (_name, make) => {
+    const { pool, near, far } = await pair();
+    const lease = pool.tryAcquire()!;
+    const bytes = pool.bytes(lease);
+    let isRun = false;
+    const data = make(() => {
+      isRun = true;
+      detach(bytes);
+    });
+    expect([code(() => near.trySend(lease, data)), isRun]).toEqual(["ERR_DETACHED", true]);
+    await settled();
+    expect([far.pending, near.credit]).toEqual([0, 4]);
+  });
+
+  it("a Proxy, whatever its traps do: the send is refused, and the lease stays", async () => {
+    const { pool, near } = await pair();
+    const lease = pool.tryAcquire()!;
+    const odd: ProxyHandler<object>[] = [
+      {},
+      { getPrototypeOf: () => Object.prototype, ownKeys: () => ["a"], getOwnPropertyDescriptor: () => undefined },
+      { getPrototypeOf: () => null },
+    ];
+    for (const handler of odd)
+      expect(code(() => near.trySend(lease, new Proxy({ a: 1 }, handler)))).toBe("ERR_INVALID_ARG_VALUE");
+    const thrown = new RangeError("mine");
+    const throwing = new Proxy(
+      {},
+      {
+        getPrototypeOf() {
+          throw thrown;
+        },
+      },
+    );
+    expect(() => near.trySend(lease, throwing)).toThrow(thrown);
+    pool.bytes(lease)[0] = 1;
+    expect(near.credit).toBe(4);
+    lease.release();
   });
 });
 

@@ -105,6 +105,12 @@ const DEFAULT_WINDOW = 8;
 /** In place of a lease: the message went, and then the lease was found to be over. */
 const NO_LEASE = -1;
 
+/** In place of a lease: the other side could not read that message, and was told which lease it was. */
+const ANSWERED = -2;
+
+/** Milliseconds between two looks for a lease that is not quite there: 0, 1, 2, 4 and so on. */
+const MAX_RETRY_MS = 64;
+
 /** How a lane is made. */
 export interface LaneOptions {
   /** The most leases that were sent and not yet taken by the other side, in each direction; default 8. */
@@ -140,6 +146,9 @@ export class Lane<Data = unknown> {
   readonly #sent: number[] = [];
   #sentCount = 0;
   #arrivedCount = 0;
+  /** Messages that have come and were not paid back with credit. */
+  #unpaid = 0;
+  #retryMs = 0;
   /** Messages that could not be read, and of which it is not known yet which leases they were of. */
   #unreadable = 0;
   readonly #readers: { resolve: () => void }[] = [];
@@ -424,8 +433,7 @@ export class Lane<Data = unknown> {
     if (!Array.isArray(message)) return;
     switch (message[0]) {
       case MessageType.LEASE:
-        this.#arrivedCount++;
-        this.#arrive(message[1], message[2] as Data);
+        if (this.#isWithinWindow()) this.#arrive(message[1], message[2] as Data);
         break;
       case MessageType.CREDIT:
         // Never more than the window, whatever the other side says.
@@ -463,7 +471,11 @@ export class Lane<Data = unknown> {
           (number as number) < this.#sentCount &&
           (number as number) >= Math.max(0, this.#sentCount - this.#window);
         if (!isUnderWay) break;
-        const id = this.#sent[(number as number) % this.#window]!;
+        const place = (number as number) % this.#window;
+        const id = this.#sent[place]!;
+        // Once: each answer waits here for a side that may read none.
+        if (id === ANSWERED) break;
+        this.#sent[place] = ANSWERED;
         if (id !== NO_LEASE) this.#carrier.unread(id);
         this.#port.postMessage([MessageType.UNREAD_WAS, id]);
         break;
@@ -491,9 +503,9 @@ export class Lane<Data = unknown> {
    * what goes with a lease can be like that, and messages come in order, so the other side can tell which one it was.
    */
   #onUnreadable(): void {
-    if (this.#state === "ended") return;
+    if (!this.#isWithinWindow()) return;
     this.#unreadable++;
-    this.#port.postMessage([MessageType.UNREAD, this.#arrivedCount++]);
+    this.#port.postMessage([MessageType.UNREAD, this.#arrivedCount - 1]);
     if (this.#ending !== undefined) return;
     const error = new MillpondError(
       "ERR_BAD_DATA",
@@ -509,6 +521,20 @@ export class Lane<Data = unknown> {
     this.#readers.shift()?.resolve();
   }
 
+  /** Counts a message that has come. The lane ends where the other side sends more than the window. */
+  #isWithinWindow(): boolean {
+    if (this.#state === "ended") return false;
+    this.#arrivedCount++;
+    if (this.#unpaid++ < this.#window) return true;
+    this.#failure = new MillpondError(
+      "ERR_BAD_DATA",
+      `the other side of the lane sent more than the ${this.#window} leases that may be under way, so the lane was ended; ${this.#carrier.lossNote}`,
+      { window: this.#window },
+    );
+    this.#end(true);
+    return false;
+  }
+
   #arrive(payload: unknown, data: Data): void {
     // In order: nothing overtakes one that is not quite there.
     if (this.#late.length > 0) {
@@ -518,7 +544,9 @@ export class Lane<Data = unknown> {
     const lease = this.#carrier.receive(payload);
     if (lease === "later") {
       this.#late.push([payload, data]);
-      this.#clock.setTimer(() => this.#retry(), 0, false);
+      // Of a lane that has ended nobody waits for it.
+      this.#clock.setTimer(() => this.#retry(), this.#retryMs, this.#state === "ended");
+      this.#retryMs = Math.min(Math.max(1, 2 * this.#retryMs), MAX_RETRY_MS);
     } else if (lease !== undefined) this.#deliver(lease, data);
     else this.#giveCredit();
   }
@@ -530,6 +558,7 @@ export class Lane<Data = unknown> {
       else if (this.#late.length > 0) this.#late.push(entry);
       else if (this.#ending === undefined) this.#put(entry);
     }
+    if (this.#late.length === 0) this.#retryMs = 0;
     this.#wakeReaders();
   }
 
@@ -547,6 +576,7 @@ export class Lane<Data = unknown> {
     this.#taken++;
     if (this.#taken * 2 < this.#window || this.#state === "ended") return;
     this.#port.postMessage([MessageType.CREDIT, this.#taken]);
+    this.#unpaid -= this.#taken;
     this.#taken = 0;
   }
 

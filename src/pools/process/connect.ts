@@ -24,6 +24,7 @@ import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, stat
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
+import { MAX_MESSAGE } from "./wire.ts";
 
 /** A child that has an IPC channel: a ChildProcess of `fork`, or of `spawn` with "ipc" in its stdio. */
 export interface ChildEnd extends IpcEnd {
@@ -217,6 +218,7 @@ export function processLane<Data>(
     },
     () => void giveBackLost(new WeakRef(pool), connection.peer),
   );
+  if (window !== undefined) port.mostUnsent = (window + 1) * MAX_MESSAGE;
   return new Lane<Data>(port, carrier, {
     ...(window === undefined ? {} : { window }),
     ...(clock === undefined ? {} : { clock }),

@@ -41,6 +41,7 @@ import {
   noteThread,
   type ProcessTable,
   readTable,
+  returnRow,
   takeOver,
   takeRow,
   writeTable,
@@ -203,16 +204,22 @@ function join<T>(
   const table = tableOf(buffer, layout, size, name);
   const i32 = new Int32Array(buffer, 0, layout.slotsAt >>> 2);
   const claim = rowOf(table, i32, layout, options.membership, name);
+  const { word, before, isInherited = false } = claim;
+  const { member } = claim.membership;
   // Before it is a member that holds something.
-  noteThread(table, claim.membership.member, claim.word, ownThread());
+  noteThread(table, member, word, ownThread());
+  let made: Made | undefined;
   try {
-    const made = joinPool({ ...handle, membership: claim.membership }, buffer);
-    const { word, isInherited = false } = claim;
+    made = joinPool({ ...handle, membership: claim.membership }, buffer);
     return construct({ made, table, word, block, isInherited }, options);
   } catch (error) {
-    if (claim.isInherited === true) returnInherited(i32, layout, claim.membership);
-    else returnMembership(i32, layout, claim.membership);
-    dropRow(table, claim.membership.member, claim.word);
+    // What this call did not change it does not undo: a reservation that it has not activated is another one's.
+    if (made === undefined && before !== undefined) returnRow(table, member, word, before);
+    else {
+      if (isInherited) returnInherited(i32, layout, claim.membership);
+      else returnMembership(i32, layout, claim.membership);
+      dropRow(table, member, word);
+    }
     throw error;
   }
 }
@@ -239,9 +246,9 @@ function rowOf(
     return claim;
   }
   const membership = checkMembership(given, layout);
-  const word = takeOver(table, i32, layout, membership, own);
-  if (word === undefined) throw reservationGone(name, membership);
-  return { membership, word };
+  const claim = takeOver(table, i32, layout, membership, own);
+  if (claim === undefined) throw reservationGone(name, membership);
+  return claim;
 }
 
 /**

@@ -7,6 +7,12 @@ import { MillpondError } from "../../util/errors.ts";
 import { type LanePort, MessageType } from "../lane/lane.ts";
 import { decode, encode, MAX_MESSAGE } from "./wire.ts";
 
+/** A turn of the event loop spends so long on messages of one socket; what else came waits for the next. */
+const TURN_MS = 5;
+
+/** Messages that may be under way to one who reads none, by default, and each at its largest. */
+const MAX_UNREAD = 9;
+
 /** Bytes of a message's length before it. */
 const PREFIX = 4;
 
@@ -17,6 +23,10 @@ const CLOSING_MS = 5000;
 interface Channel {
   /** Whether the other side can be reached, as far as is known. */
   isOpen(): boolean;
+  /** Bytes that wait here for the other side to read; undefined: unknown. */
+  unsent?(): number;
+  /** Ends it at once. */
+  cut?(): void;
   /** Sends messages, each encoded already. */
   send(messages: readonly Uint8Array[]): void;
   /** No message goes out after this; the other side hears so. */
@@ -32,6 +42,8 @@ interface Channel {
 export class ProcessPort implements LanePort {
   /** Bytes of a message that may come: fewer until it is known who is there. */
   most: number = MAX_MESSAGE;
+  /** Bytes that may wait here for the other side: who asks for answers and reads none is cut off beyond them. */
+  mostUnsent: number = MAX_UNREAD * MAX_MESSAGE;
   readonly #channel: Channel;
   readonly #closers: (() => void)[] = [];
   readonly #waiting: unknown[] = [];
@@ -85,11 +97,14 @@ export class ProcessPort implements LanePort {
     const out = this.#out;
     if (out.length === 0) return;
     this.#out = [];
-    if (!this.#closed && this.#channel.isOpen()) this.#channel.send(out);
+    if (this.#closed || !this.#channel.isOpen()) return;
+    this.#channel.send(out);
+    if ((this.#channel.unsent?.() ?? 0) > this.mostUnsent) this.#channel.cut?.();
   }
 
-  /** @internal A message came, as the other side encoded it. Throws when it is none. */
+  /** @internal A message came, as the other side encoded it. Throws when it is none. Closed, nothing is read. */
   onMessage(bytes: Uint8Array): void {
+    if (this.#closed) return;
     this.checkLength(bytes.length);
     const message = decode(bytes);
     if (this.#listener === null) this.#waiting.push(message);
@@ -224,24 +239,52 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
  * A port over a connected Unix socket of its own. What is not a message of ours ends it. A write that fails ends the
  * writing alone: what the other side wrote before its end is read to the last byte.
  */
-export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): ProcessPort {
+export function socketPort(socket: Socket, closingMs: number = CLOSING_MS, turnMs: number = TURN_MS): ProcessPort {
   const inbound = new FrameReader();
   const isCut = keepReading(socket);
   const port = new ProcessPort({
     isOpen: () => socket.writable && !isCut(),
+    unsent: () => socket.writableLength,
+    cut: () => socket.destroy(),
     send: (messages) => socket.write(frames(messages)),
     close: () => endSocket(socket, closingMs),
   });
-  socket.on("data", (chunk: Buffer) => {
+  const chunks: Buffer[] = [];
+  let isLate = false;
+  let isOver = false;
+  /** Reads what has come, a few milliseconds of it in this turn, and then what comes next. */
+  const readOn = (): void => {
+    const began = performance.now();
+    isLate = false;
     try {
-      inbound.read(chunk, port);
+      while (chunks.length > 0) {
+        const rest = inbound.read(chunks[0]!, port, began + turnMs);
+        if (rest.length === 0) chunks.shift();
+        else {
+          chunks[0] = rest;
+          isLate = true;
+          socket.pause();
+          setImmediate(readOn);
+          return;
+        }
+      }
+      socket.resume();
     } catch {
+      chunks.length = 0;
       socket.destroy();
     }
+    if (isOver) port.ended();
+  };
+  socket.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    if (!isLate) readOn();
   });
   // "close" follows, and tells the lane.
   socket.on("error", () => {});
-  socket.on("close", () => port.ended());
+  socket.on("close", () => {
+    isOver = true;
+    if (!isLate) port.ended();
+  });
   return port;
 }
 
@@ -295,17 +338,22 @@ class FrameReader {
   #message: Buffer | undefined;
   /** Bytes that are there, of the message or of its length. */
   #filled = 0;
+  /** Messages that were whole. */
+  #read = 0;
 
-  /** Throws what the port throws, and where a length is too large. */
-  read(chunk: Buffer, port: ProcessPort): void {
-    for (let at = 0; at < chunk.length; ) {
+  /** Throws what the port throws, and where a length is too large. What is left of the chunk when the time is over. */
+  read(chunk: Buffer, port: ProcessPort, until: number): Buffer {
+    for (let at = 0, read = this.#read; at < chunk.length; ) {
+      // Each that was read is at its end here.
+      if (read < this.#read && performance.now() >= until) return chunk.subarray(at);
+      read = this.#read;
       const into = this.#message ?? this.#prefix;
       const isWhole = this.#message !== undefined && this.#filled === 0 && chunk.length - at >= into.length;
       const part = chunk.subarray(at, at + into.length - this.#filled);
       if (!isWhole) into.set(part, this.#filled);
       at += part.length;
       this.#filled += part.length;
-      if (this.#filled < into.length) return;
+      if (this.#filled < into.length) break;
       this.#filled = 0;
       if (this.#message === undefined) {
         const length = into.readUInt32LE(0);
@@ -315,9 +363,11 @@ class FrameReader {
         this.#message = chunk.length - at >= length ? chunk.subarray(at, at + length) : Buffer.allocUnsafeSlow(length);
       } else {
         this.#message = undefined;
+        this.#read++;
         port.onMessage(isWhole ? part : into);
       }
     }
+    return chunk.subarray(chunk.length);
   }
 }
 

@@ -6,7 +6,7 @@
  *
  * ```
  *   | pool (layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
- *   a row: | times given away, 12 bits | "not to be judged" | start of the process, 28 bits | its number, 22 bits |
+ *   a row: | "taken over" | times given away, 11 bits | "not to be judged" | the process's start, 28 bits | its number |
  *   after it, on its line: the same of the thread that has it, where that is not the first one of its process
  * ```
  */
@@ -26,7 +26,7 @@ import {
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;
-const TABLE_VERSION = 3;
+const TABLE_VERSION = 4;
 /** Tries for one place: each but the last met one who gave its row back in that moment. */
 const TRIES = 8;
 /** 64 bytes, a cache line: as the pool's own words. */
@@ -45,7 +45,9 @@ const START_MASK: bigint = (1n << START_BITS) - 1n;
 /** Its number means nothing here: it counts in another namespace, or its start is not known. */
 const NOT_JUDGED: bigint = 1n << (PID_BITS + START_BITS);
 const EPOCH_SHIFT: bigint = PID_BITS + START_BITS + 1n;
-const EPOCH_MASK = 0xfffn;
+const EPOCH_MASK = 0x7ffn;
+/** Of a reservation that somebody is about to activate: nobody else may, while that one lives. */
+const TAKEN: bigint = 1n << (EPOCH_SHIFT + 11n);
 const OCCUPANT_MASK: bigint = (1n << EPOCH_SHIFT) - 1n;
 
 /** The table, as one thread sees it. */
@@ -64,6 +66,8 @@ export interface Claim {
   readonly membership: Membership;
   /** Whether it comes with what the last member in its place held; see {@link inheritRow}. */
   readonly isInherited?: boolean;
+  /** What the row held before, of a membership that was reserved for this process; see {@link takeOver}. */
+  readonly before?: bigint;
 }
 
 /** Bytes that a pool and its table need together. */
@@ -178,26 +182,38 @@ export function inheritRow(
   return null;
 }
 
-/** Makes the row of a membership that was reserved for this process its own. Undefined: it was taken back. */
+/**
+ * Makes the row of a membership that was reserved for this process its own. Undefined, and nothing changed: it was
+ * taken back or used, or another one is about to use it. Of any number who try one gets it, and no other one changes
+ * its row, unless that one has ended before it activated the membership.
+ */
 export function takeOver(
   table: ProcessTable,
   i32: Int32Array,
   layout: SharedLayout,
   membership: Membership,
   own: ProcessIdentity,
-): bigint | undefined {
+  ended: (pid: number, start: number) => boolean = hasEnded,
+): Claim | undefined {
   const at = statusAt(layout, membership.member);
   const seen = rowOf(table, membership.member);
   // A status that no reservation has is forged: the member there would share its rights and lose its row.
   if ((membership.status & MemberState.MASK) !== MemberState.RESERVED) return undefined;
   // Before the row is touched: it may be that of another one's membership by now.
   if ((seen & PID_MASK) === 0n || Atomics.load(i32, at) !== membership.status) return undefined;
-  const word = wordOf(table, own, seen);
+  if ((seen & TAKEN) !== 0n && !namesEnded(seen, own, ended) && !threadEnded(table, membership.member, seen))
+    return undefined;
+  const word = wordOf(table, own, seen) | TAKEN;
   if (swapRow(table, membership.member, seen, word) !== seen) return undefined;
-  if (Atomics.load(i32, at) === membership.status) return word;
+  if (Atomics.load(i32, at) === membership.status) return { word, membership, before: seen };
   // It was taken back in between, by one who is about to drop the row as well.
   swapRow(table, membership.member, word, seen);
   return undefined;
+}
+
+/** Gives the row of a membership back that this process took over and could not activate, as it was. */
+export function returnRow(table: ProcessTable, member: number, word: bigint, before: bigint): void {
+  swapRow(table, member, word, before);
 }
 
 /**

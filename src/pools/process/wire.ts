@@ -10,7 +10,7 @@
  */
 import * as v8 from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
-import { isCheap, MAX_COLLECTED, MAX_PLACES, MAX_SOURCE } from "./collections.ts";
+import { isCheap, MAX_COLLECTED, MAX_COSTLY, MAX_PARTS, MAX_PLACES } from "./collections.ts";
 
 /** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
 export const MAX_MESSAGE: number = 2 ** 20;
@@ -37,14 +37,14 @@ export function encode(message: unknown): Uint8Array {
   if (!isCheap(bytes)) {
     throw new MillpondError(
       "ERR_OUT_OF_RANGE",
-      `what goes with a lease has ${TOO_MUCH}; send arrays without holes, and texts`,
+      `what goes with a lease has ${TOO_MUCH}; send texts, and numbers in one array or buffer`,
     );
   }
   tryToRead(bytes);
   return bytes;
 }
 
-const TOO_MUCH = `more than ${MAX_COLLECTED} members in Sets and Maps, ${MAX_PLACES} places in arrays with holes or ${MAX_SOURCE} bytes in RegExps, or a kind that cannot be counted`;
+const TOO_MUCH = `more than ${MAX_COLLECTED} members in Sets and Maps, ${MAX_COSTLY} buffers, errors and collections, ${MAX_PARTS} objects and keys or ${MAX_PLACES} places in arrays with holes; or a RegExp, or another kind whose cost nobody can count`;
 
 /** What was encoded. Throws for what cannot be read, or would cost too much. */
 export function decode(bytes: Uint8Array): unknown {
@@ -166,8 +166,12 @@ const NOT_PLAIN = -1;
 
 /** Whether a message is of the usual kinds and whole. */
 export function isPlain(bytes: Uint8Array): boolean {
+  parts = 0;
   return bytes[0] === MARK && bytes[1] === VERSION && afterValue(bytes, 2, 0) === bytes.length;
 }
+
+/** Objects and keys so far. */
+let parts = 0;
 
 function afterValue(bytes: Uint8Array, start: number, depth: number): number {
   let at = start;
@@ -204,9 +208,9 @@ function afterArray(bytes: Uint8Array, start: number, depth: number): number {
 
 /** Keys and values up to the end, which has so many numbers behind it. */
 function afterProperties(bytes: Uint8Array, start: number, end: number, numbers: number, depth: number): number {
-  let at = start;
+  let at = end === Tag.ARRAY_END || ++parts <= MAX_PARTS ? start : NOT_PLAIN;
   while (at !== NOT_PLAIN && bytes[at] !== end) {
-    at = afterValue(bytes, at, depth + 1);
+    at = ++parts <= MAX_PARTS ? afterValue(bytes, at, depth + 1) : NOT_PLAIN;
     if (at !== NOT_PLAIN) at = afterValue(bytes, at, depth + 1);
   }
   if (at === NOT_PLAIN) return at;

@@ -71,6 +71,44 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
     here.validate();
   });
 
+  it("a side that sends more than the window ends the lane, and no more than the window is kept", async () => {
+    const { pools: both, ports } = twoSides();
+    const lane = processLane(ports[0], both[0], new SharedConnection(both[0], both[1].membership), { window: 4 });
+    // It names a lease that it holds and never gives.
+    const own = both[1].tryAcquire()!;
+    for (let n = 0; n < 4; n++) ports[0].onMessage(serialize([MessageType.LEASE, own.id]));
+    expect(lane.isOpen).toBe(true);
+    ports[0].onMessage(serialize([MessageType.LEASE, own.id]));
+    expect(lane.isOpen).toBe(false);
+    own.release();
+    await until(() => lane.pending === 0);
+    expect(await codeOf(lane.receive())).toBe("ERR_BAD_DATA");
+    both[0].validate();
+  });
+
+  it("what is paid back with credit is no part of the window", async () => {
+    const { pools: both, ports } = twoSides();
+    const lane = processLane(ports[0], both[0], new SharedConnection(both[0], both[1].membership), { window: 2 });
+    const there = processLane(ports[1], both[1], new SharedConnection(both[1], both[0].membership), { window: 2 });
+    for (let n = 0; n < 20; n++) {
+      await there.send(both[1].tryAcquire()!);
+      (await lane.receive())!.lease.release();
+    }
+    expect(lane.isOpen).toBe(true);
+  });
+
+  it("a message that the other side could not read is answered once", async () => {
+    const { pools: both, ports } = twoSides();
+    const [here, there] = both;
+    const lane = processLane(ports[0], here, new SharedConnection(here, there.membership), {});
+    const said: unknown[] = [];
+    ports[1].onmessage = ({ data }) => said.push((data as unknown[])[0]);
+    lane.trySend(here.tryAcquire()!);
+    for (let n = 0; n < 100; n++) ports[0].onMessage(serialize([MessageType.UNREAD, 0]));
+    await turn();
+    expect(said.filter((type) => type === MessageType.UNREAD_WAS)).toHaveLength(1);
+  });
+
   it("data that the other side could not read, or that cannot be written, is refused by its name, and the lease stays", async () => {
     const { pools: both, ports } = twoSides();
     const lane = processLane(ports[0], both[0], new SharedConnection(both[0], both[1].membership), {});

@@ -10,6 +10,7 @@ import {
   type ProcessTable,
   pidOf,
   readTable,
+  type takeOver,
   writeTable,
 } from "../../../src/pools/process/process-table.ts";
 import { createCore } from "../../../src/pools/shared/core.ts";
@@ -316,6 +317,49 @@ describe("who is judged", () => {
   });
 });
 
+describe("a reservation that two processes use at once", REPEATED, () => {
+  it("is one's, whose row and thread stay its own; the other is refused and changes nothing, and one may be killed", () => {
+    const joined = { one: 0, none: 0 };
+    const make = (): Run => {
+      const processes = new Processes();
+      const { table, i32, layout } = processes;
+      const claim = claimRow(table, i32, layout, processes.process(0), MemberState.RESERVED, processes.cores[0]!)!;
+      const { membership } = claim;
+      const ended = (pid: number): boolean => processes.ended.has(pid - 100);
+      const live: number[] = [];
+      const attach = function* (i: number): Thread {
+        const taken = yield* steps.takeOver(table, i32, layout, membership, processes.process(i), ended);
+        if (taken === undefined) return;
+        const { word, before } = taken as NonNullable<ReturnType<typeof takeOver>>;
+        const status = yield* steps.activateReservation(i32, layout, membership.member, membership.status);
+        if (status === 0) {
+          yield* steps.returnRow(table, membership.member, word, before!) as Step<unknown>;
+          return;
+        }
+        if (live.length > 0) throw new Error(`${live} and ${i} are one member`);
+        live.push(i);
+      };
+      const check = (): void => {
+        const [one] = live;
+        if (one === undefined) joined.none++;
+        else {
+          joined.one++;
+          const pid = pidOf(table, i32, layout, membership.member);
+          if (pid !== 100 + one) throw new Error(`the row of ${one} names ${pid}`);
+          if ((statusOf(processes.cores[0]!, membership.member) & MemberState.MASK) !== MemberState.LIVE)
+            throw new Error("its membership was taken away");
+        }
+      };
+      const died = (thread: number): void => {
+        processes.ended.add(thread + 1);
+      };
+      return { threads: [attach(1), attach(2)], i32, mortal: [true, false], check, died };
+    };
+    expect(explore(make).schedules).toBeGreaterThanOrEqual(atLeast(20));
+    expect(joined.one).toBeGreaterThan(0);
+  });
+});
+
 describe("a forged membership", () => {
   const forged = (status: number): number[] => [
     status & ~MemberState.MASK,
@@ -344,7 +388,8 @@ describe("a forged membership", () => {
     const rows = table.rows.slice();
     for (let member = 0; member < layout.members; member++) {
       for (const status of forged(statusOf(processes.cores[0]!, member))) {
-        expect(alone(steps.takeOver(table, i32, layout, { member, status }, processes.process(2)))).toBeUndefined();
+        const own = processes.process(2);
+        expect(alone(steps.takeOver(table, i32, layout, { member, status }, own, () => false))).toBeUndefined();
       }
     }
     expect(table.rows).toEqual(rows);

@@ -249,7 +249,8 @@ export class Pipeline {
   /**
    * Runs to the end of every stream. Rejects with the first error of any stage, with the signal's reason, or with
    * `ERR_NOT_NEGOTIATED`; by then all stages are closed and every buffer is back in its pool, except those that an
-   * application retains.
+   * application retains. After `ERR_STARVED` each stage has five seconds to close; while one has not, or is inside the
+   * call that was given up, another run is refused with `ERR_ACTIVE`.
    */
   run(options: RunOptions = {}): Promise<RunSummary> {
     return this.#start(options, true);

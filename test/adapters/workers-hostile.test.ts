@@ -130,6 +130,29 @@ describe("an onResult that gives a promise", () => {
   });
 });
 
+test("a frame that is answered while a seek goes on does not wait for the promise of its onResult", async () => {
+  const gate = new Int32Array(new SharedArrayBuffer(4));
+  let told = 0;
+  const stage = workers(
+    `import { setTimeout as later } from "node:timers/promises";
+     export default async (_, gate) => { while (Atomics.load(gate, 0) === 0) await later(1); };`,
+    { options: gate, buffers: 1, onResult: () => (told++ === 0 ? new Promise(() => {}) : undefined) },
+  );
+  const source = new Numbers("src", 8);
+  const sink = new NullSink();
+  const pipeline = new Pipeline().link(source, stage, sink);
+  const playing = pipeline.run();
+  while (source.made < 1) await nextTurn();
+  // The loop has taken the frame out of the line, and waits for its answer.
+  while (stage.length > 0) await nextTurn();
+  const sought = pipeline.seek(4);
+  Atomics.store(gate, 0, 1);
+  await sought;
+  await playing;
+  expect([told, sink.count]).toEqual([5, 4]);
+  expectHome(pipeline);
+});
+
 describe("what a workers stage cannot use is refused with a typed error:", () => {
   const revoked = Proxy.revocable({}, {});
   revoked.revoke();
@@ -229,7 +252,14 @@ describe("a workers stage leaves nothing behind:", () => {
     const text = `import { existsSync } from "node:fs";
       const hangs = existsSync(${JSON.stringify(flag)});
       export default ({ index }) => { if (hangs && index === 5) for (;;); };`;
-    const stage = workers(text, { workers: 2 });
+    let closed = 0;
+    class Counted extends WorkersElement {
+      override async stop(): Promise<void> {
+        await super.stop();
+        closed++;
+      }
+    }
+    const stage = new Counted(moduleOf(text), { workers: 2 });
     const sink = new NullSink();
     const source = new Numbers("src", 12);
     source.start = (): void => {
@@ -238,6 +268,7 @@ describe("a workers stage leaves nothing behind:", () => {
     const pipeline = new Pipeline({ acquireTimeout: 300 }).link(source, stage, sink);
     writeFileSync(flag, "");
     await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_STARVED" });
+    expect(closed).toBe(1);
     rmSync(flag);
     const { sinks } = await pipeline.run();
     expect(sinks[sink.name]).toBe(12);

@@ -414,6 +414,8 @@ export class WorkersElement extends Queue {
         job.reject(error);
       },
     );
+    // It was in a thread when the seek or the end began, which nobody tells of it any more.
+    if (this.out.flushing) this.#dropResults();
   }
 
   /** @internal What joins the line from now on is of this format. */
@@ -622,7 +624,6 @@ export class WorkersElement extends Queue {
   /** Ends the threads; what they were working on is released when they can touch it no more. */
   override async stop(): Promise<void> {
     this.#dropFormats();
-    this.#dropResults();
     this.#inLine = [];
     this.#largest = undefined;
     const threads = this.#threads;
@@ -633,6 +634,7 @@ export class WorkersElement extends Queue {
       // A function that hangs would keep the run from ending; there is nothing left for it to do.
       for (const thread of threads) void endThread(thread);
       await Promise.all(threads.map((thread) => thread.exited));
+      this.#dropResults();
       await Promise.allSettled(this.#inWork);
       this.#slots.unwatch();
     }

@@ -358,6 +358,8 @@ export class SlotStore {
    */
   takeBackAll(): void {
     const slots = this.leased();
+    // Of a lease that is over already, what it has locked keeps the slot.
+    const leases = slots.map((slot) => (slot.awaitingMemory ? slot.generation - 1 : slot.generation));
     for (const slot of slots) {
       if (slot.refCount > 1) slot.countSharer(-1);
       slot.generation++;
@@ -372,7 +374,7 @@ export class SlotStore {
       for (const memory of slot.dropped ?? []) if (memory.references > 0) memory.endByForce();
     }
     // The lease's own locks end with it; its mappings can be unmapped still.
-    for (const slot of slots) endLocks(slot, slot.generation - 1);
+    for (const [i, slot] of slots.entries()) endLocks(slot, leases[i]!);
     for (const slot of slots) this.finish(slot, "closed");
   }
 

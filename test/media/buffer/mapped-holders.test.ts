@@ -427,3 +427,17 @@ it("a lock() that outlives its lease ends by the old handle, once, and no other 
   next.release();
   pool.validate();
 });
+
+it("an end by force takes the bytes back from a lock() that has outlived its lease", () => {
+  const pages = PagePool.create({ max: 1 });
+  const pool = BufferPool.create({ size: 64, max: 1, allocator: pages.allocator });
+  const parent = pool.tryAcquire()!;
+  const child = childOf(parent);
+  parent.lock("write");
+  child.release();
+  expect([pool.outstanding, pages.stats().live]).toEqual([1, 1]);
+  pool.close({ force: true });
+  expect([pool.outstanding, pages.stats().live]).toEqual([0, 0]);
+  expect(() => parent.unlock("write")).toThrow(expect.objectContaining({ code: "ERR_POOL_DEAD" }));
+  pages.close();
+});

@@ -17,6 +17,7 @@ import {
   claimMembership,
   evictThread,
   inheritMembership,
+  isStray,
   type Membership,
   nextFree,
   processOf,
@@ -110,12 +111,27 @@ export function claimRow(
   state: number,
   maker: Membership | null = null,
 ): Claim | null {
+  const clean = takeFree(table, i32, layout, own, state, maker, true);
+  return clean ?? takeFree(table, i32, layout, own, state, maker, false);
+}
+
+/** `onlyClean`: see `claimMembership`. */
+function takeFree(
+  table: ProcessTable,
+  i32: Int32Array,
+  layout: SharedLayout,
+  own: ProcessIdentity,
+  state: number,
+  maker: Membership | null,
+  onlyClean: boolean,
+): Claim | null {
   for (let member = 0; member < layout.members; member++) {
     for (let n = 0; n < TRIES; n++) {
       // Before the row is taken: see freeRows().
       const free = Atomics.load(i32, statusAt(layout, member));
       const seen = rowOf(table, member);
       if ((seen & PID_MASK) !== 0n || (free & MemberState.MASK) !== MemberState.FREE) break;
+      if (onlyClean && isStray(i32, layout, member)) break;
       const word = wordOf(table, own, seen);
       if (swapRow(table, member, seen, word) !== seen) break;
       const membership = claimMembership(i32, layout, state, member, member + 1, maker, free);

@@ -58,10 +58,10 @@
  * A member of a pool that was closed is LIVE until its own thread notices, or another one says that it has ended: as
  * long as one is, the memory gets no other pool.
  *
- * Complexity: joining O(members^2), a transfer O(1), a look at one slot for a lost lease O(1), a pass O(count). One
- * call passes over all slots a few times at most and clears {@link CLEAR_BYTES}. What is left stays with its RECLAIMING
- * member, and {@link resumeReclaim} goes on with it: at the next search that finds no slot, at each look of a waiter,
- * at the next reclaim.
+ * Complexity: joining O(members^2 + count), a transfer O(1), a look at one slot for a lost lease O(1), a pass O(count).
+ * One call passes over all slots a few times at most and clears {@link CLEAR_BYTES}. What is left stays with its
+ * RECLAIMING member, and {@link resumeReclaim} goes on with it: at the next search that finds no slot, at each look of
+ * a waiter, at the next reclaim.
  */
 import {
   announced,
@@ -163,10 +163,30 @@ export function claimMembership(
   maker: Membership | null = null,
   then = 0,
 ): Membership | null {
+  const clean = takePlace(i32, layout, state, first, end, maker, then, true);
+  if (clean !== null || i32[Header.UNRECLAIMED] === 0) return clean;
+  return takePlace(i32, layout, state, first, end, maker, then, false);
+}
+
+/**
+ * `onlyClean`: no place whose bit stands in a slot, which a killed thread has left there; the next call that clears up
+ * ends that. A member that got such a place would have the slot until it leaves.
+ */
+function takePlace(
+  i32: Int32Array,
+  layout: SharedLayout,
+  state: number,
+  first: number,
+  end: number,
+  maker: Membership | null,
+  then: number,
+  onlyClean: boolean,
+): Membership | null {
   for (let member = first; member < end; member++) {
     const at = layout.membersAt + member * LINE + MemberWord.STATUS;
     const status = then === 0 ? Atomics.load(i32, at) : then;
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
+    if (onlyClean && isStray(i32, layout, member)) continue;
     const free = status & ~MemberState.MASK;
     const steps = state === MemberState.RESERVED ? stepsToMaker(free, maker === null ? 0 : maker.member + 1) : 1;
     const mine = ((free + steps * MemberState.EPOCH) & ALL) | state;
@@ -183,6 +203,17 @@ export function claimMembership(
     Atomics.store(i32, at, mine & ~MemberState.MASK);
   }
   return null;
+}
+
+/** Whether the bit of a place in which nobody is stands in a slot; then those who clear up are told. O(count). */
+export function isStray(i32: Int32Array, layout: SharedLayout, member: number): boolean {
+  let isSet = false;
+  for (let index = 0; !isSet && index < layout.count; index++) {
+    const state = i32[layout.statesAt + (index << layout.stateShift)]!;
+    isSet = (state & (1 << member)) !== 0 && (state & DEAD_SLOT) === 0;
+  }
+  if (isSet) Atomics.store(i32, Header.UNRECLAIMED, 1);
+  return isSet;
 }
 
 /**

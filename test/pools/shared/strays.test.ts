@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { holds } from "../../../src/pools/shared/core.ts";
 import { Header, LINE, MemberState, MemberWord } from "../../../src/pools/shared/layout.ts";
 import { BY_RING, TransferResult } from "../../../src/pools/shared/membership.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { REPEATED } from "../../helpers/effort.ts";
 import { alone, atLeast, explore, type Run, type Step, steps, type Thread } from "./interleave.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -149,4 +150,36 @@ describe("a thread is declared dead while it lives, goes on, and may be killed",
       expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThanOrEqual(atLeast(100));
     },
   );
+});
+
+describe("a bit that a killed thread has left in a slot, of a place that is free", () => {
+  /** As a thread leaves it that is killed between its step and its look at its status. */
+  const leave = (pool: SharedPool, slot: number, member: number): void => {
+    const { i32, statesAt, stateShift } = pool.core;
+    i32[statesAt + (slot << stateShift)]! |= 1 << member;
+  };
+
+  it("is ended by the next search that finds no slot", () => {
+    const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
+    leave(pool, 1, 2);
+    expect([pool.tryAcquireId(), pool.tryAcquireId()].every((id) => id >= 0)).toBe(true);
+    expect(pool.tryAcquireId()).toBe(-1);
+    pool.close({ force: true });
+  });
+
+  it("is ended by a reclaim of another one", () => {
+    const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
+    leave(pool, 1, 2);
+    pool.reclaim(pool.reserve());
+    expect(pool.stats().free).toBe(2);
+    pool.validate();
+    pool.close();
+  });
+
+  it("keeps its place from the next member while another one is free", () => {
+    const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
+    leave(pool, 1, 1);
+    expect(pool.reserve().membership.member).toBe(2);
+    pool.close({ force: true });
+  });
 });

@@ -13,7 +13,8 @@
  * ```
  *
  * Life-cycle: made by one side, attached by the other, closed by either; then pushes are refused and pops give what is
- * left. When a side's thread ends, another one may take that side and go on; while it lives, none may.
+ * left. When a side's thread ends, another one may take that side and go on; while it lives, none may. It may itself,
+ * by a new object: the older one is over then.
  *
  * Invariants: a lease in the ring is the popping side's, but for one whose push has not returned, because it goes on or
  * its thread died; a refused push leaves the lease with the pusher; a number that names no lease is skipped.
@@ -80,6 +81,9 @@ const CLOSED: number = RingWord.CLOSED;
 const PUSHER: number = RingWord.PUSHER;
 const POPPER: number = RingWord.POPPER;
 
+/** The other side of an object that is over: words in which nobody is. */
+const OVER: number = RingWord.CLOSED + 1;
+
 /** Numbers that name no lease, in one call: each takes some 60 ns to tell. */
 const MAX_SKIPPED = 1024;
 
@@ -107,7 +111,7 @@ export class LeaseRing {
   readonly #pool: SharedPool;
   readonly #ring: SpscRing;
   // Numbers from the first moment: the engine keeps the representation that it sees first.
-  readonly #them: number = 0;
+  #them: number = 0;
   #peer = -1;
   #peerStatus = 0;
   #pushes: RingQueue | undefined;
@@ -128,6 +132,11 @@ export class LeaseRing {
     this.#them = side === "push" ? RingWord.POPPER : RingWord.PUSHER;
     i32[us] = pool.member;
     Atomics.store(i32, us + 1, pool.core.status);
+    // The counters of an older object of this thread stand still from now on: it would write over what this one pushes.
+    const objects = sidesOf(ring.memory);
+    const older = objects[side]?.deref();
+    if (older !== undefined) older.#them = OVER;
+    objects[side] = new WeakRef(this);
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);
   }
@@ -140,6 +149,8 @@ export class LeaseRing {
 
   /**
    * Takes the other side, in another thread, which is attached to the same pool; or a side whose thread has ended.
+   * A thread that attaches to its side once more goes on by the new object: calls of the older one throw
+   * `ERR_ALREADY_EXISTS`.
    * Throws as {@link SpscRing.attach}, and `ERR_ALREADY_EXISTS` while another thread has that side: where neither side
    * is the maker's, both attach to the memory of `SpscRing.create(capacity)`.
    */
@@ -165,7 +176,7 @@ export class LeaseRing {
     const { state } = this.#ring;
     const { core } = pool;
     if (typeof id !== "number") throw wrongType("id", "a lease's number, lease.id", id);
-    if (this.#them !== POPPER) throw wrongSide("push");
+    if (this.#them !== POPPER) throw wrongSide("push", this.#them);
     if (this.#peer < 0 && !this.#meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
     // Who closed it may pop no more.
@@ -270,7 +281,7 @@ export class LeaseRing {
   #take(): number {
     const pool = this.#pool;
     const { state } = this.#ring;
-    if (this.#them !== PUSHER) throw wrongSide("pop");
+    if (this.#them !== PUSHER) throw wrongSide("pop", this.#them);
     if (this.#peer < 0 && !this.#meet()) return AGAIN;
     // Numbers that name no lease are skipped; after so many of them the next call goes on.
     for (let skipped = 0; skipped < MAX_SKIPPED; skipped++) {
@@ -418,7 +429,27 @@ function takenError(pool: SharedPool, side: RingSide, member: number): MillpondE
   );
 }
 
-function wrongSide(verb: RingSide): MillpondError {
+/** The newest object of each side, of this thread. */
+interface RingObjects {
+  push?: WeakRef<LeaseRing>;
+  pop?: WeakRef<LeaseRing>;
+}
+
+const newest: WeakMap<SharedArrayBuffer, RingObjects> = new WeakMap();
+
+function sidesOf(memory: SharedArrayBuffer): RingObjects {
+  const known = newest.get(memory) ?? {};
+  newest.set(memory, known);
+  return known;
+}
+
+function wrongSide(verb: RingSide, them: number): MillpondError {
+  if (them === OVER) {
+    return new MillpondError(
+      "ERR_ALREADY_EXISTS",
+      `cannot ${verb} here: this thread has attached to its side of this ring once more, by a newer object; use that one`,
+    );
+  }
   const own = verb === "push" ? "pop" : "push";
   return new MillpondError(
     "ERR_UNSUPPORTED",

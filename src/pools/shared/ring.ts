@@ -13,7 +13,8 @@
  * ```
  *
  * Life-cycle: made by one side, attached by the other, closed by either. After that every push is refused, and pops
- * give what is left. A later thread may take over a side: it begins where the counters are.
+ * give what is left. A later thread may take over a side: it begins where the counters are. What a thread took out comes
+ * once, unless it was killed between that and its note of it.
  *
  * Invariants: one thread pushes and one pops; integers come out once each, in order; a counter is written by its own
  * side alone; no wake-up is lost between a look and a sleep (ring-steps.ts says how).
@@ -108,8 +109,11 @@ export class SpscRing {
     const i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
     // Who comes later begins where the other side is.
     const tail = Atomics.load(i32, RingWord.TAIL) & WRAP;
-    const head = Atomics.load(i32, RingWord.HEAD) & WRAP;
+    const published = Atomics.load(i32, RingWord.HEAD) & WRAP;
     const batch = capacity >= PUBLISH_EACH_BELOW ? capacity >>> 3 : 1;
+    // Not where the last one published it: what that popped since comes once.
+    const since = batch === 1 ? 0 : (Atomics.load(i32, RingWord.POPPED) - published) & WRAP;
+    const head = since < batch ? (published + since) & WRAP : published;
     this.state = {
       i32,
       last: capacity - 1,
@@ -119,8 +123,8 @@ export class SpscRing {
       cachedTail: tail,
       // The first push looks.
       cachedLimit: tail,
-      publishedHead: head,
-      publishAt: (head + batch) & WRAP,
+      publishedHead: published,
+      publishAt: (published + batch) & WRAP,
       pushesWait: false,
       popsWait: false,
       spins: RING_SPINS,

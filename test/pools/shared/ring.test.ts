@@ -221,7 +221,7 @@ describe("LeaseRing", () => {
     const second = LeaseRing.attach(a, first.memory, "push");
     const ids = [a.tryAcquireId(), a.tryAcquireId()] as const;
     expect(second.tryPush(ids[0])).toBe(true);
-    expect([code(() => first.tryPush(ids[1])), a.isHeld(ids[1])]).toEqual(["ERR_CORRUPTED", true]);
+    expect([code(() => first.tryPush(ids[1])), a.isHeld(ids[1])]).toEqual(["ERR_ALREADY_EXISTS", true]);
     expect([second.tryPush(ids[1]), far.tryPop(), far.tryPop(), far.tryPop()]).toEqual([true, ...ids, -1]);
   });
 
@@ -371,4 +371,55 @@ it("a ring whose memory says a capacity that is no power of two is ERR_BAD_DATA"
       String(capacity),
     ).toBe(capacity === 16 ? "ok" : "ERR_BAD_DATA");
   }
+});
+
+describe("a side that its own thread attaches to once more", () => {
+  it.each([8, 32, 64])("pops on where the older object was, at %i places, and that one is over", (capacity) => {
+    const pool = SharedPool.create({ size: 64, count: 40 });
+    const other = SharedPool.attach(pool.handle);
+    const push = LeaseRing.create(pool, capacity, "push");
+    const pop = LeaseRing.attach(other, push.memory, "pop");
+    const ids = Array.from({ length: 7 }, () => pool.tryAcquireId());
+    for (const id of ids) expect(push.tryPush(id)).toBe(true);
+    const first = [pop.tryPop(), pop.tryPop(), pop.tryPop()];
+    const again = LeaseRing.attach(other, push.memory, "pop");
+    const then = [again.tryPop(), again.tryPop(), again.tryPop(), again.tryPop(), again.tryPop()];
+    expect([...first, ...then]).toEqual([...ids, -1]);
+    expect(code(() => pop.tryPop())).toBe("ERR_ALREADY_EXISTS");
+    for (const id of ids) other.releaseId(id);
+    expect(pool.stats().free).toBe(40);
+    pool.close();
+  });
+
+  it("pushes by the newer object alone: no lease is written over", () => {
+    const pool = SharedPool.create({ size: 64, count: 8 });
+    const other = SharedPool.attach(pool.handle);
+    const older = LeaseRing.create(pool, 8, "push");
+    const pop = LeaseRing.attach(other, older.memory, "pop");
+    const ids = Array.from({ length: 3 }, () => pool.tryAcquireId());
+    expect(older.tryPush(ids[0]!)).toBe(true);
+    const newer = LeaseRing.attach(pool, older.memory, "push");
+    expect(newer.tryPush(ids[1]!)).toBe(true);
+    expect(code(() => older.tryPush(ids[2]!))).toBe("ERR_ALREADY_EXISTS");
+    pool.releaseId(ids[2]!);
+    expect([pop.tryPop(), pop.tryPop(), pop.tryPop()]).toEqual([ids[0], ids[1], -1]);
+    pool.close({ force: true });
+  });
+
+  it.each([8, 32, 1024])("takes each number out once, whoever of several objects pops, at %i places", (capacity) => {
+    const ring = SpscRing.create(capacity);
+    const got: number[] = [];
+    let pushed = 0;
+    for (let n = 0; n < 300; n++) {
+      for (let i = 0; i < n % 7; i++) if (ring.tryPush(pushed)) pushed++;
+      const popper = SpscRing.attach(ring.memory);
+      for (let i = 0; i < n % 5; i++) {
+        const value = popper.tryPop();
+        if (value >= 0) got.push(value);
+      }
+    }
+    const last = SpscRing.attach(ring.memory);
+    for (let value = last.tryPop(); value >= 0; value = last.tryPop()) got.push(value);
+    expect(got).toEqual(Array.from({ length: pushed }, (_, n) => n));
+  });
 });

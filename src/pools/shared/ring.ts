@@ -13,8 +13,8 @@
  * ```
  *
  * Life-cycle: made by one side, attached by the other, closed by either. After that every push is refused, and pops
- * give what is left. A later thread may take over a side: it begins where the counters are. What a thread took out comes
- * once, unless it was killed between that and its note of it.
+ * give what is left. A later thread may take over a side: it begins where the counters are. What a thread took out
+ * comes once, unless it was killed between that and its note of it.
  *
  * Invariants: one thread pushes and one pops; integers come out once each, in order; a counter is written by its own
  * side alone; no wake-up is lost between a look and a sleep (ring-steps.ts says how).

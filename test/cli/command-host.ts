@@ -1,6 +1,7 @@
 /**
  * The command without a process for each run: the fast lane asks one process that stays, per process of the tests, for
- * the runs of which no process of its own is looked at. At full length, every run is the built command in its own process.
+ * the runs of which no process of its own is looked at. At full length, every run is the built command in its own
+ * process.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

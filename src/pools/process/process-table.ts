@@ -6,7 +6,7 @@
  *
  * ```
  *   | pool (layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
- *   a row: | "taken over" | times given away, 11 bits | "not to be judged" | the process's start, 28 bits | its number |
+ *   a row: | "taken over" | times given away, 11 bits | "not to be judged" | start of the process, 28 bits | pid |
  *   after it, on its line: the same of the thread that has it, where that is not the first one of its process
  * ```
  */

@@ -135,7 +135,8 @@ export class LeaseRing {
     // The counters of an older object of this thread stand still from now on: it would write over what this one pushes.
     const objects = sidesOf(ring.memory);
     const older = objects[side]?.deref();
-    if (older !== undefined) older.#them = OVER;
+    // That of another member of this thread has left the pool, or could not be displaced.
+    if (older?.#pool === pool) older.#them = OVER;
     objects[side] = new WeakRef(this);
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);

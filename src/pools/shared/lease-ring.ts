@@ -136,7 +136,7 @@ export class LeaseRing {
     const objects = sidesOf(ring.memory);
     const older = objects[side]?.deref();
     // That of another member of this thread has left the pool, or could not be displaced.
-    if (older?.#pool === pool) older.#them = OVER;
+    if (older !== undefined && older.#pool === pool) older.#them = OVER;
     objects[side] = new WeakRef(this);
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);

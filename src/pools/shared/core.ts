@@ -295,7 +295,7 @@ export function tryAcquire(core: Core): number {
         core.localLease[index] = id;
         return id;
       }
-      // Here and not in a function: a worker that is being terminated ends at the next call.
+      // Here and not in a function: a worker that is being terminated may end at each call, also at this one.
       Atomics.compareExchange(i32, at, state | core.me, state);
       return tookTooLate(core);
     }

@@ -746,6 +746,17 @@ function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (key
 
 const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
 
+/**
+ * The bits of places in which nobody is. A thread that was killed may have left one in a slot: that is to be had, for
+ * the search that finds no other ends it.
+ */
+function emptyPlaces(core: Core): number {
+  let empty = 0;
+  for (let member = 0; member < core.layout.members; member++)
+    if ((statusOf(core, member) & MemberState.MASK) === MemberState.FREE) empty |= 1 << member;
+  return empty;
+}
+
 /** A snapshot. Of a pool that has ended, whose memory may be another one's, nothing is read. O(count). */
 function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
@@ -755,13 +766,14 @@ function readStats(core: Core): SharedPoolStats {
   if (!isAlive(core)) return ended;
   const isMember = !isEvicted(core);
   const counts = new Array<number>(layout.members).fill(0);
+  const empty = emptyPlaces(core);
   let free = 0;
   let held = 0;
   let heldByMany = 0;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(i32, stateAt(core, index));
-    const holders = (state & DEAD_SLOT) === 0 ? state & core.holderMask : 0;
-    if ((state & core.takenMask) === 0) free++;
+    const holders = (state & DEAD_SLOT) === 0 ? state & core.holderMask & ~empty : 0;
+    if ((state & core.takenMask & ~empty) === 0) free++;
     if (holders === 0) continue;
     held++;
     if ((holders & (holders - 1)) !== 0) heldByMany++;
@@ -794,12 +806,14 @@ function readHolders(core: Core, most: number): { list: SharedHolder[]; total: n
   const list: SharedHolder[] = [];
   let total = 0;
   if (!isAlive(core)) return { list, total };
+  const empty = emptyPlaces(core);
   for (let slot = 0; slot < core.count; slot++) {
     const state = Atomics.load(core.i32, stateAt(core, slot));
-    if ((state & DEAD_SLOT) !== 0 || (state & core.holderMask) === 0) continue;
+    const holders = state & core.holderMask & ~empty;
+    if ((state & DEAD_SLOT) !== 0 || holders === 0) continue;
     if (++total > most) continue;
     const id = (state & CLOSED_SLOT) === 0 ? leaseOf(core, slot, state) : NONE;
-    list.push({ slot, id, members: holdersOf(core, state) });
+    list.push({ slot, id, members: holdersOf(core, holders) });
   }
   return isAlive(core) ? { list, total } : { list: [], total: 0 };
 }

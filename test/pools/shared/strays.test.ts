@@ -167,6 +167,20 @@ describe("a bit that a killed thread has left in a slot, of a place that is free
     pool.close({ force: true });
   });
 
+  it("holds nothing in stats() and holders(), which change nothing", () => {
+    const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
+    const id = pool.tryAcquireId();
+    leave(pool, id & pool.core.indexMask, 2);
+    leave(pool, 1 - (id & pool.core.indexMask), 2);
+    const before = pool.core.i32.slice();
+    expect(pool.stats()).toMatchObject({ free: 1, held: 1, heldByMany: 0 });
+    expect(pool.holders()).toEqual([{ slot: id & pool.core.indexMask, id, members: [0] }]);
+    expect(pool.core.i32).toEqual(before);
+    pool.releaseId(id);
+    expect([pool.tryAcquireId(), pool.tryAcquireId()].every((one) => one >= 0)).toBe(true);
+    pool.close({ force: true });
+  });
+
   it("is ended by a reclaim of another one", () => {
     const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
     leave(pool, 1, 2);

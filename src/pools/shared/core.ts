@@ -134,6 +134,8 @@ export interface Core {
   onHold: ((index: number, id: number) => void) | null;
   /** Told when this thread's last hold of a slot ends; null: nobody watches. */
   onDrop: ((index: number) => void) | null;
+  /** Told, inside an operation, when a step of this thread ends a pool that retires; null: nobody wants to know. */
+  onEnd: (() => void) | null;
   /** Number of this thread among the members. */
   readonly member: number;
   /** Its bit. */
@@ -250,6 +252,7 @@ export function createCore(
     fastRelease: layout.zero !== "release",
     onHold: null,
     onDrop: null,
+    onEnd: null,
     member,
     me: 1 << member,
     status,
@@ -506,7 +509,9 @@ export function closeFree(core: Core, status: number = core.status): number {
     if ((state & DEAD_SLOT) !== 0) continue;
     if ((state & core.takenMask) !== 0 || Atomics.compareExchange(i32, at, state, state | DEAD_SLOT) !== state) held++;
   }
-  if (held === 0) Atomics.compareExchange(i32, Header.STATE, PoolState.RETIRING, PoolState.DEAD);
+  if (held > 0) return held;
+  const was = Atomics.compareExchange(i32, Header.STATE, PoolState.RETIRING, PoolState.DEAD);
+  if (was === PoolState.RETIRING && core.onEnd !== null) core.onEnd();
   return held;
 }
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { getEventListeners, once } from "node:events";
+import { EventEmitter, getEventListeners, once } from "node:events";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import http2 from "node:http2";
@@ -762,6 +762,24 @@ describe("a writer whose stream ends", () => {
       expect(Object.hasOwn(writable, "_destroy"), name).toBe(make === stuck);
       pool.validate();
     }
+  });
+
+  it("writes to a stream that has what is asked for, and no more", async () => {
+    const emitter = new EventEmitter();
+    const stream = {
+      write: (_chunk: Uint8Array, callback: () => void) => setImmediate(callback),
+      end: () => setImmediate(() => emitter.emit("finish") && emitter.emit("close")),
+      on: (event: string, listener: () => void) => void emitter.on(event, listener),
+      off: (event: string, listener: () => void) => void emitter.off(event, listener),
+      destroy: () => setImmediate(() => emitter.emit("close")),
+      cork: () => {},
+      uncork: () => {},
+    } as unknown as Writable;
+    const pool = BufferPool.create({ size: 10, max: 1 });
+    const writer = frameWriter(stream);
+    await writer.write(pool.tryAcquire()!);
+    expect(await lateErrors(() => writer.end())).toEqual([]);
+    expect([writer.written, pool.outstanding]).toEqual([1, 0]);
   });
 
   it("ends no process with an error that a stream has when it was given up", async () => {

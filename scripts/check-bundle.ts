@@ -42,7 +42,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.2 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.2 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.5 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 42.4 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 42.5 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.7 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.6 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.1 * KB },

@@ -38,11 +38,11 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "RealtimePool", bytes: 18.3 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 21.9 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 22.0 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.4 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.2 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.5 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 42.4 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 42.5 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.7 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.6 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.1 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2244 * KB;
+const PACKAGE_BYTES = 2245 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

@@ -35,6 +35,8 @@ interface PoolProbe {
   members?(): readonly PoolMember[];
   /** The same number for every registration of one shared pool. */
   shared?: number;
+  /** Ends the registration where the pool has ended and nobody has told it: another thread or process did that. */
+  lookForEnd?(): void;
   /** Opens or closes the fast paths: the registration's `observer` was set or taken away. */
   watch(): void;
 }
@@ -318,13 +320,14 @@ export function onWaited(hear: WaitListener): () => void {
   return () => waitListeners.delete(hear);
 }
 
-/** The registrations of all live pools, oldest first. O(pools). */
+/** The registrations of all live pools, oldest first. One that has ended elsewhere ends here now. O(pools). */
 export function registrations(): PoolRegistration[] {
   const found: PoolRegistration[] = [];
   for (const [id, reference] of live) {
     const pool = reference.deref();
     if (pool === undefined) live.delete(id);
-    else found.push(pool);
+    pool?.probe.lookForEnd?.();
+    if (pool?.isEnded === false) found.push(pool);
   }
   return found;
 }

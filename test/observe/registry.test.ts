@@ -1,10 +1,19 @@
 /** The registry: which pools it knows, what they say in common words, and that looking changes nothing. */
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import type { PoolMessage } from "../../src/observe/channels.ts";
 import { type PoolInfo, pools } from "../../src/observe/pools.ts";
 import { record } from "../../src/observe/recorder.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import {
+  commitTransfer,
+  dropLost,
+  prepareTransfer,
+  senderWord,
+  TransferResult,
+} from "../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { EVERY_POOL } from "./every-pool.ts";
@@ -86,9 +95,103 @@ describe("the registry", () => {
     expect(pools().filter((info) => info.name === name).length).toBe(1);
     const late = SharedPool.attach(pool.handle);
     pool.close();
-    expect(find(name, "SharedPool")!.counts().phase).toBe("closed");
-    expect(code(() => late.tryAcquireId())).toBe("ERR_POOL_DEAD");
     expect(find(name, "SharedPool")).toBeUndefined();
+    expect(code(() => late.tryAcquireId())).toBe("ERR_POOL_DEAD");
+  });
+
+  it.each(["close", "retire", "reclaim"] as const)(
+    "ends what another thread ended by %s, when somebody looks",
+    (how) => {
+      const name = freshName();
+      const pool = SharedPool.create({ name, size: 64, count: 2 });
+      const [info] = pools().filter((one) => one.name === name);
+      const other = SharedPool.attach(pool.handle);
+      const recorder = record({ pools: [info!] });
+      if (how === "reclaim") {
+        const id = pool.tryAcquireId();
+        other.reclaim(pool.member);
+        expect(info!.counts()).toMatchObject({ phase: "closed", free: 0, leased: 0 });
+        expect([info!.holders(), info!.members()]).toEqual([[], []]);
+        expect(code(() => pool.releaseId(id))).toBe("ERR_POOL_DEAD");
+      } else other[how]();
+      expect(pools().filter((one) => one.id === info!.id)).toEqual([]);
+      expect(recorder.events().map(({ type }) => type)).toEqual(how === "reclaim" ? ["acquire", "end"] : ["end"]);
+      pool.leave();
+      expect(recorder.events().at(-1)!.type).toBe("end");
+      recorder.stop();
+      other.leave();
+    },
+  );
+
+  it.each(["leave", "close"] as const)("ends a membership that was reclaimed at %s()", (how) => {
+    const name = freshName();
+    const pool = SharedPool.create({ name, size: 64, count: 2 });
+    const other = SharedPool.attach(pool.handle);
+    const recorder = record({ pools: [pools().find((one) => one.name === name)!] });
+    other.reclaim(pool.member);
+    expect(code(() => pool[how]({ force: true }))).toBe(how === "close" ? "ERR_POOL_DEAD" : "ok");
+    expect(recorder.events().map(({ type }) => type)).toEqual(["end"]);
+    recorder.stop();
+    other.close();
+  });
+
+  it("ends a shared pool that retires with its last lease, without a look or a call more", async () => {
+    const name = freshName();
+    const told: string[] = [];
+    const hear = (message: unknown): void => {
+      const { name: of, event } = message as PoolMessage;
+      if (of === name) told.push(event);
+    };
+    subscribe("millpond:pool", hear);
+    const pool = SharedPool.create({ name, size: 64, count: 2 });
+    const recorder = record({ pools: [find(name, "SharedPool")!] });
+    const lease = pool.tryAcquire()!;
+    pool.retain(lease);
+    pool.retire();
+    lease.release();
+    lease.release();
+    await Promise.resolve();
+    expect(told).toEqual(["create", "close"]);
+    expect(recorder.events().map(({ type }) => type)).toEqual(["acquire", "release", "end"]);
+    expect(find(name, "SharedPool")).toBeUndefined();
+    unsubscribe("millpond:pool", hear);
+    recorder.stop();
+  });
+
+  it("hears of both ends of a lease whose message was lost, or of none", () => {
+    const name = freshName();
+    const pool = SharedPool.create({ name, size: 64, count: 2 });
+    const other = SharedPool.attach(pool.handle);
+    const recorder = record({ pools: pools().filter((one) => one.name === name) });
+    const id = other.tryAcquireId();
+    const { core } = other;
+    const { member, status } = pool.core;
+    expect(prepareTransfer(core, id, member, status)).toBe(TransferResult.DONE);
+    expect(commitTransfer(core, id, member, status, senderWord(core))).toBe(TransferResult.DONE);
+    expect(dropLost(pool.core, pool.indexOf(id), senderWord(core))).toBe(true);
+    const [here, there] = pools().filter((one) => one.name === name);
+    const typesOf = (of: number): string[] =>
+      recorder
+        .events()
+        .filter((one) => one.pool === of)
+        .map(({ type }) => type);
+    expect(typesOf(here!.id)).toEqual(["acquire", "release"]);
+    expect(typesOf(there!.id)).toEqual(["acquire", "release"]);
+    recorder.stop();
+    pool.close();
+  });
+
+  it("gives no memory to another pool by a look while a thread may be at its leases' bytes", () => {
+    const name = freshName();
+    const pool = SharedPool.create({ name, size: 64, count: 2 });
+    const other = SharedPool.attach(pool.handle);
+    pool.tryAcquireId();
+    other.close({ force: true });
+    expect(find(name, "SharedPool")).toBeUndefined();
+    const { memory } = pool;
+    expect(code(() => SharedPool.create({ name, size: 64, count: 2, memory }))).toBe("ERR_IN_USE");
+    pool.leave();
+    SharedPool.create({ name, size: 64, count: 2, memory }).close();
   });
 
   it("refuses a number of holders that is none", () => {

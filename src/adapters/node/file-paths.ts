@@ -3,7 +3,7 @@
  * twice. It is asked before anything is opened: afterwards the input would be gone.
  */
 import { fstatSync, type Stats } from "node:fs";
-import { realpath, stat } from "node:fs/promises";
+import { lstat, readlink, realpath, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Element } from "../../pipeline/base/element.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -82,9 +82,37 @@ async function identify(path: string, descriptor: 0 | 1): Promise<string | undef
   if (path === "-") return identityOf(ownStream(descriptor));
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined) return identityOf(found);
-  // Not there yet: the folder's own path, and the name in it.
-  const full = resolve(path);
+  // Not there yet, and a link may lead there: the folder's own path, and the name in it. What cannot be followed is not
+  // opened either.
+  const full = await followLinks(path).catch(() => resolve(path));
   return join(await realpath(dirname(full)).catch(() => dirname(full)), full.slice(dirname(full).length));
+}
+
+/** As many links as the kernel follows. */
+const MAX_LINKS = 40;
+
+/**
+ * The path without links, also when what it leads to is not there yet: where an output is written. Rejects with what
+ * the file system says.
+ */
+export async function followLinks(path: string): Promise<string> {
+  let at = resolve(path);
+  for (let n = 0; n < MAX_LINKS; n++) {
+    const found = await lstat(at).catch(absent);
+    // Links to pipes and sockets (/dev/fd/3) show no path that could be followed by hand.
+    if (found === undefined || !found.isSymbolicLink()) return at;
+    const whole = await realpath(at).catch(absent);
+    if (whole !== undefined) return whole;
+    if ((await stat(at).catch(absent)) !== undefined) return at;
+    at = resolve(await realpath(dirname(at)), await readlink(at));
+  }
+  throw Object.assign(new Error("ELOOP: too many symbolic links"), { code: "ELOOP", path });
+}
+
+/** For what may be absent; another error is thrown. */
+export function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code === "ENOENT") return undefined;
+  throw error;
 }
 
 function identityOf(found: Stats | undefined): string | undefined {

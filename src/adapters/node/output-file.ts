@@ -9,12 +9,13 @@
  * exists until it has its name or is removed, and whatever is listed is removed when the process exits.
  */
 import { constants, fstatSync, open as openCallback, type Stats, unlinkSync } from "node:fs";
-import { access, type FileHandle, lstat, open, readlink, realpath, rename, stat, unlink } from "node:fs/promises";
+import { access, type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
 import { Socket } from "node:net";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Writable } from "node:stream";
 import { promisify } from "node:util";
 import { MillpondError } from "../../util/errors.ts";
+import { absent, followLinks } from "./file-paths.ts";
 
 const unfinished: Set<string> = new Set();
 
@@ -67,8 +68,6 @@ const openDescriptor: (path: string, flags: number) => Promise<number> = promisi
 
 // The system takes this many pieces at a time.
 const MAX_PARTS = 1024;
-// As many links as the kernel follows.
-const MAX_LINKS = 40;
 
 /** A file that is either whole or absent; or a device or pipe, which is written into. */
 export class OutputFile {
@@ -263,26 +262,6 @@ async function openTemporary(final: string, present: Stats | undefined): Promise
       if ((error as NodeJS.ErrnoException).code !== "EEXIST" || n > 100) throw error;
     }
   }
-}
-
-/** The path without links, also when what it leads to is not there yet. */
-async function followLinks(path: string): Promise<string> {
-  let at = resolve(path);
-  for (let n = 0; n < MAX_LINKS; n++) {
-    const found = await lstat(at).catch(absent);
-    // Links to pipes and sockets (/dev/fd/3) show no path that could be followed by hand.
-    if (found === undefined || !found.isSymbolicLink()) return at;
-    const whole = await realpath(at).catch(absent);
-    if (whole !== undefined) return whole;
-    if ((await stat(at).catch(absent)) !== undefined) return at;
-    at = resolve(await realpath(dirname(at)), await readlink(at));
-  }
-  throw Object.assign(new Error("ELOOP: too many symbolic links"), { code: "ELOOP", path });
-}
-
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code === "ENOENT") return undefined;
-  throw error;
 }
 
 function isStdout(found: Stats): boolean {

@@ -82,6 +82,7 @@ export class ProcessPool extends SharedPool {
   #timer: ReturnType<typeof setInterval> | undefined;
   #lastLook: number;
   readonly #watchMs: number;
+  #hasEnded = false;
 
   /**
    * Makes a pool in new sealed memory, which only processes of this user can open. Throws as `SharedPool.create`, and
@@ -241,6 +242,7 @@ export class ProcessPool extends SharedPool {
    */
   override leave(options: { force?: boolean } = {}): void {
     super.leave(options);
+    if (this.#hasEnded) return;
     // Of what it had reserved.
     this.#freeRows();
     const { block } = this;
@@ -257,11 +259,22 @@ export class ProcessPool extends SharedPool {
    */
   override close(options: { force?: boolean } = {}): void {
     super.close(options);
+    this.#endSharing();
+  }
+
+  /** @internal A pool that has ended for all needs no memory here, nor a thread that waits, nor a timer. */
+  override giveUp(): void {
+    super.giveUp();
+    this.#endSharing();
+  }
+
+  #endSharing(): void {
     this.#end();
     this.block?.retire();
   }
 
   #end(): void {
+    this.#hasEnded = true;
     clearInterval(this.#timer);
     this.#waiter.close();
     if (this.#row !== undefined) dropRow(this.#table, this.member, this.#row);
@@ -294,6 +307,12 @@ export class ProcessPool extends SharedPool {
     return true;
   }
 
+  /** @internal What the timer does: also a pool that ended elsewhere ends here. */
+  lookAround(): true {
+    this.seeEnd();
+    return this.lookNow();
+  }
+
   #claim(): Claim | null {
     return claimRow(this.#table, this.core.i32, this.#layout, this.#self, MemberState.RESERVED, this.core);
   }
@@ -306,7 +325,7 @@ const construct: Construct<ProcessPool> = (made, options) => new ProcessPool(mad
  * of its function uses, and the constructor's others use `this`.
  */
 function watchWeakly(pool: WeakRef<ProcessPool>, ms: number): ReturnType<typeof setInterval> {
-  const timer = setInterval(() => pool.deref()?.lookNow() ?? clearInterval(timer), ms);
+  const timer = setInterval(() => pool.deref()?.lookAround() ?? clearInterval(timer), ms);
   timer.unref();
   return timer;
 }

@@ -134,6 +134,8 @@ export interface Core {
   onHold: ((index: number, id: number) => void) | null;
   /** Told when this thread's last hold of a slot ends; null: nobody watches. */
   onDrop: ((index: number) => void) | null;
+  /** Told, inside an operation, when a step of this thread ends a pool that retires; null: nobody wants to know. */
+  onEnd: (() => void) | null;
   /** Number of this thread among the members. */
   readonly member: number;
   /** Its bit. */
@@ -250,6 +252,7 @@ export function createCore(
     fastRelease: layout.zero !== "release",
     onHold: null,
     onDrop: null,
+    onEnd: null,
     member,
     me: 1 << member,
     status,
@@ -506,7 +509,9 @@ export function closeFree(core: Core, status: number = core.status): number {
     if ((state & DEAD_SLOT) !== 0) continue;
     if ((state & core.takenMask) !== 0 || Atomics.compareExchange(i32, at, state, state | DEAD_SLOT) !== state) held++;
   }
-  if (held === 0) Atomics.compareExchange(i32, Header.STATE, PoolState.RETIRING, PoolState.DEAD);
+  if (held > 0) return held;
+  const was = Atomics.compareExchange(i32, Header.STATE, PoolState.RETIRING, PoolState.DEAD);
+  if (was === PoolState.RETIRING && core.onEnd !== null) core.onEnd();
   return held;
 }
 
@@ -560,10 +565,8 @@ export function dropUndelivered(core: Core, id: number): boolean {
   const index = id & core.indexMask;
   const state = Atomics.load(i32, stateAt(core, index));
   if (!isUndelivered(core, index, id, state) || !isCurrent(core, index, id)) return false;
-  if (!takeDelivery(core, index)) {
-    core.localLease[index] = id;
-    core.localRefs[index] = 0;
-  }
+  // It was this thread's since its sender's step: who watches hears of both its ends.
+  if (!takeDelivery(core, index)) beginHold(core, index, id);
   return releaseSlow(core, id);
 }
 

@@ -47,7 +47,7 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string, isP
   };
   // Only where this process has ended its mapping.
   if (core.i32[Header.POOL] === 0) {
-    const text = `cannot ${verb} ${lease}: this process takes part in the pool no more, it left or closed it`;
+    const text = `cannot ${verb} ${lease}: this process takes part in the pool no more, it left, or the pool has ended`;
     return new MillpondError("ERR_POOL_DEAD", `${text}; attach anew, or make a new pool`, details);
   }
   if ((state & DEAD_SLOT) !== 0 || !isAlive(core)) {

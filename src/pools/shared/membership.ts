@@ -1187,6 +1187,16 @@ export function hasRetired(core: Core): boolean {
   return isWhole;
 }
 
+/** Whether this thread had leases of a pool when that was closed by force: it may be at their bytes still. O(count). */
+export function hadLeases(core: Core): boolean {
+  const { i32, pool, me } = core;
+  if (!visit(i32, pool)) return false;
+  let had = false;
+  for (let index = 0; !had && index < core.count; index++) had = (Atomics.load(i32, stateAt(core, index)) & me) !== 0;
+  endVisit(i32);
+  return had;
+}
+
 /** Whether leases are good: the pool is live or retires, and is still the one in this memory. */
 export function isAlive(core: Core): boolean {
   const { i32 } = core;

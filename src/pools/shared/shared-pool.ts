@@ -120,6 +120,7 @@ import {
   claimMembership,
   closePool,
   endMember,
+  hadLeases,
   hasRetired,
   isAlive,
   isOpen,
@@ -219,7 +220,7 @@ export class SharedPool implements LeasePool {
     );
     this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => {
       const error = acquireRefusal(this, "wait for a slot of");
-      if (!isAlive(this.core)) this.giveUp();
+      this.noteEnd();
       return error;
     });
     this.#registration = registerPool(kind, made.name, {
@@ -228,8 +229,11 @@ export class SharedPool implements LeasePool {
       holders: (most) => this.#poolHolders(most),
       members: () => this.#poolMembers(),
       watch: () => this.#watch(),
+      lookForEnd: () => this.seeEnd(),
       shared: made.pool,
     });
+    // Between two operations; an AudioWorklet has no queueMicrotask.
+    this.core.onEnd = () => void Promise.resolve().then(() => this.noteEnd());
     this.#queue.registration = this.#registration;
     if (kind === "SharedPool") this.beginRegistration();
   }
@@ -494,11 +498,8 @@ export class SharedPool implements LeasePool {
    */
   leave(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (isEvicted(this.core)) return;
-    if (!isAlive(this.core)) {
-      this.giveUp();
-      return;
-    }
+    this.noteEnd();
+    if (isEvicted(this.core) || !isAlive(this.core)) return;
     const holds = this.stats().members.find((entry) => entry.self)?.holds ?? 0;
     if (holds > 0 && !force) {
       throw new MillpondError(
@@ -522,7 +523,7 @@ export class SharedPool implements LeasePool {
       return;
     }
     const end = isAlive(this.core) ? "left" : hasRetired(this.core) ? "retired" : "forced";
-    if (end !== "left") this.giveUp();
+    this.noteEnd();
     endUsers(this, () => error, end);
   }
 
@@ -539,8 +540,7 @@ export class SharedPool implements LeasePool {
     retireUsers(this, () => acquireRefusal(this, "connect to")!);
     if (held > 0) return this.holders();
     if (isAlive(this.core)) return this.holders();
-    if (this.#budget !== undefined) uncount(this.#budget);
-    this.#registration.end();
+    this.noteEnd();
     endUsers(this, () => refusal(this, "wait for a lease of")!, "retired");
     return [];
   }
@@ -552,11 +552,8 @@ export class SharedPool implements LeasePool {
    */
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (!isAlive(this.core)) {
-      if (this.#budget !== undefined) uncount(this.#budget);
-      this.giveUp();
-      return;
-    }
+    this.noteEnd();
+    if (!isAlive(this.core)) return;
     if (isEvicted(this.core)) throw evictedError(this, "close the pool");
     if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
@@ -571,7 +568,27 @@ export class SharedPool implements LeasePool {
    */
   giveUp(): void {
     leaveEnded(this.core);
+  }
+
+  /**
+   * @internal A call of this thread may have met the end of the pool, or of this thread's part in it: then who watches
+   * it here is told, and it is given up. Only between two operations.
+   */
+  noteEnd(): void {
+    const isOver = !isAlive(this.core);
+    if (!isOver && !isEvicted(this.core)) return;
+    if (isOver && this.#budget !== undefined) uncount(this.#budget);
     this.#registration.end();
+    if (isOver) this.giveUp();
+  }
+
+  /**
+   * @internal The same by a look from outside. Who watches is told; but the memory stays as it is where this thread may
+   * still be at the bytes of its leases.
+   */
+  seeEnd(): void {
+    if (isAlive(this.core) || !hadLeases(this.core)) this.noteEnd();
+    else this.#registration.end();
   }
 
   /** @internal The process of a member, where members are processes. */
@@ -667,9 +684,10 @@ export class SharedPool implements LeasePool {
   }
 
   #counts(): PoolCounts {
-    const { count, bytes, free, held, members } = readStats(this.core);
+    const { isOut } = this;
+    const { count, bytes, free, held, members } = readStats(this.core, isOut);
     const { size } = this;
-    const phase = this.isOut || !isAlive(this.core) ? "closed" : isOpen(this.core) ? "active" : "retired";
+    const phase = isOut || !isAlive(this.core) ? "closed" : isOpen(this.core) ? "active" : "retired";
     let misses = 0;
     let waits = 0;
     let waiting = this.#queue.length;
@@ -683,13 +701,13 @@ export class SharedPool implements LeasePool {
   }
 
   #poolHolders(most: number): PoolHolder[] {
-    const { size } = this;
-    const { list } = readHolders(this.core, most);
+    const { size, isOut } = this;
+    const { list } = readHolders(this.core, isOut ? 0 : most);
     return list.map(({ slot, id, members }) => ({ slot, lease: id === NONE ? null : id, size, age: null, members }));
   }
 
   #poolMembers(): PoolMember[] {
-    return readStats(this.core).members.map(({ member, self, state, holds, waiting }) => {
+    return readStats(this.core, this.isOut).members.map(({ member, self, state, holds, waiting }) => {
       const pid = this.processOf(member);
       return { member, self, state, holds, waiting, ...(pid === undefined ? {} : { pid }) };
     });
@@ -712,14 +730,14 @@ export class SharedPool implements LeasePool {
 
   #failed(id: unknown, verb: string, isPast = false): MillpondError {
     const error = leaseError(this, id, verb, isPast);
-    if (!isAlive(this.core)) this.giveUp();
+    this.noteEnd();
     return error;
   }
 
   #refuse(verb: string): void {
     const error = acquireRefusal(this, verb);
     if (error === undefined) return;
-    if (!isAlive(this.core)) this.giveUp();
+    this.noteEnd();
     throw error;
   }
 }
@@ -757,13 +775,16 @@ function emptyPlaces(core: Core): number {
   return empty;
 }
 
-/** A snapshot. Of a pool that has ended, whose memory may be another one's, nothing is read. O(count). */
-function readStats(core: Core): SharedPoolStats {
+/**
+ * A snapshot. Of a pool that has ended, whose memory may be another one's, nothing is read, nor for one who is `isOut`
+ * of it. O(count).
+ */
+function readStats(core: Core, isOut = false): SharedPoolStats {
   const { i32, layout } = core;
   const { bytes, size, count } = layout;
   const none = { free: 0, held: 0, heldByMany: 0, reclaimed: 0, members: [] };
   const ended: SharedPoolStats = { count, bytes, wastedBytes: bytes - size * count, ...none };
-  if (!isAlive(core)) return ended;
+  if (isOut || !isAlive(core)) return ended;
   const isMember = !isEvicted(core);
   const counts = new Array<number>(layout.members).fill(0);
   const empty = emptyPlaces(core);

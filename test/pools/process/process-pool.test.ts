@@ -113,6 +113,25 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
   });
 
+  it("a pool that retires ends its sharing with the last lease, and one that another ended with the next look", async () => {
+    const retired = make({ size: 4096, count: 2 });
+    const lease = retired.tryAcquire()!;
+    retired.retire();
+    expect(retired.descriptor).toBeGreaterThan(0);
+    lease.release();
+    await Promise.resolve();
+    expect(retired.descriptor).toBe(-1);
+    const pool = make({ size: 4096, count: 2, watch: Number.POSITIVE_INFINITY });
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    other.close();
+    expect(pool.descriptor).toBeGreaterThan(0);
+    listPools();
+    expect(pool.descriptor).toBe(-1);
+    expect(code(() => pool.tryAcquireId())).toBe("ERR_POOL_DEAD");
+    pool.close();
+    pool.leave();
+  });
+
   it("that a member leaves stays the others' of its process: a thread's, and one's that came by the block", () => {
     const pool = make({ size: 4096, count: 1 });
     const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));

@@ -1,0 +1,45 @@
+/** Two names of one file, also where the file is not there yet. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { assertPathsApart } from "../../../src/adapters/node/file-paths.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "millpond-paths-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const writes = (...names: string[]): Promise<void> =>
+  assertPathsApart(
+    [],
+    names.map((name, i) => ({ path: join(folder, name), by: `"${i}"` })),
+  );
+
+it.each([
+  [false, "is not there yet"],
+  [true, "is there"],
+])("refuses a file and a link to it (%s), through other links and folders too, when the file %s", async (isThere) => {
+  mkdirSync(join(folder, "sub"));
+  symlinkSync("sub", join(folder, "same"));
+  symlinkSync("same/o.y4m", join(folder, "far.json"));
+  symlinkSync("far.json", join(folder, "l.json"));
+  if (isThere) writeFileSync(join(folder, "sub/o.y4m"), "");
+  for (const [one, other] of [
+    ["sub/o.y4m", "l.json"],
+    ["l.json", "sub/o.y4m"],
+    ["far.json", "l.json"],
+    ["same/o.y4m", "l.json"],
+  ] as const) {
+    await expect(writes(one, other)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+  }
+  await expect(writes("l.json", "sub/p.y4m", "o.y4m")).resolves.toBeUndefined();
+});
+
+it("tells links that lead in a circle apart: nothing can be opened by them", async () => {
+  symlinkSync("b", join(folder, "a"));
+  symlinkSync("a", join(folder, "b"));
+  await expect(writes("a", "b")).resolves.toBeUndefined();
+  await expect(writes("a", "a")).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+});

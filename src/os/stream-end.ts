@@ -155,16 +155,19 @@ export function watchWrites(writable: Writable, listener: WriteListener): WriteW
   return { expectClose, stop };
 }
 
-/** Receives what a stream that is given up still fails with, until it has closed. */
+/** Receives what a stream that is given up still fails with, until it has closed; nothing where it has no events. */
 export function ignoreErrors(stream: Writable | Readable): void {
+  if (typeof stream.on !== "function" || typeof stream.off !== "function") return;
   if (hasClosed(stream) || ignored.has(stream)) return;
   ignored.add(stream);
   const ignore = (): void => {};
-  stream.on("error", ignore);
-  stream.once("close", () => {
+  const onClosed = (): void => {
     ignored.delete(stream);
     stream.off("error", ignore);
-  });
+    stream.off("close", onClosed);
+  };
+  stream.on("error", ignore);
+  stream.on("close", onClosed);
 }
 
 /**

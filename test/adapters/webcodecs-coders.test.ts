@@ -16,6 +16,10 @@ const platform = {
   broken: new Set<string>(),
   frames: [] as FakeFrame[],
   coders: [] as FakeCoder[],
+  /** The input whose coding fails by the error callback, counted from 1; 0: none does. */
+  failsAt: 0,
+  /** It fails behind the call that gave it the input. */
+  failsLater: false,
 };
 
 function fails(what: string): void {
@@ -57,8 +61,11 @@ class FakeCoder {
   state = "unconfigured";
   resets = 0;
   readonly #output: (result: never) => void;
-  constructor({ output }: { output: (result: never) => void }) {
+  readonly #error: (error: Error) => void;
+  #inputs = 0;
+  constructor({ output, error }: { output: (result: never) => void; error: (error: Error) => void }) {
     this.#output = output;
+    this.#error = error;
     platform.coders.push(this);
   }
   configure(): void {
@@ -66,12 +73,35 @@ class FakeCoder {
   }
   encode(): void {
     fails("encode");
-    for (let i = 0; i < 3; i++) this.#output(chunk as never);
+    this.#code(() => chunk);
   }
   decode(): void {
-    for (let i = 0; i < 3; i++) this.#output(new FakeFrame() as never);
+    this.#code(() => new FakeFrame());
   }
-  async flush(): Promise<void> {}
+  #code(make: () => unknown): void {
+    this.#assertConfigured();
+    const fails = ++this.#inputs === platform.failsAt;
+    if (fails && platform.failsLater) queueMicrotask(() => this.fail());
+    else if (fails) this.fail();
+    else for (let i = 0; i < 3; i++) this.#output(make() as never);
+  }
+  /** As the standard has it: closed first, then the callback. */
+  fail(): void {
+    this.state = "closed";
+    this.#error(new Error("the codec failed"));
+  }
+  /** What comes out when nobody asks any more. */
+  late(result: unknown): void {
+    this.#output(result as never);
+  }
+  async flush(): Promise<void> {
+    this.#assertConfigured();
+    if (platform.broken.has("flush")) this.fail();
+    if (this.state === "closed") throw new DOMException("aborted", "AbortError");
+  }
+  #assertConfigured(): void {
+    if (this.state !== "configured") throw new DOMException(this.state, "InvalidStateError");
+  }
   reset(): void {
     this.resets++;
     this.state = "unconfigured";
@@ -83,7 +113,7 @@ class FakeCoder {
 }
 
 beforeEach(() => {
-  Object.assign(platform, { broken: new Set(), frames: [], coders: [] });
+  Object.assign(platform, { broken: new Set(), frames: [], coders: [], failsAt: 0, failsLater: false });
   const names = {
     VideoEncoder: FakeCoder,
     VideoDecoder: FakeCoder,
@@ -135,6 +165,55 @@ describe("an encoder stage", () => {
   });
 });
 
+const decodingTo = (sink: NullSink): Pipeline =>
+  new Pipeline().link(new Numbers("src", 4), new WebCodecsDecoder({ codec: "vp8" }), sink);
+const encodingTo = (sink: NullSink): Pipeline =>
+  new Pipeline().link(
+    new PatternSource({ format: "I420", width: 16, height: 16, frames: 4 }),
+    new WebCodecsEncoder({ codec: "vp8" }),
+    sink,
+  );
+
+describe.each([
+  ["encoder", encodingTo],
+  ["decoder", decodingTo],
+])("a failure of the platform's %s", (_, link) => {
+  it.each([
+    [1, false],
+    [1, true],
+    [2, true],
+    [4, false],
+    [4, true],
+  ])(
+    "ends the run with its own error at input %s of 4, behind what it had made (later: %s)",
+    async (at, failsLater) => {
+      Object.assign(platform, { failsAt: at, failsLater });
+      const sink = new NullSink();
+      const pipeline = link(sink);
+      expect(String(await runOrStall(pipeline))).toBe("Error: the codec failed");
+      expect(sink.count).toBe(3 * (at - 1));
+      await expectAllBack(pipeline);
+    },
+  );
+
+  it("ends the run with its own error when it is flushed", async () => {
+    platform.broken.add("flush");
+    const sink = new NullSink();
+    const pipeline = link(sink);
+    expect(String(await runOrStall(pipeline))).toBe("Error: the codec failed");
+    expect(sink.count).toBe(12);
+    await expectAllBack(pipeline);
+  });
+
+  it("behind the end of its run fails no later run", async () => {
+    const pipeline = link(new NullSink());
+    expect(await runOrStall(pipeline)).toBe("done");
+    const next = runOrStall(pipeline);
+    platform.coders[0]!.fail();
+    expect(await next).toBe("done");
+  });
+});
+
 describe("a decoder stage", () => {
   const decoding = (): Pipeline =>
     new Pipeline().link(new Numbers("src", 4), new WebCodecsDecoder({ codec: "vp8" }), new NullSink());
@@ -150,12 +229,32 @@ describe("a decoder stage", () => {
     expect(platform.frames).toHaveLength(3);
   });
 
-  it("is reset at a seek, and all it had made are closed, also when one cannot be", () => {
+  it("closes a frame that comes when its run has ended, also one that cannot be closed", async () => {
+    const pipeline = decoding();
+    expect(await runOrStall(pipeline)).toBe("done");
+    const decoder = platform.coders[0]!;
+    decoder.late(new FakeFrame());
+    platform.broken.add("frame.close");
+    decoder.late(new FakeFrame());
+    await expectAllBack(pipeline);
+  });
+
+  it("fails, and not its reset, when it failed before a seek or another format", async () => {
+    const decoder = new WebCodecsDecoder({ codec: "vp8" });
+    await decoder.formatChanged({ kind: "bytes", size: 64 } as never);
+    platform.coders[0]!.fail();
+    decoder.onFlush();
+    await expect(Promise.resolve(decoder.formatChanged({ kind: "bytes", size: 65 } as never))).rejects.toThrow(
+      "the codec failed",
+    );
+  });
+
+  it("is reset at a seek, and all it had made are closed, also when one cannot be", async () => {
     class Seen extends WebCodecsDecoder {
       override made = [new FakeFrame(), new FakeFrame(), new FakeFrame()];
     }
     const decoder = new Seen({ codec: "vp8" });
-    void decoder.formatChanged({ kind: "bytes", size: 64 } as never);
+    await decoder.formatChanged({ kind: "bytes", size: 64 } as never);
     platform.broken.add("frame.close");
     expect(() => decoder.onFlush()).toThrow("frame.close throws");
     expect(platform.frames.map(({ isOpen }) => isOpen)).toEqual([false, false, false]);

@@ -7,7 +7,9 @@
  * the end of the stream it is flushed, at a seek it is reset, at the end of the run closed.
  *
  * Invariants: a buffer is pushed or released, and a frame closed, exactly once, whatever the platform's objects throw.
- * Every result that goes nowhere is closed, and then the coder reset or closed, also when one of them throws.
+ * Every result that goes nowhere is closed, also one that comes when the coder is gone, and the coder reset or closed,
+ * also when one of them throws. A coder that fails, at any time, fails the stage with what its error callback said,
+ * behind what it had made.
  */
 
 import { BufferFlags } from "../../media/buffer/flags.ts";
@@ -106,7 +108,8 @@ export abstract class CoderElement<Out> extends Element {
   protected coder: Coder | undefined;
   /** @internal What the coder gave and no one has pushed yet. */
   protected made: Out[] = [];
-  #failure: Error | undefined;
+  /** What the coder's error callback said. A coder that has failed makes nothing more. */
+  #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
   constructor(name: string | undefined, input: Caps, output: Caps) {
@@ -118,16 +121,31 @@ export abstract class CoderElement<Out> extends Element {
   /** @internal */
   protected makeCoder(name: string): Coder {
     const Class = platform<CoderClass>(name);
-    return new Class({
+    let coder: Coder | undefined;
+    coder = new Class({
       output: (result: never) => {
-        this.made.push(result as Out);
-        this.#alert();
+        // Behind stop() nobody takes it.
+        if (this.coder !== coder) this.#dropLate(result as Out);
+        else {
+          this.made.push(result as Out);
+          this.#alert();
+        }
       },
       error: (error) => {
-        this.#failure = attachErrorSource(error, this);
+        if (this.coder !== coder) return;
+        this.#failure ??= { error: attachErrorSource(error, this) };
         this.#alert();
       },
     });
+    return coder;
+  }
+
+  #dropLate(result: Out): void {
+    try {
+      this.drop(result);
+    } catch {
+      // The run has ended, and the platform is no one to tell.
+    }
   }
 
   #alert(): void {
@@ -136,13 +154,16 @@ export abstract class CoderElement<Out> extends Element {
     wake?.();
   }
 
-  /** Everything that is made so far goes out; then, while the coder is full, what it makes next. */
+  /**
+   * Everything that is made so far goes out, also of a coder that has failed since; then its failure is thrown, or,
+   * while the coder is full, what it makes next goes out.
+   */
   protected async deliver(queued: () => number): Promise<void> {
     for (;;) {
-      if (this.#failure !== undefined) throw this.#failure;
       if (this.out.flushing) throw flushingError(String(this.in));
       const next = this.made.shift();
       if (next !== undefined) await this.send(next);
+      else if (this.#failure !== undefined) throw this.#failure.error;
       else if (queued() <= IN_CODER) return;
       else
         await new Promise<void>((resolve) => {
@@ -171,10 +192,26 @@ export abstract class CoderElement<Out> extends Element {
   /** Closes results that go nowhere. */
   protected abstract drop(result: Out): void;
 
-  /** What is still in the coder comes out first. */
-  override async onEos(): Promise<void> {
+  /**
+   * @internal Gives a buffer to the coder with `code`, and lets it go. A coder that has failed gets nothing: its own
+   * error counts, and not what its next call throws.
+   */
+  protected async put(buffer: MediaBuffer, code: () => void, queued: () => number): Promise<void> {
+    try {
+      if (this.#failure === undefined) code();
+    } catch (error) {
+      if (this.#failure === undefined) throw attachErrorSource(error, this);
+    } finally {
+      releaseOrPass(buffer);
+    }
+    await this.deliver(queued);
+  }
+
+  /** @internal What is still in the coder comes out. Throws its failure, whenever that came. */
+  protected async drain(): Promise<void> {
     const { coder } = this;
-    if (coder !== undefined && coder.state === "configured") {
+    if (coder === undefined) return;
+    if (coder.state === "configured") {
       let isDone = false;
       const flushed = coder.flush().finally(() => {
         isDone = true;
@@ -184,8 +221,13 @@ export abstract class CoderElement<Out> extends Element {
       // Results leave while the coder flushes: it may hold more than fit into its own queue.
       await this.deliver(() => (isDone ? 0 : IN_CODER + 1));
       await flushed;
-      await this.deliver(() => 0);
     }
+    await this.deliver(() => 0);
+  }
+
+  /** What is still in the coder comes out first. */
+  override async onEos(): Promise<void> {
+    await this.drain();
     await this.out.end();
   }
 
@@ -268,10 +310,7 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
 
   /** Configures the encoder; what it had of the format before comes out first. */
   override async formatChanged(format: StreamFormat): Promise<void> {
-    if (this.coder !== undefined) {
-      await this.coder.flush();
-      await this.deliver(() => 0);
-    }
+    await this.drain();
     this.#format = format as VideoStream;
     this.reset();
     // No packet of a sane encoder is larger than its picture; one that is gets an error, and no silent cut.
@@ -283,6 +322,8 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
   protected override reset(): void {
     if (this.#format === undefined) return;
     this.coder ??= this.makeCoder("VideoEncoder");
+    // It has failed, which the next buffer or the end tells.
+    if (this.coder.state === "closed") return;
     if (this.coder.state === "configured") this.coder.reset();
     const { info, frameRate } = this.#format;
     const { codec, bitrate = 2_000_000 } = this.#options;
@@ -293,33 +334,34 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
 
   /** Copies the picture into a VideoFrame, and lets the buffer go. */
   override async chain(buffer: MediaBuffer): Promise<void> {
+    await this.put(
+      buffer,
+      () => this.#encode(buffer),
+      () => this.coder!.encodeQueueSize ?? 0,
+    );
+  }
+
+  #encode(buffer: MediaBuffer): void {
     const { info, frameRate } = this.#format!;
+    const VideoFrame = platform<new (bytes: Uint8Array, init: object) => CodedFrame>("VideoFrame");
+    const period = frameRate === undefined ? 40_000 : (1e6 * frameRate.den) / frameRate.num;
+    const mapped = buffer.map("read");
+    let frame: CodedFrame;
     try {
-      const VideoFrame = platform<new (bytes: Uint8Array, init: object) => CodedFrame>("VideoFrame");
-      const period = frameRate === undefined ? 40_000 : (1e6 * frameRate.den) / frameRate.num;
-      const mapped = buffer.map("read");
-      let frame: CodedFrame;
-      try {
-        const layout = info.planes.map(({ offset, stride }) => ({ offset, stride }));
-        const timestamp = buffer.pts === undefined ? Math.round(this.#count * period) : Number(buffer.pts / 1000n);
-        const duration = buffer.duration === undefined ? Math.round(period) : Number(buffer.duration / 1000n);
-        const { format, width: codedWidth, height: codedHeight } = info;
-        frame = new VideoFrame(mapped.bytes, { format, codedWidth, codedHeight, timestamp, duration, layout });
-      } finally {
-        mapped.unmap();
-      }
-      const every = this.#options.keyFrameEvery ?? 60;
-      try {
-        this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
-      } finally {
-        frame.close();
-      }
-    } catch (error) {
-      throw attachErrorSource(error, this);
+      const layout = info.planes.map(({ offset, stride }) => ({ offset, stride }));
+      const timestamp = buffer.pts === undefined ? Math.round(this.#count * period) : Number(buffer.pts / 1000n);
+      const duration = buffer.duration === undefined ? Math.round(period) : Number(buffer.duration / 1000n);
+      const { format, width: codedWidth, height: codedHeight } = info;
+      frame = new VideoFrame(mapped.bytes, { format, codedWidth, codedHeight, timestamp, duration, layout });
     } finally {
-      releaseOrPass(buffer);
+      mapped.unmap();
     }
-    await this.deliver(() => this.coder!.encodeQueueSize ?? 0);
+    const every = this.#options.keyFrameEvery ?? 60;
+    try {
+      this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
+    } finally {
+      frame.close();
+    }
   }
 
   /** Copies one result into a pooled buffer, and pushes it. */
@@ -374,15 +416,17 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
     this.#options = given;
   }
 
-  /** Opens the decoder; the pictures' own format comes with the first of them. */
-  override formatChanged(_format: ByteStream): Maybe<void> {
+  /** Opens the decoder, or begins anew behind what it still has; the pictures' own format comes with the first of them. */
+  override async formatChanged(_format: ByteStream): Promise<void> {
+    await this.drain();
     this.coder ??= this.makeCoder("VideoDecoder");
     this.reset();
   }
 
   /** Begins a new stream. */
   protected override reset(): void {
-    if (this.coder === undefined) return;
+    // One that is closed has failed, which the next buffer or the end tells.
+    if (this.coder === undefined || this.coder.state === "closed") return;
     if (this.coder.state === "configured") this.coder.reset();
     const { codec, description } = this.#options;
     this.coder.configure({ codec, ...(description === undefined ? {} : { description }) });
@@ -390,23 +434,24 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
 
   /** Hands the packet over; the decoder copies it. */
   override async chain(buffer: MediaBuffer): Promise<void> {
+    await this.put(
+      buffer,
+      () => this.#decode(buffer),
+      () => this.coder!.decodeQueueSize ?? 0,
+    );
+  }
+
+  #decode(buffer: MediaBuffer): void {
+    const EncodedVideoChunk = platform<new (init: object) => object>("EncodedVideoChunk");
+    const mapped = buffer.map("read");
     try {
-      const EncodedVideoChunk = platform<new (init: object) => object>("EncodedVideoChunk");
-      const mapped = buffer.map("read");
-      try {
-        const type = (buffer.flags & BufferFlags.DELTA_UNIT) === 0 ? "key" : "delta";
-        const timestamp = Number((buffer.pts ?? 0n) / 1000n);
-        const duration = buffer.duration === undefined ? {} : { duration: Number(buffer.duration / 1000n) };
-        this.coder!.decode!(new EncodedVideoChunk({ type, timestamp, ...duration, data: mapped.bytes }));
-      } finally {
-        mapped.unmap();
-      }
-    } catch (error) {
-      throw attachErrorSource(error, this);
+      const type = (buffer.flags & BufferFlags.DELTA_UNIT) === 0 ? "key" : "delta";
+      const timestamp = Number((buffer.pts ?? 0n) / 1000n);
+      const duration = buffer.duration === undefined ? {} : { duration: Number(buffer.duration / 1000n) };
+      this.coder!.decode!(new EncodedVideoChunk({ type, timestamp, ...duration, data: mapped.bytes }));
     } finally {
-      releaseOrPass(buffer);
+      mapped.unmap();
     }
-    await this.deliver(() => this.coder!.decodeQueueSize ?? 0);
   }
 
   /** Copies one result into a pooled buffer, and pushes it. */

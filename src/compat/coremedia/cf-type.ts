@@ -3,7 +3,7 @@
  * release finalizes it and gives back all that it holds; a call with it after that is refused.
  */
 import { isMediaBuffer, type MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import type { MillpondError } from "../../util/errors.ts";
+import { type MillpondError, saysGone } from "../../util/errors.ts";
 import { assertMaker, DoorError, inDoor, messageOf, wants } from "../door-error.ts";
 
 /** @internal What all objects of one type have in common. */
@@ -96,8 +96,17 @@ export function dropReference(cf: CFTypeRef): void {
     return;
   }
   checkLive(cf, "CFRelease");
-  if (count(cf, 0) === 1 && kindOf(cf).isBusy?.(cf)) queueMicrotask(() => dropReference(cf));
+  if (count(cf, 0) === 1 && kindOf(cf).isBusy?.(cf)) queueMicrotask(() => dropLater(cf));
   else if (count(cf, -1) === 0) finalizeAll(cf);
+}
+
+/** In a later turn nobody hears of what went with its pool. */
+function dropLater(cf: CFType): void {
+  try {
+    dropReference(cf);
+  } catch (error) {
+    if (!saysGone(error)) throw error;
+  }
 }
 
 /** @internal Drops a reference of each, and throws the first error when all are dropped. */

@@ -90,6 +90,26 @@ export function freeMetas(slot: BufferSlot, buffer: MediaBuffer): void {
   for (const meta of metas) endMeta(meta, buffer);
 }
 
+/**
+ * Takes what keeps other buffers from a slot whose lease is over, and which waits for its memory; the answer lets go of
+ * them. What a fresh buffer of the pool carries stays.
+ */
+export function takeKeepers(slot: BufferSlot): (() => void) | undefined {
+  const { metas } = slot;
+  const gone = metas?.filter((meta) => meta.type.letGo !== undefined && (meta.flags & MetaFlags.POOLED) === 0);
+  if (gone === undefined || gone.length === 0) return undefined;
+  slot.metas = metas!.filter((meta) => !gone.includes(meta));
+  return () => {
+    for (const meta of gone) {
+      try {
+        meta.type.letGo!(meta);
+      } catch (error) {
+        throwLater(error);
+      }
+    }
+  };
+}
+
 /** Calls a hook in the middle of bookkeeping: one that throws must not stop it. */
 function endMeta(meta: Meta, buffer: MediaBuffer): void {
   try {

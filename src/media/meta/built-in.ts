@@ -2,7 +2,7 @@
  * The metas that the library brings along: regions of interest, timestamps of other clocks, a parent kept alive, named
  * values. How pictures and blocks of audio lie in a buffer is in layout-metas.ts.
  */
-import { MillpondError } from "../../util/errors.ts";
+import { MillpondError, saysGone } from "../../util/errors.ts";
 import { sameData } from "../../util/same-data.ts";
 import { badValue, callback, checkOptions, instance, listOf, nonEmpty, word, wrongType } from "../../util/validate.ts";
 import { isMediaBuffer, MediaBuffer } from "../buffer/media-buffer.ts";
@@ -153,8 +153,9 @@ export interface ParentBuffer {
 
 /**
  * Keeps another buffer until this one goes: for bytes that depend on it in a way the library cannot see. Copies that
- * share memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. Where this was
- * the last that kept a buffer that is mapped, its bytes go back with the last unmap(). After GstParentBufferMeta.
+ * share memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. It ends with the
+ * last release() of this buffer, also where a copy still has its bytes. Where this was the last that kept a buffer that
+ * is mapped, its bytes go back with the last unmap(). After GstParentBufferMeta.
  */
 export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMeta<ParentBuffer, MediaBuffer>({
   api: "parent-buffer",
@@ -167,13 +168,27 @@ export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMet
     }
     meta.buffer = parent.retain();
   },
-  free(meta) {
-    // In the middle of another buffer's end: what is mapped has to let that go on.
-    meta.buffer.releaseWhenUnmapped();
+  free: letGo,
+  transform(target, meta, _source, kind) {
+    try {
+      return kind === "copy" && target.addMeta(ParentBufferMeta, meta.buffer) !== undefined;
+    } catch (error) {
+      // A parent that went with its pool cannot be kept, by a copy as little as by this one.
+      if (saysGone(error)) return false;
+      throw error;
+    }
   },
-  transform: (target, meta, _source, kind) =>
-    kind === "copy" && target.addMeta(ParentBufferMeta, meta.buffer) !== undefined,
 });
+ParentBufferMeta.letGo = letGo;
+
+/** In the middle of another buffer's end: what is mapped, or gone by force before, has to let that go on. */
+function letGo({ buffer }: ParentBuffer): void {
+  try {
+    buffer.releaseWhenUnmapped();
+  } catch (error) {
+    if (!saysGone(error)) throw error;
+  }
+}
 
 /** Whether `start` is `buffer`, or keeps it by parent metas. O(parents), each looked at once. */
 function isKeptBy(buffer: MediaBuffer, start: MediaBuffer): boolean {

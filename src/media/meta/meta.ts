@@ -105,6 +105,11 @@ export class MetaType<T extends object = object, P = unknown> {
   readonly instance: new (
     type: MetaType,
   ) => Meta;
+  /**
+   * @internal Of a type that keeps another buffer: lets go of it. Called as soon as the lease is over, because that
+   * buffer may hold the very bytes that its slot waits for.
+   */
+  letGo?(meta: T): void;
 
   /** @internal Made by {@link registerMeta}. */
   constructor(spec: MetaSpec<T, P>) {

@@ -69,6 +69,7 @@
 
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
+import { takeKeepers } from "../../media/meta/attach.ts";
 import { answered } from "../../memory/memory.ts";
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
@@ -570,8 +571,11 @@ export class BufferPool {
     slot.generation++;
     if (slot.isHeldElsewhere()) {
       slot.awaitingMemory = true;
-      // Memory that was added to the list is not waited for: its own pool may wait for this buffer to let it go.
+      // Neither memory that was added to the list nor a parent buffer is waited for: its own pool may wait for this
+      // buffer to let it go, and the parent may have the bytes that this one waits for.
+      const letGo = takeKeepers(slot);
       const failure = this.#slots.dropAdded(slot);
+      letGo?.();
       if (failure !== undefined) throw failure;
       return;
     }

@@ -173,15 +173,23 @@ export class FrameLoop {
   }
 
   readonly #acquire = async (pool: BufferPool): Promise<MediaBuffer> => {
-    if (this.#calls === 0) {
+    if (this.#isUnasked) {
       const free = pool.tryAcquire();
       if (free !== undefined) return free;
-      await new Promise<void>((resolve) => {
-        this.#onAsked = resolve;
-      });
+      // Looked at again: a hook of the pool may have called.
+      if (this.#isUnasked) {
+        await new Promise<void>((resolve) => {
+          this.#onAsked = resolve;
+        });
+      }
     }
     return await pool.acquire({ signal: this.#stopWaiting.signal, timeout: this.#options.timeout });
   };
+
+  /** A frame is read ahead, and a call or a stop may still come: nothing else wakes what waits for them. */
+  get #isUnasked(): boolean {
+    return this.#calls === 0 && this.#stopped === undefined;
+  }
 
   #asked(): void {
     const wake = this.#onAsked;

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { getEventListeners, once } from "node:events";
+import { EventEmitter, getEventListeners, once } from "node:events";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import http2 from "node:http2";
@@ -761,6 +761,48 @@ describe("a writer whose stream ends", () => {
       expect([pool.outstanding, writer.inFlight], name).toEqual([0, 0]);
       expect(Object.hasOwn(writable, "_destroy"), name).toBe(make === stuck);
       pool.validate();
+    }
+  });
+
+  it("writes to a stream that has what is asked for, and no more", async () => {
+    const emitter = new EventEmitter();
+    const stream = {
+      write: (_chunk: Uint8Array, callback: () => void) => setImmediate(callback),
+      end: () => setImmediate(() => emitter.emit("finish") && emitter.emit("close")),
+      on: (event: string, listener: () => void) => void emitter.on(event, listener),
+      off: (event: string, listener: () => void) => void emitter.off(event, listener),
+      destroy: () => setImmediate(() => emitter.emit("close")),
+      cork: () => {},
+      uncork: () => {},
+    } as unknown as Writable;
+    const pool = BufferPool.create({ size: 10, max: 1 });
+    const writer = frameWriter(stream);
+    await writer.write(pool.tryAcquire()!);
+    expect(await lateErrors(() => writer.end())).toEqual([]);
+    expect([writer.written, pool.outstanding]).toEqual([1, 0]);
+  });
+
+  it("says why others have destroyed the writable, also before its error event, and to every later call", async () => {
+    const boom = new Error("disk full");
+    for (const first of ["write", "end", "pending"]) {
+      const slow = new Slow();
+      const pool = BufferPool.create({ size: 8, max: 4 });
+      const writer = frameWriter(slow);
+      const pending =
+        first === "pending" ? writer.write(pool.tryAcquire()!).catch((e: Error) => e.cause ?? e) : undefined;
+      let isTold = false;
+      slow.once("error", () => {
+        isTold = true;
+      });
+      slow.destroy(boom);
+      slow.waiting?.();
+      const write = (): Promise<unknown> => writer.write(pool.tryAcquire()!).catch((e: Error) => e.cause);
+      const end = (): Promise<unknown> => writer.end().catch((e: Error) => e.cause ?? e);
+      const result = await (pending ?? (first === "write" ? write() : end()));
+      expect([first, result]).toEqual([first, boom]);
+      while (!isTold) await new Promise((resolve) => setImmediate(resolve));
+      expect([await write(), await end(), await write(), await end()]).toEqual([boom, boom, boom, boom]);
+      expect(pool.outstanding).toBe(0);
     }
   });
 

@@ -4,7 +4,7 @@ import { PassThrough, Readable } from "node:stream";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { frames } from "../../../../src/adapters/node/streams/frames.ts";
-import { rawLayout } from "../../../../src/adapters/raw-video/raw-video.ts";
+import { openRawVideo, rawLayout } from "../../../../src/adapters/raw-video/raw-video.ts";
 import { allocators } from "../../../../src/allocators/registry.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
@@ -288,23 +288,29 @@ describe("frames of a stream", () => {
 
   it("come from whatever has an async iterator and destroy(), an empty chunk between others too", async () => {
     const chunks = [new Uint8Array(50).fill(1), new Uint8Array(0), new Uint8Array(150).fill(2)];
-    let destroyed = 0;
-    const stream = {
-      on: () => stream,
-      once: () => stream,
-      off: () => stream,
-      destroy: () => destroyed++,
-      async *[Symbol.asyncIterator]() {
-        yield* chunks;
-      },
-    };
-    const seen: number[] = [];
-    for await (const frame of frames(stream as unknown as Readable, 2, GRAY)) {
-      seen.push(frame.bytes[0]!, frame.bytes[99]!);
-      frame.release();
+    const none = (): void => {};
+    for (const events of [{}, { on: none }, { on: none, off: none }]) {
+      let destroyed = 0;
+      const stream = {
+        ...events,
+        destroy: () => destroyed++,
+        async *[Symbol.asyncIterator]() {
+          yield* chunks;
+        },
+      } as unknown as Readable;
+      const seen: number[] = [];
+      for await (const frame of frames(stream, 2, GRAY)) {
+        seen.push(frame.bytes[0]!, frame.bytes[99]!);
+        frame.release();
+      }
+      expect(seen).toEqual([1, 2, 2, 2]);
+      expect(destroyed).toBeGreaterThan(0);
+      const video = await openRawVideo(stream, GRAY);
+      const bytes = new Uint8Array(100);
+      expect(await (await video.next())!.copyTo(bytes)).toBe(true);
+      expect([bytes[0], bytes[99]]).toEqual([1, 2]);
+      await video.close();
     }
-    expect(seen).toEqual([1, 2, 2, 2]);
-    expect(destroyed).toBeGreaterThan(0);
   });
 
   it("end with ERR_DETACHED, every slot back, when a chunk is transferred away before all of it was copied", async () => {

@@ -719,9 +719,6 @@ export class PipelineRun implements Running {
     for (const element of this.#elements) {
       for (const pad of element.outputs) {
         const { pool } = pad;
-        // A pool of this run is nothing to the next one.
-        pad.pool = null;
-        pad.decision = null;
         if (pool !== null) this.#try(() => dropPool(pool, pad), element);
       }
     }

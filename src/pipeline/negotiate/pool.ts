@@ -149,6 +149,8 @@ export function dropPool(pool: BufferPool, pad: DecidingPad): void {
     pool.retire();
     return;
   }
+  // It is nothing to what a stage, or another run, does later.
+  if (pad.pool === pool) pad.pool = null;
   const taking = takings.get(pool);
   if (taking?.pad !== pad) return;
   takings.delete(pool);

@@ -31,15 +31,15 @@ const KB = 1000;
 
 /** Goals that are not reached: BufferPool 9 kB, SlabPool 4 kB (docs/architecture.md says what stands in the way). */
 const BUNDLES: readonly BundleLimit[] = [
-  { entry: "millpond", name: "BufferPool", bytes: 25.1 * KB },
+  { entry: "millpond", name: "BufferPool", bytes: 25.2 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13.7 * KB },
   { entry: "millpond", name: "PagePool", bytes: 16.7 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 8.3 * KB },
   { entry: "millpond", name: "RealtimePool", bytes: 18.5 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 21.8 * KB },
-  { entry: "millpond/shared", name: "TransferPool", bytes: 10.2 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 22.0 * KB },
+  { entry: "millpond/shared", name: "TransferPool", bytes: 10.4 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.2 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.5 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 43.1 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2250 * KB;
+const PACKAGE_BYTES = 2256 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

@@ -56,6 +56,30 @@ describe.skipIf(chromium === undefined)("mountInspector()", () => {
     expect(complaints).toEqual([]);
   });
 
+  it("is styled in a frame's document under a strict policy, and again when it is moved to another document", async () => {
+    const { page, complaints } = await application({
+      csp: "default-src 'none'; script-src 'self'; connect-src 'self'",
+    });
+    const display =
+      'F.contentDocument.defaultView.getComputedStyle(M.firstElementChild.shadowRoot.querySelector(".page")).display';
+    await page.evaluate(`(() => {
+      globalThis.F = document.body.appendChild(document.createElement("iframe"));
+      globalThis.M = F.contentDocument.createElement("div");
+      F.contentDocument.body.append(M);
+      globalThis.mounted = inspect.mountInspector(M);
+    })()`);
+    expect(await page.evaluate(display)).toBe("grid");
+    await page.evaluate(`(() => {
+      mounted.unmount();
+      globalThis.M = document.querySelector("main").appendChild(document.createElement("div"));
+      globalThis.mounted = inspect.mountInspector(M);
+      F.contentDocument.body.append(M);
+    })()`);
+    await page.waitForFunction(`${display} === "grid"`);
+    await page.evaluate("mounted.unmount()");
+    expect(complaints).toEqual([]);
+  });
+
   it("records a trace of the page's pools", async () => {
     const { page } = await application();
     await page.evaluate('void inspect.mountInspector(document.querySelector("main"))');

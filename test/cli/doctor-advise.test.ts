@@ -367,6 +367,14 @@ describe("no pool is advised", () => {
     expect(pools).toEqual([]);
     expect(notes.join()).toContain("80 of 80 major collections came from objects in the heap");
   });
+
+  it("and what it did not count it does not call native: buffers below the threshold lie outside the heap, too", () => {
+    const notesFor = (grownExternal: number) => advise(profileOf([], { gc: { grownExternal } })).notes.join();
+    expect(notesFor(228 * MB)).toBe(
+      "228 MB that lie outside the heap were made in the course of the run beside what is counted: in buffers of less than 65,536 bytes, or by native code",
+    );
+    expect(notesFor(10 * MB)).toBe("");
+  });
 });
 
 describe("its thresholds", () => {
@@ -512,6 +520,15 @@ describe("what threads saw is added up", () => {
 });
 
 describe("the text", () => {
+  it("says of buffers that were moved to a thread that they count until that collects them", () => {
+    const textOf = (transferred: number): string => {
+      const profile = profileOf([siteOf({ transferred })]);
+      return reportText(["app.js"], { code: 0, signal: null }, profile, advise(profile)).replaceAll(/\s+/g, " ");
+    };
+    expect(textOf(2310)).toContain("told (one that was moved to a thread counts until that collects it); ");
+    expect(textOf(0)).not.toContain("moved to a thread");
+  });
+
   it("has the sentence, the reasons and no control characters", () => {
     const evil = siteOf({ place: { function: "de\u001b[31mcode", file: "/a\u0007.js", line: 1, column: 1 } });
     const profile = profileOf([

@@ -7,6 +7,13 @@ import type { PoolMessage } from "../../src/observe/channels.ts";
 import { type PoolInfo, pools } from "../../src/observe/pools.ts";
 import { record } from "../../src/observe/recorder.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import {
+  commitTransfer,
+  dropLost,
+  prepareTransfer,
+  senderWord,
+  TransferResult,
+} from "../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { EVERY_POOL } from "./every-pool.ts";
@@ -149,6 +156,29 @@ describe("the registry", () => {
     expect(find(name, "SharedPool")).toBeUndefined();
     unsubscribe("millpond:pool", hear);
     recorder.stop();
+  });
+
+  it("hears of both ends of a lease whose message was lost, or of none", () => {
+    const name = freshName();
+    const pool = SharedPool.create({ name, size: 64, count: 2 });
+    const other = SharedPool.attach(pool.handle);
+    const recorder = record({ pools: pools().filter((one) => one.name === name) });
+    const id = other.tryAcquireId();
+    const { core } = other;
+    const { member, status } = pool.core;
+    expect(prepareTransfer(core, id, member, status)).toBe(TransferResult.DONE);
+    expect(commitTransfer(core, id, member, status, senderWord(core))).toBe(TransferResult.DONE);
+    expect(dropLost(pool.core, pool.indexOf(id), senderWord(core))).toBe(true);
+    const [here, there] = pools().filter((one) => one.name === name);
+    const typesOf = (of: number): string[] =>
+      recorder
+        .events()
+        .filter((one) => one.pool === of)
+        .map(({ type }) => type);
+    expect(typesOf(here!.id)).toEqual(["acquire", "release"]);
+    expect(typesOf(there!.id)).toEqual(["acquire", "release"]);
+    recorder.stop();
+    pool.close();
   });
 
   it("gives no memory to another pool by a look while a thread may be at its leases' bytes", () => {

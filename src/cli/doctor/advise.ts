@@ -611,7 +611,8 @@ function notesOf(profile: Profile, cpu: number, pools: readonly PoolAdvice[]): s
   }
   if (gc.grownExternal > 2 * profile.bytes && gc.grownExternal > 64 * MB) {
     notes.push(
-      `${Math.round((gc.grownExternal - profile.bytes) / MB)} MB outside the heap came from native code, which is not counted by place`,
+      `${Math.round((gc.grownExternal - profile.bytes) / MB)} MB that lie outside the heap were made in the course of the run beside what is counted: in buffers of less ` +
+        `than ${profile.threshold.toLocaleString("en-US")} bytes, or by native code`,
     );
   }
   if (!isComplete) notes.push("a thread was ended from outside: its last second may be missing");

@@ -87,9 +87,11 @@ function facts(profile: Profile): string[][] {
   ];
   if (profile.liveBytes > 0) {
     const how = profile.samples > 0 ? `as ${count(profile.samples, "look")} told` : "as its memory fell to";
+    const isMoved = profile.sites.some(({ transferred }) => transferred > 0);
+    const moved = isMoved ? " (one that was moved to a thread counts until that collects it)" : "";
     rows.push([
       "  in use",
-      `${bytes(profile.liveBytes)} of buffers at most, ${how}; ${bytes(garbageBytes(profile))} more were garbage at the peak`,
+      `${bytes(profile.liveBytes)} of buffers at most, ${how}${moved}; ${bytes(garbageBytes(profile))} more were garbage at the peak`,
     ]);
   }
   // A table's first column stands to the left, the others to the right: here both to the left.

@@ -565,10 +565,8 @@ export function dropUndelivered(core: Core, id: number): boolean {
   const index = id & core.indexMask;
   const state = Atomics.load(i32, stateAt(core, index));
   if (!isUndelivered(core, index, id, state) || !isCurrent(core, index, id)) return false;
-  if (!takeDelivery(core, index)) {
-    core.localLease[index] = id;
-    core.localRefs[index] = 0;
-  }
+  // It was this thread's since its sender's step: who watches hears of both its ends.
+  if (!takeDelivery(core, index)) beginHold(core, index, id);
   return releaseSlow(core, id);
 }
 

@@ -43,6 +43,7 @@ const GAP_DECAY = 0.8;
 /** See the module text. */
 export class InspectorPage {
   readonly #host: HTMLElement;
+  #styledIn: Document | undefined;
   readonly #root: ShadowRoot;
   readonly #source: PageSource;
   readonly #model: InspectorModel = new InspectorModel();
@@ -198,9 +199,17 @@ export class InspectorPage {
       el("aside", { "aria-label": "Pools and starvation" }, ...this.#body.slice(0, 2)),
       el("main", {}, this.#notice, ...this.#body.slice(2)),
     );
-    adopt(this.#root, STYLE);
     this.#root.append(page);
+    this.#style();
     this.#setRecording(undefined);
+  }
+
+  /** An element that is moved to another document loses its sheets. */
+  #style(): void {
+    const { ownerDocument } = this.#root;
+    if (ownerDocument === this.#styledIn) return;
+    this.#styledIn = ownerDocument;
+    adopt(this.#root, STYLE);
   }
 
   #setTheme(theme: InspectorTheme): void {
@@ -260,6 +269,7 @@ export class InspectorPage {
 
   /** Says how the connection is, also when no update comes. */
   #tick(): void {
+    this.#style();
     const { state, reason } = this.#connection;
     const quiet = performance.now() - this.#updatedAt;
     const isQuiet = state === "live" && quiet > Math.max(QUIET_MS, QUIET_GAPS * this.#gap);
@@ -454,12 +464,13 @@ class Chooser {
 function adopt(root: ShadowRoot, css: string): void {
   try {
     // Not a style element: a strict policy of the page around it has nothing against this.
-    const sheet = new CSSStyleSheet();
+    // Only the document's own window makes sheets for it.
+    const sheet = new (root.ownerDocument.defaultView ?? globalThis).CSSStyleSheet();
     sheet.replaceSync(css);
     root.adoptedStyleSheets = [sheet];
   } catch {
     // Safari before 16.4.
-    root.append(el("style", {}, css));
+    if (root.querySelector("style") === null) root.append(el("style", {}, css));
   }
 }
 

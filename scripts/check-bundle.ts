@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2245 * KB;
+const PACKAGE_BYTES = 2247 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

@@ -38,8 +38,8 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "RealtimePool", bytes: 18.3 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 21.8 * KB },
-  { entry: "millpond/shared", name: "TransferPool", bytes: 10.2 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 22.0 * KB },
+  { entry: "millpond/shared", name: "TransferPool", bytes: 10.4 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.2 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.5 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 42.5 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2247 * KB;
+const PACKAGE_BYTES = 2252 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

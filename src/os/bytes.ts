@@ -4,6 +4,7 @@
  * asked of the engine.
  */
 import { wrongType } from "../util/validate.ts";
+import { TYPED } from "../util/view.ts";
 
 type Getter<T> = (this: unknown) => T;
 
@@ -11,14 +12,6 @@ function getterOf<T>(prototype: object, name: string): Getter<T> {
   return Object.getOwnPropertyDescriptor(prototype, name)!.get as Getter<T>;
 }
 
-/** What all typed arrays inherit from, also where a program has put a subclass in the place of one of them. */
-function typedPrototype(): object {
-  let at: object = Uint8Array.prototype;
-  while (!Object.hasOwn(at, "byteLength")) at = Object.getPrototypeOf(at) as object;
-  return at;
-}
-
-const TYPED: object = typedPrototype();
 const kindOf = getterOf<string | undefined>(TYPED, Symbol.toStringTag as never);
 const typed = {
   buffer: getterOf<ArrayBufferLike>(TYPED, "buffer"),

@@ -717,7 +717,10 @@ export class PipelineRun implements Running {
     this.#try(() => this.clock.clearTimer(this.#waitTimer?.handle));
     this.#arePoolsDropped = true;
     for (const element of this.#elements) {
-      for (const { pool } of element.outputs) if (pool !== null) this.#try(() => dropPool(pool), element);
+      for (const pad of element.outputs) {
+        const { pool } = pad;
+        if (pool !== null) this.#try(() => dropPool(pool, pad), element);
+      }
     }
   }
 
@@ -804,6 +807,8 @@ export class PipelineRun implements Running {
   }
 
   overBudget(bytes: number, pad: OutputPad): string | undefined {
+    // A hook that the run no longer waited for: nobody would end this pool.
+    if (this.#arePoolsDropped) return "the run is over";
     const { maxBytes } = this.#options;
     let sum = bytes;
     for (const element of this.#elements) {

@@ -6,9 +6,11 @@ import {
   WebCodecsDecoder,
   WebCodecsEncoder,
 } from "../../src/adapters/webcodecs/coders.ts";
+import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { expectHome, Numbers, runOrStall, turns } from "../pipeline/kit.ts";
 
 /** What throws, and what is open. */
@@ -20,6 +22,8 @@ const platform = {
   failsAt: 0,
   /** It fails behind the call that gave it the input. */
   failsLater: false,
+  /** What it makes comes out when it is flushed. */
+  holdsBack: false,
 };
 
 function fails(what: string): void {
@@ -62,6 +66,7 @@ class FakeCoder {
   resets = 0;
   readonly #output: (result: never) => void;
   readonly #error: (error: Error) => void;
+  readonly #held: unknown[] = [];
   #inputs = 0;
   constructor({ output, error }: { output: (result: never) => void; error: (error: Error) => void }) {
     this.#output = output;
@@ -83,7 +88,11 @@ class FakeCoder {
     const fails = ++this.#inputs === platform.failsAt;
     if (fails && platform.failsLater) queueMicrotask(() => this.fail());
     else if (fails) this.fail();
-    else for (let i = 0; i < 3; i++) this.#output(make() as never);
+    else for (let i = 0; i < 3; i++) this.#held.push(make());
+    if (!platform.holdsBack) this.#giveOut();
+  }
+  #giveOut(): void {
+    for (const result of this.#held.splice(0)) this.#output(result as never);
   }
   /** As the standard has it: closed first, then the callback. */
   fail(): void {
@@ -98,12 +107,14 @@ class FakeCoder {
     this.#assertConfigured();
     if (platform.broken.has("flush")) this.fail();
     if (this.state === "closed") throw new DOMException("aborted", "AbortError");
+    this.#giveOut();
   }
   #assertConfigured(): void {
     if (this.state !== "configured") throw new DOMException(this.state, "InvalidStateError");
   }
   reset(): void {
     this.resets++;
+    for (const result of this.#held.splice(0)) if (result instanceof FakeFrame) result.close();
     this.state = "unconfigured";
   }
   close(): void {
@@ -113,7 +124,14 @@ class FakeCoder {
 }
 
 beforeEach(() => {
-  Object.assign(platform, { broken: new Set(), frames: [], coders: [], failsAt: 0, failsLater: false });
+  Object.assign(platform, {
+    broken: new Set(),
+    frames: [],
+    coders: [],
+    failsAt: 0,
+    failsLater: false,
+    holdsBack: false,
+  });
   const names = {
     VideoEncoder: FakeCoder,
     VideoDecoder: FakeCoder,
@@ -236,6 +254,22 @@ describe("a decoder stage", () => {
     decoder.late(new FakeFrame());
     platform.broken.add("frame.close");
     decoder.late(new FakeFrame());
+    await expectAllBack(pipeline);
+  });
+
+  it("gives out what it has before it begins another format", async () => {
+    platform.holdsBack = true;
+    async function* packets(): AsyncGenerator<AppItem> {
+      for (const size of [10, 20, 30]) {
+        yield { format: byteFormat(size, "vp8") };
+        for (let i = 0; i < 3; i++) yield new Uint8Array(size);
+      }
+    }
+    const sink = new NullSink();
+    const source = new AppSource(packets(), { format: byteFormat(10, "vp8") });
+    const pipeline = new Pipeline().link(source, new WebCodecsDecoder({ codec: "vp8" }), sink);
+    expect(await runOrStall(pipeline)).toBe("done");
+    expect(sink.count).toBe(27);
     await expectAllBack(pipeline);
   });
 

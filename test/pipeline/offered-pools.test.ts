@@ -8,7 +8,9 @@ import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-qu
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import type { ActualPoolConfig } from "../../src/pools/buffer/config.ts";
 import { SharedBufferPool } from "../../src/pools/shared/shared-buffer-pool.ts";
+import { type Clock, systemClock } from "../../src/util/clock.ts";
 import { Collector, Numbers } from "./kit.ts";
 
 /** Offers a pool, and waits inside its third buffer until it is let go. */
@@ -145,5 +147,144 @@ describe("an application's pool that a sink offers", () => {
     const pipeline = new Pipeline({ maxBytes: 640 }).link(new Numbers("a", 5), sinks[0]!);
     pipeline.link(new Numbers("b", 5), sinks[1]!);
     await expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_NOT_NEGOTIATED" });
+  });
+});
+
+describe("a run that ends before it opens", () => {
+  const aborted = { signal: AbortSignal.abort(new Error("enough")) };
+  const ways: [string, (pipeline: Pipeline, clock: { isBroken: boolean }) => Promise<unknown>][] = [
+    ["by a signal that was aborted before", (pipeline) => pipeline.run(aborted)],
+    ["as negotiate() does with such a signal", (pipeline) => pipeline.negotiate(aborted)],
+    [
+      "by a clock that throws at once",
+      (pipeline, clock) => {
+        clock.isBroken = true;
+        return pipeline.run();
+      },
+    ],
+  ];
+  const brokenClock = (): Clock & { isBroken: boolean } => ({
+    ...systemClock,
+    isBroken: false,
+    now() {
+      if (this.isBroken) throw new Error("no time");
+      return systemClock.now();
+    },
+  });
+
+  test.each(ways)("%s leaves the pool of the run before active", async (_how, run) => {
+    const pool = BufferPool.create({ name: "mine", size: 64, max: 8 });
+    const clock = brokenClock();
+    const pipeline = new Pipeline({ clock }).link(new Numbers("src", 5), new Offers(pool));
+    await pipeline.run();
+    await expect(run(pipeline, clock)).rejects.toThrow();
+    expect(pool.isActive).toBe(true);
+    pool.tryAcquire()!.release();
+  });
+
+  test.each(ways)("%s leaves another pipeline the pool that it has meanwhile", async (_how, run) => {
+    const pool = new BufferPool({ name: "mine" });
+    const clock = brokenClock();
+    const first = new Pipeline({ clock }).link(new Numbers("src", 5), new Offers(pool));
+    await first.run();
+    const sink = new Offers(pool, true);
+    const running = new Pipeline().link(new Numbers("src", 20), sink).run();
+    while (sink.count < 3) await nextTurn();
+    await expect(run(first, clock)).rejects.toThrow();
+    const third = new Offers(pool);
+    await new Pipeline().link(new Numbers("src", 5), third).run();
+    sink.release();
+    await running;
+    expect([[...sink.pools], [...third.pools]]).toEqual([["mine"], ["src.out"]]);
+    expect(pool.isActive).toBe(false);
+  });
+});
+
+/** The application retains the first buffer, and offers its pool. */
+class Retains extends Offers {
+  kept: MediaBuffer | undefined;
+  override render(buffer: MediaBuffer): Maybe<void> {
+    this.kept ??= buffer.retain();
+    return super.render(buffer);
+  }
+}
+
+test("an inactive pool is not taken while a lease of a run before is out, with the same configuration, too", async () => {
+  const pool = new BufferPool({ name: "mine" });
+  const first = new Retains(pool);
+  const summary = await new Pipeline().link(new Numbers("src", 1), first).run();
+  expect([summary.holders.length, pool.outstanding]).toEqual([1, 1]);
+  const second = new Offers(pool);
+  const pipeline = new Pipeline({ acquireTimeout: 5000 }).link(new Numbers("src", 5), second);
+  await pipeline.run();
+  expect([...second.pools]).toEqual(["src.out"]);
+  expect(pipeline.describe().text()).toContain("it is in use: 1 buffers are out");
+  first.kept!.release();
+  const third = new Offers(pool);
+  await new Pipeline().link(new Numbers("src", 5), third).run();
+  expect([...third.pools]).toEqual(["mine"]);
+});
+
+describe("the application's configuration of an inactive pool", () => {
+  const own = { size: 10, max: 3, zero: "release", align: 64, padding: 5, options: ["mine"], revoke: false } as const;
+
+  test("stays in the run but for size and count, and is the pool's again after it", async () => {
+    const pool = new BufferPool({ name: "mine" });
+    const before = pool.configure(own);
+    let during = pool.config;
+    class Looks extends Offers {
+      override render(buffer: MediaBuffer): Maybe<void> {
+        during = buffer.pool!.config;
+        return super.render(buffer);
+      }
+    }
+    const sink = new Looks(pool);
+    await new Pipeline().link(new Numbers("src", 5), sink).run();
+    expect([...sink.pools]).toEqual(["mine"]);
+    const { size, max, zero, options, params } = during!;
+    expect([size, max, zero, options]).toEqual([64, 1, "release", ["mine"]]);
+    expect([params.align, params.padding]).toEqual([64, 5]);
+    expect(pool.config).toEqual(before);
+  });
+
+  test("is the pool's again when the last lease that the run left is back", async () => {
+    const pool = new BufferPool({ name: "mine" });
+    const before = pool.configure(own);
+    const sink = new Retains(pool);
+    await new Pipeline().link(new Numbers("src", 1), sink).run();
+    const drained = pool.drained();
+    sink.kept!.release();
+    await drained;
+    // Another run that takes it at once knows which one is the application's.
+    await new Pipeline().link(new Numbers("src", 5), new Offers(pool)).run();
+    expect(pool.config).toEqual(before);
+  });
+
+  test("is the pool's again when the pool was tried and refused", async () => {
+    class Small extends BufferPool {
+      protected override adjust(config: ActualPoolConfig): ActualPoolConfig {
+        return { ...config, size: Math.min(config.size, 20) };
+      }
+    }
+    const pool = new Small({ name: "mine" });
+    const before = pool.configure(own);
+    const sink = new Offers(pool);
+    await new Pipeline().link(new Numbers("src", 5), sink).run();
+    expect([...sink.pools]).toEqual(["src.out"]);
+    expect(pool.config).toEqual(before);
+  });
+
+  test("is not what a run made for it: a second one asks for no more than it needs", async () => {
+    const pool = new BufferPool({ name: "mine" });
+    class Aligned extends Offers {
+      override proposeAllocation(query: AllocationQuery): boolean {
+        query.requireParams(null, { align: 128 });
+        return super.proposeAllocation(query);
+      }
+    }
+    await new Pipeline().link(new Numbers("src", 5), new Aligned(pool)).run();
+    expect(pool.config!.params.align).toBe(128);
+    await new Pipeline().link(new Numbers("src", 5), new Offers(pool)).run();
+    expect(pool.config!.params.align).toBe(8);
   });
 });

@@ -706,7 +706,11 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     const buffer = this.#pool.tryAcquire();
     if (buffer !== undefined) {
       this.#target = new Target(buffer);
-      return this.#target;
+      if (!this.#isOver) return this.#target;
+      // A hook of the pool has destroyed the connection meanwhile.
+      this.#target.drop();
+      this.#target = undefined;
+      return undefined;
     }
     this.#state = "waiting";
     this.#pool.acquire({ signal: this.#stop.signal }).then(

@@ -116,7 +116,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
   #file: OpenFile | undefined;
   /** Where the next read starts. */
   #position: number;
-  /** The end of the file was found; what is read ahead of it is not handed out. */
+  /** The end of the file was found; nothing behind it is handed out, or read. */
   #atEnd = false;
   #stopListening: (() => void) | undefined;
   /** The calls of next() and return(), one after the other. */
@@ -227,7 +227,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     const { buffer, mapping, position, length } = read;
     try {
       mapping.unmap();
-      if (count < length) this.#atEnd = true;
+      if (count < length) this.#endHere();
       if (count === 0) {
         releaseOrPass(buffer);
         return undefined;
@@ -242,6 +242,12 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     }
     this.#readOn();
     return buffer;
+  }
+
+  /** A short block is the last: what was read behind it, of a file that is longer again, would leave a gap. */
+  #endHere(): void {
+    this.#atEnd = true;
+    for (const read of this.#reads.splice(0)) this.#giveUp(read);
   }
 
   /** Whether there are bytes at the next position; asks the system when its last answer says no. */
@@ -294,15 +300,21 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     const read = this.#reads.pop();
     if (read === undefined) return false;
     this.#position = read.position;
-    if (read.isOver) letGo(read);
-    else {
-      const dropped = read.result.then(() => {
-        this.#dropped.delete(dropped);
-        letGo(read);
-      });
-      this.#dropped.add(dropped);
-    }
+    this.#giveUp(read);
     return true;
+  }
+
+  /** Its lease goes back, when the system does not write into it any more. */
+  #giveUp(read: Read): void {
+    if (read.isOver) {
+      letGo(read);
+      return;
+    }
+    const dropped = read.result.then(() => {
+      this.#dropped.delete(dropped);
+      letGo(read);
+    });
+    this.#dropped.add(dropped);
   }
 
   /** Ends for good, once; answers when all leases are back and the file is closed. */

@@ -293,7 +293,7 @@ export abstract class Transform extends Element {
     const { out } = this;
     this.#kept = [];
     if (out.pool === null) return;
-    dropPool(out.pool);
+    dropPool(out.pool, out);
     out.pool = null;
     out.decision = null;
   }

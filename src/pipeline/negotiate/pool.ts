@@ -92,7 +92,7 @@ export function decideAllocation(pad: DecidingPad, query: AllocationQuery, runni
   running.watch(pool);
   running.decided(pad.decision);
   // The new one is open before the old one closes; buffers of the old one go back to it when they are released.
-  if (before !== null && before !== pool) dropPool(before);
+  if (before !== null && before !== pool) dropPool(before, pad);
 }
 
 /** Who has a pool that a stage offered, and how it was found. */
@@ -104,13 +104,60 @@ interface Taking {
 /** For all pipelines: each of two that run at the same time may be offered the same pool. */
 const takings: WeakMap<BufferPool, Taking> = new WeakMap();
 
+/** How the application configured a pool: what is in force, and what it asked for. */
+interface OwnConfig {
+  readonly inForce: ActualPoolConfig;
+  readonly asked: ActualPoolConfig;
+}
+
+/** A configuration that a run made, and what it stands in the place of; null: the pool had none. */
+interface Replacement {
+  readonly made: ActualPoolConfig;
+  readonly own: OwnConfig | null;
+}
+
+const replacements: WeakMap<BufferPool, Replacement> = new WeakMap();
+
+/** The application's, also while the one of a run is in force. */
+function ownConfig(pool: BufferPool): OwnConfig | null {
+  const { config } = pool;
+  const replacement = replacements.get(pool);
+  if (replacement !== undefined && replacement.made === config) return replacement.own;
+  return config === null ? null : { inForce: config, asked: pool.askedConfig! };
+}
+
+/**
+ * Puts the application's configuration back, once no lease of the run is out any more; unless somebody else has the
+ * pool by then.
+ */
+function restoreConfig(pool: BufferPool): void {
+  const replacement = replacements.get(pool);
+  const own = replacement?.own ?? null;
+  if (own === null || replacement!.made !== pool.config || pool.isActive || takings.has(pool)) return;
+  if (pool.outstanding === 0) pool.configure(configOfActual(own.asked, own.asked.requestedSize));
+  // Whatever ends the drain otherwise is the application's own doing.
+  else
+    pool
+      .drained()
+      .then(() => restoreConfig(pool))
+      .catch(() => {});
+}
+
 /** @internal Ends a pad's own pool with its last buffer, and leaves one that a stage offered as it was found. */
-export function dropPool(pool: BufferPool): void {
-  const wasActive = takings.get(pool)?.wasActive === true;
+export function dropPool(pool: BufferPool, pad: DecidingPad): void {
+  if (pool instanceof OwnPool) {
+    pool.retire();
+    return;
+  }
+  // It is nothing to what a stage, or another run, does later.
+  if (pad.pool === pool) pad.pool = null;
+  const taking = takings.get(pool);
+  if (taking?.pad !== pad) return;
   takings.delete(pool);
-  if (pool instanceof OwnPool) pool.retire();
-  else if (!wasActive) pool.deactivate();
-  else if (pool.isActive && pool.isFlushing) pool.setFlushing(false);
+  if (!taking.wasActive) {
+    pool.deactivate();
+    restoreConfig(pool);
+  } else if (pool.isActive && pool.isFlushing) pool.setFlushing(false);
 }
 
 /** A pool that a pipeline made for a pad, and therefore retires. */
@@ -154,7 +201,10 @@ function offeredPool(required: Requirements): BufferPool | undefined {
       try {
         bad = tryPool(required, entry, taking);
       } finally {
-        if (bad !== undefined && before === undefined) takings.delete(pool);
+        if (bad !== undefined && before === undefined) {
+          takings.delete(pool);
+          restoreConfig(pool);
+        }
       }
       if (bad === undefined) return pool;
       throw new Error(bad);
@@ -180,10 +230,18 @@ function tryPool(required: Requirements, entry: PoolProposal, { wasActive }: Tak
     const short = shortfall(required, pool.config!);
     if (short !== undefined || pool === pad.pool) return short;
     if (pool.isFlushing) return "it is being flushed";
-    return pool.outstanding > 0 ? `it is in use: ${pool.outstanding} buffers are out` : undefined;
+    return inUse(pool);
+  }
+  if (!pool.isActive) {
+    if (wasActive) return "it was deactivated meanwhile";
+    // A lease of a run before, or of another pipeline: its slot would be missing.
+    const why = inUse(pool);
+    if (why !== undefined) return why;
   }
   try {
-    configure(pool, required);
+    const own = ownConfig(pool);
+    configure(pool, required, own);
+    replacements.set(pool, { made: pool.config!, own });
     const short = shortfall(required, pool.config!);
     if (short !== undefined) return short;
     pool.activate();
@@ -193,21 +251,51 @@ function tryPool(required: Requirements, entry: PoolProposal, { wasActive }: Tak
   }
 }
 
+function inUse({ outstanding }: BufferPool): string | undefined {
+  return outstanding > 0 ? `it is in use: ${outstanding} buffers are out` : undefined;
+}
+
 /** As required; or, when the pool can only do something near it, that, if it serves. */
-function configure(pool: BufferPool, required: Requirements): void {
-  // Its own bytes are what a pool is offered for; a stated allocator is for pools that are made here.
+function configure(pool: BufferPool, required: Requirements, own: OwnConfig | null): void {
   const wanted = configOf(required);
-  if (pool.config !== null) wanted.allocator = pool.config.allocator;
   try {
-    pool.configure(wanted);
+    pool.configure(own === null ? wanted : withOwn(wanted, own.inForce));
   } catch (error) {
     if (!isMillpondError(error, "ERR_CONFIG_ADJUSTED")) throw error;
     const near = error.details?.config as ActualPoolConfig;
     const short = shortfall(required, near);
     if (short !== undefined) throw new Error(short, { cause: error });
-    const { size, min, max, maxBytes, params, allocator, format, options, roundSize, zero } = near;
-    pool.configure({ ...params, size, min, max, maxBytes, allocator, format, options, roundSize, zero });
+    pool.configure(configOfActual(near, near.size));
   }
+}
+
+/** What the application said of its pool stays, but for how many buffers of how many bytes there are. */
+function withOwn(wanted: BufferPoolConfig, own: ActualPoolConfig): BufferPoolConfig {
+  const { align = 0, prefix = 0, padding = 0, flags = 0 } = wanted;
+  const { params } = own;
+  return {
+    ...wanted,
+    align: Math.max(align, params.align),
+    prefix: Math.max(prefix, params.prefix),
+    padding: Math.max(padding, params.padding),
+    flags: flags | params.flags,
+    // Its own bytes are what a pool is offered for; a stated allocator is for pools that are made here.
+    allocator: own.allocator,
+    options: own.options,
+    zero: own.zero,
+    ...revokeOf(own),
+  };
+}
+
+function configOfActual(config: ActualPoolConfig, size: number): BufferPoolConfig {
+  const { min, max, maxBytes, params, allocator, format, options, roundSize, zero } = config;
+  const rest = { min, max, maxBytes, allocator, format, options, roundSize, zero };
+  return { ...params, ...rest, size, ...revokeOf(config) };
+}
+
+/** True is a demand; without one it is for the debug level to say. */
+function revokeOf({ revoke, mustRevoke }: ActualPoolConfig): { revoke?: boolean } {
+  return mustRevoke || !revoke ? { revoke } : {};
 }
 
 /** What a configuration lacks, or undefined. */

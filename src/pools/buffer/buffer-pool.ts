@@ -315,6 +315,11 @@ export class BufferPool {
     return this.#config;
   }
 
+  /** @internal What {@link configure} was asked for: {@link config}, before {@link adjust}. */
+  get askedConfig(): ActualPoolConfig | null {
+    return this.#wanted;
+  }
+
   /** Whether buffers can be acquired. */
   get isActive(): boolean {
     return this.#state === "active" || this.#state === "flushing";

@@ -30,7 +30,8 @@
  * that was posted counts as sent, whatever became of its lease: the other side gives the credit for it, and only that
  * side. An end stays until both have said CLOSED: so whoever is owed an answer (UNREAD asks which lease it was that
  * could not be read) gets it, in whatever order the two close, unless the other thread or its part in the pool ends.
- * Nothing waits after the end.
+ * Nothing waits after the end. Only who owns a pool can say that it was closed; whatever
+ * empties the inbox gives back what is in it; a message that its sender may not send ends the lane (`ERR_BAD_DATA`).
  *
  * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */
@@ -58,6 +59,12 @@ export interface LanePort {
   unref?(): void;
 }
 
+/** What the other side did and may not do; its lane ends. */
+export interface Breach {
+  /** As in "the other side of the lane ...". */
+  readonly breach: string;
+}
+
 /** How a lease gets to the other side. */
 export interface Carrier {
   /** The pool on this side. */
@@ -69,9 +76,11 @@ export interface Carrier {
    */
   send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[], check?: () => void) => void): void;
   /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
-  receive(payload: unknown): Lease | "later" | undefined;
+  receive(payload: unknown): Lease | Breach | "later" | undefined;
   /** A message of the carrier's own. */
-  control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
+  control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): Breach | undefined;
+  /** Whether the pool can be over by what the other side did: it owns the pool, or the pool's own words say so. */
+  isPoolClosed(): boolean;
   /** The other side could not read the message that lease `id` went with; it is told so afterwards. */
   unread(id: number): void;
   /** This side could not read the message of lease `id`; undefined: of which nobody will tell. */
@@ -161,6 +170,8 @@ export class Lane<Data = unknown> {
   #isDone = false;
   #theyAreDone = false;
   #failure: MillpondError | undefined;
+  /** The other side did what it may not: nothing that it sent counts. */
+  #isBreached = false;
   /** The pool ended with its last lease: sends fail, and who receives has had all. */
   #poolError: MillpondError | undefined;
   #closed: (() => void) | undefined;
@@ -433,7 +444,8 @@ export class Lane<Data = unknown> {
     if (!Array.isArray(message)) return;
     switch (message[0]) {
       case MessageType.LEASE:
-        if (this.#isWithinWindow()) this.#arrive(message[1], message[2] as Data);
+        if (this.#theyClosed) this.#breach("sent a lease after it had said that none comes any more");
+        else if (this.#isWithinWindow()) this.#arrive(message[1], message[2] as Data);
         break;
       case MessageType.CREDIT:
         // Never more than the window, whatever the other side says.
@@ -455,14 +467,18 @@ export class Lane<Data = unknown> {
         break;
       case MessageType.POOL_CLOSED:
         if (this.#state === "ended") break;
+        if (!this.#carrier.isPoolClosed()) {
+          this.#breach("said that the pool was closed, which is not so");
+          break;
+        }
         this.#failure = closedError(
           { kind: "pool", name: this.pool.name, unit: "slot" },
           "wait for a lease of",
           "closed",
         );
-        this.#inbox.length = 0;
         this.#late.length = 0;
         this.#end(false);
+        this.#dropInbox();
         break;
       case MessageType.UNREAD: {
         const number = message[1] as unknown;
@@ -487,9 +503,11 @@ export class Lane<Data = unknown> {
         this.#carrier.unreadable(typeof message[1] === "number" ? message[1] : Number.NaN);
         this.#settle();
         break;
-      case MessageType.CONTROL:
-        this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));
+      case MessageType.CONTROL: {
+        const said = this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));
+        if (said !== undefined) this.#breach(said.breach);
         break;
+      }
     }
   }
 
@@ -526,13 +544,21 @@ export class Lane<Data = unknown> {
     if (this.#state === "ended") return false;
     this.#arrivedCount++;
     if (this.#unpaid++ < this.#window) return true;
+    this.#breach(`sent more than the ${this.#window} leases that may be under way`);
+    return false;
+  }
+
+  /** Ends the lane for what the other side did; what it sent and nobody took goes back. */
+  #breach(what: string): void {
+    if (this.#state === "ended") return;
+    this.#isBreached = true;
     this.#failure = new MillpondError(
       "ERR_BAD_DATA",
-      `the other side of the lane sent more than the ${this.#window} leases that may be under way, so the lane was ended; ${this.#carrier.lossNote}`,
+      `the other side of the lane ${what}, so the lane was ended; ${this.#carrier.lossNote}`,
       { window: this.#window },
     );
     this.#end(true);
-    return false;
+    this.#dropInbox();
   }
 
   #arrive(payload: unknown, data: Data): void {
@@ -547,8 +573,9 @@ export class Lane<Data = unknown> {
       // Of a lane that has ended nobody waits for it.
       this.#clock.setTimer(() => this.#retry(), this.#retryMs, this.#state === "ended");
       this.#retryMs = Math.min(Math.max(1, 2 * this.#retryMs), MAX_RETRY_MS);
-    } else if (lease !== undefined) this.#deliver(lease, data);
-    else this.#giveCredit();
+    } else if (lease === undefined) this.#giveCredit();
+    else if ("breach" in lease) this.#breach(lease.breach);
+    else this.#deliver(lease, data);
   }
 
   #retry(): void {
@@ -564,7 +591,7 @@ export class Lane<Data = unknown> {
 
   #deliver(lease: Lease, data: Data): void {
     // Only this side's close gives up what comes late; what the other side sent before its own still counts.
-    if (this.#ending !== undefined) {
+    if (this.#ending !== undefined || this.#isBreached) {
       this.#giveBack(lease);
       return;
     }

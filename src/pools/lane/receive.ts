@@ -16,12 +16,13 @@ import {
   word,
   wrongType,
 } from "../../util/validate.ts";
+import { bufferOf, lengthOf } from "../../util/view.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting, type Lives } from "./connect.ts";
-import { type Carrier, Lane, type LanePort } from "./lane.ts";
+import { type Breach, type Carrier, Lane, type LanePort } from "./lane.ts";
 import { holdLivenessLock, isLifePort, keepLife, watchLife } from "./liveness.ts";
 import { connectorWatch, SharedConnection, type SharedOffer } from "./shared-transport.ts";
 import {
@@ -30,6 +31,7 @@ import {
   heldTwiceError,
   isSlotBuffer,
   laneEndedError,
+  mostRequests,
   noMemory,
   postBytes,
   slotOf,
@@ -44,6 +46,8 @@ interface RemoteLease {
   readonly view: Uint8Array<ArrayBuffer>;
   holds: number;
 }
+
+type Grant = Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
 
 type Post = (message: unknown, transfer?: readonly ArrayBuffer[]) => void;
 
@@ -63,9 +67,12 @@ class RemoteTransferPool implements LeasePool {
   /** By slot: how often a lease of it was given up here; see Lease. */
   readonly #tenures: Float64Array;
   readonly #clock: Clock;
+  /** By slot: a slot has one lease at a time. */
   readonly #leases: Map<number, RemoteLease> = new Map();
   readonly #requests: WaitQueue<Lease>;
   readonly #post: Post;
+  /** Requests under way: as many as there are waits, up to the most that the other side takes. */
+  readonly #asked: number[] = [];
   #request = 0;
   #isClosed = false;
   #isRetired = false;
@@ -86,17 +93,17 @@ class RemoteTransferPool implements LeasePool {
       send: (lease, post) => {
         const held = this.#held(lease, "send");
         if (held.holds > 1) throw heldTwiceError(this.name, slotOf(held.id), held.holds);
-        if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
+        if (lengthOf(held.view) !== this.size) throw detachedError(this.name, slotOf(held.id));
         const check = (): void => {
           if (this.#isClosed) throw laneEndedError(this.name, slotOf(held.id));
-          if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
+          if (lengthOf(held.view) !== this.size) throw detachedError(this.name, slotOf(held.id));
         };
         // Getters in the data find that it is not theirs any more.
-        this.#leases.delete(held.id);
+        this.#leases.delete(slotOf(held.id));
         try {
           postBytes(this.name, held.view, (buffer) => post([held.id, buffer], [buffer], check));
         } catch (error) {
-          this.#leases.set(held.id, held);
+          this.#leases.set(slotOf(held.id), held);
           throw error;
         }
         this.#tenures[slotOf(held.id)]!++;
@@ -109,22 +116,30 @@ class RemoteTransferPool implements LeasePool {
       unread() {},
       unreadable() {},
       control: (message) => {
-        if (!Array.isArray(message)) return;
-        const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
+        const [what, request, id, buffer] = (Array.isArray(message) ? message : []) as unknown as Grant;
         if (what === ("retired" as string)) {
           this.#isRetired = true;
           this.#requests.rejectAll(() => this.#dead("wait for a slot of", "it was retired or closed"));
+        } else if (what === ("refused" as string)) {
+          this.#answered(request);
+          if (this.#requests.first !== null)
+            this.#requests.reject(this.#requests.first, noMemory(this.name, this.size));
+        } else if (what !== "grant") return { breach: "said what only who takes part in a pool may say to its owner" };
+        else {
+          this.#answered(request);
+          const lease = this.#acceptLease(id, buffer);
+          if (lease !== undefined && "breach" in lease) return lease;
+          // Who asked may have given up; the slot goes back then.
+          if (lease !== undefined && !this.#requests.next(lease)) this.release(lease);
+          // It was answered, and is not again.
+          if (lease === undefined && this.#requests.first !== null)
+            this.#requests.reject(this.#requests.first, this.#badGrant());
         }
-        if (what === ("refused" as string) && this.#requests.first !== null)
-          this.#requests.reject(this.#requests.first, noMemory(this.name, this.size));
-        if (what !== "grant") return;
-        const lease = this.#acceptLease(id, buffer);
-        // Who asked may have given up; the slot goes back then.
-        if (lease !== undefined && !this.#requests.next(lease)) this.release(lease);
-        // It was answered, and is not again.
-        if (lease === undefined && this.#requests.first !== null)
-          this.#requests.reject(this.#requests.first, this.#badGrant());
+        this.#ask();
+        return undefined;
       },
+      // The pool is the other side's.
+      isPoolClosed: () => true,
       ended: () => {
         this.#isClosed = true;
         this.#requests.rejectAll(() => this.#dead("wait for a slot of"));
@@ -146,17 +161,34 @@ class RemoteTransferPool implements LeasePool {
     if (signal?.aborted) throw signal.reason;
     if (this.#isClosed) throw this.#dead("take a slot of");
     if (this.#isRetired) throw this.#dead("take a slot of", "it was retired or closed");
-    const request = ++this.#request;
-    this.#post(["request", request] satisfies TransferMessage);
+    const given = this.#requests.wait({ signal, timeout }, undefined, (waiter) => {
+      const waited = Math.round(this.#clock.now() - waiter.since);
+      return new MillpondError("ERR_STARVED", `no slot of transfer pool "${this.name}" came within ${waited} ms`);
+    });
+    this.#ask();
     try {
-      return await this.#requests.wait({ signal, timeout }, undefined, (waiter) => {
-        const waited = Math.round(this.#clock.now() - waiter.since);
-        return new MillpondError("ERR_STARVED", `no slot of transfer pool "${this.name}" came within ${waited} ms`);
-      });
+      return await given;
     } catch (error) {
-      if (!this.#isClosed) this.#post(["cancel", request] satisfies TransferMessage);
+      this.#ask();
       throw error;
     }
+  }
+
+  /** Asks for those who wait and were not asked for; the last requests go where there are fewer waits. */
+  #ask(): void {
+    if (this.#isClosed || this.#isRetired) return;
+    const wanted = Math.min(this.#requests.length, mostRequests(this.count));
+    while (this.#asked.length > wanted) this.#post(["cancel", this.#asked.pop()!] satisfies TransferMessage);
+    while (this.#asked.length < wanted) {
+      this.#asked.push(++this.#request);
+      this.#post(["request", this.#request] satisfies TransferMessage);
+    }
+  }
+
+  /** They are answered in order, all but some. */
+  #answered(request: number): void {
+    const at = this.#asked.indexOf(request);
+    if (at >= 0) this.#asked.splice(at, 1);
   }
 
   /**
@@ -164,7 +196,7 @@ class RemoteTransferPool implements LeasePool {
    */
   bytes(lease: LeaseData): Uint8Array {
     const held = this.#held(lease, "use");
-    if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
+    if (lengthOf(held.view) !== this.size) throw detachedError(this.name, slotOf(held.id));
     return held.view;
   }
 
@@ -180,11 +212,11 @@ class RemoteTransferPool implements LeasePool {
   release(lease: LeaseData): void {
     const held = this.#held(lease, "release");
     if (--held.holds > 0) return;
-    this.#leases.delete(held.id);
+    this.#leases.delete(slotOf(held.id));
     this.#tenures[slotOf(held.id)]!++;
-    const detached = held.view.byteLength !== this.size;
+    const detached = lengthOf(held.view) !== this.size;
     // A lane that has ended took its slots back already.
-    if (!this.#isClosed) this.#return(held.id, detached ? undefined : held.view.buffer);
+    if (!this.#isClosed) this.#return(held.id, detached ? undefined : bufferOf(held.view));
     if (detached) throw detachedError(this.name, slotOf(held.id));
   }
 
@@ -200,24 +232,26 @@ class RemoteTransferPool implements LeasePool {
     }
   }
 
-  #acceptLease(id: unknown, buffer: unknown): Lease | undefined {
+  #acceptLease(id: unknown, buffer: unknown): Lease | Breach | undefined {
     if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0 || Object.is(id, -0)) return undefined;
-    // Another of a lease that is held here, or of a slot that the pool does not have, is nobody's.
-    if (slotOf(id) >= this.count || this.#leases.has(id)) return undefined;
+    const slot = slotOf(id);
+    // One of a slot that the pool does not have is nobody's.
+    if (slot >= this.count) return undefined;
+    if (this.#leases.has(slot)) return { breach: `sent a second lease of slot ${slot}, which is held here` };
     if (!isSlotBuffer(buffer, this.size)) {
       this.#return(id, undefined);
       return undefined;
     }
-    this.#leases.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
-    return new Lease(id, slotOf(id), this.#pool, this, this.#tenures[slotOf(id)]);
+    this.#leases.set(slot, { id, view: new Uint8Array(buffer), holds: 1 });
+    return new Lease(id, slot, this.#pool, this, this.#tenures[slot]);
   }
 
   #held(lease: LeaseData, verb: string): RemoteLease {
     if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
     // Each once: what is read twice can be something else the second time.
     const { id, index, pool } = lease;
-    const held = pool === this.#pool ? this.#leases.get(id) : undefined;
-    // A Map takes -0 for 0.
+    const held = pool === this.#pool && typeof id === "number" ? this.#leases.get(slotOf(id)) : undefined;
+    // A Map takes -0 for 0; and a slot has many leases, one after the other.
     const isHeld = held !== undefined && Object.is(id, held.id) && index === slotOf(id);
     if (isHeld && !Lease.isOver(lease, this, this.#tenures[slotOf(id)]!)) return held;
     if (pool !== this.#pool) {

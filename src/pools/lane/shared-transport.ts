@@ -130,7 +130,8 @@ function sharedCarrier(
     receive(payload) {
       return receiveLease(pool, payload, peer);
     },
-    control() {},
+    control: () => ({ breach: "said what no side of a shared pool says" }),
+    isPoolClosed: () => !isAlive(pool.core),
     // The bit is the other side's, and so is the step.
     unread() {},
     unreadable(id) {

@@ -26,6 +26,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import { checkOptions, flag, outOfRange, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { bufferOf, lengthOf } from "../../util/view.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import {
   closedError,
@@ -72,7 +73,7 @@ export type TransferMessage =
   | readonly ["cancel", request: number]
   | readonly ["grant", request: number, id: number, buffer: ArrayBuffer]
   /** The slot that came free has no bytes, and there is no memory for new ones: one who waits is told so. */
-  | readonly ["refused"]
+  | readonly ["refused", request: number]
   /** The pool gives nothing any more, to nobody. */
   | readonly ["retired"];
 
@@ -111,6 +112,11 @@ const GENERATIONS = 2 ** 37;
 /** 2^38, 256 GiB: more than a page or a thread can use, and what the system gives or refuses within a second. */
 const MAX_BYTES = 2 ** 38;
 
+/** The most slots that the other side of a pool may ask for at once; its further waits wait there. */
+export function mostRequests(count: number): number {
+  return Math.max(1024, count);
+}
+
 function newBytes(name: string, size: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(size);
@@ -135,10 +141,10 @@ export function noMemory(name: string, size: number, cause?: unknown): MillpondE
  */
 export function postBytes(name: string, view: Uint8Array<ArrayBuffer>, post: (buffer: ArrayBuffer) => void): void {
   try {
-    post(view.buffer);
+    post(bufferOf(view));
   } catch (error) {
-    if (view.byteLength === 0 || canTransfer(view.buffer)) throw error;
-    const copy = newBytes(name, view.byteLength);
+    if (lengthOf(view) === 0 || canTransfer(bufferOf(view))) throw error;
+    const copy = newBytes(name, lengthOf(view));
     copy.set(view);
     post(copy.buffer);
   }
@@ -262,7 +268,7 @@ export class TransferPool implements LeasePool {
    */
   bytes(lease: LeaseData): Uint8Array {
     const entry = this.#held(lease, "use");
-    if (entry.view!.byteLength !== this.size) throw detachedError(this.name, entry.index);
+    if (lengthOf(entry.view!) !== this.size) throw detachedError(this.name, entry.index);
     return entry.view!;
   }
 
@@ -278,7 +284,7 @@ export class TransferPool implements LeasePool {
   release(lease: LeaseData): void {
     const entry = this.#held(lease, "release");
     if (--entry.holds > 0) return;
-    const detached = entry.view!.byteLength !== this.size;
+    const detached = lengthOf(entry.view!) !== this.size;
     this.#recycle(entry.index);
     if (detached) throw detachedError(this.name, entry.index);
   }
@@ -404,7 +410,7 @@ export class TransferPool implements LeasePool {
    * Before a slot is given: a view that was kept may have transferred its buffer. The error where there is no memory.
    */
   #refill(entry: Entry): MillpondError | undefined {
-    if (entry.view?.byteLength === this.size) return undefined;
+    if (entry.view !== undefined && lengthOf(entry.view) === this.size) return undefined;
     try {
       entry.view = newBytes(this.name, this.size);
       return undefined;
@@ -464,7 +470,7 @@ export class TransferPool implements LeasePool {
         if (over) throw laneEndedError(this.name, entry.index);
         if (entry.holds > 1) throw heldTwiceError(this.name, entry.index, entry.holds);
         const view = entry.view!;
-        if (view.byteLength !== this.size) throw detachedError(this.name, entry.index);
+        if (lengthOf(view) !== this.size) throw detachedError(this.name, entry.index);
         const id = idOf(entry);
         // Getters in the data find that it is not theirs any more; and what they end does not take it for sent.
         entry.away = SENDING;
@@ -472,7 +478,7 @@ export class TransferPool implements LeasePool {
         const check = (): void => {
           if (idOf(entry) !== id) throw this.#closedError(`send slot ${entry.index} of`);
           if (over) throw laneEndedError(this.name, entry.index);
-          if (view.byteLength !== this.size) throw detachedError(this.name, entry.index);
+          if (lengthOf(view) !== this.size) throw detachedError(this.name, entry.index);
         };
         try {
           postBytes(this.name, view, (buffer) => post([id, buffer], [buffer], check));
@@ -506,16 +512,24 @@ export class TransferPool implements LeasePool {
         carrier.unread(id ?? Number.NaN);
       },
       control: (message, post) => {
-        if (!Array.isArray(message)) return;
-        const [what, number, buffer] = message as unknown as TransferMessage;
+        const [what, number, buffer] = (Array.isArray(message) ? message : []) as unknown as TransferMessage;
         if (what === "return") {
           const entry = this.#acceptReturn(carrier, number, buffer);
           if (entry !== undefined) this.#recycle(entry.index);
-        } else if (what === "cancel") wants.get(number)?.abort();
+        } else if (what === "cancel") {
+          wants.get(number as number)?.abort();
+          wants.delete(number as number);
+        } else if (what !== "request") return { breach: "said what only the pool's own side may say" };
         // Each is answered once: of two with one number the first could not be canceled any more.
-        else if (what === "request" && typeof number === "number" && !over && !wants.has(number))
+        else if (typeof number === "number" && !over && !wants.has(number)) {
+          const most = mostRequests(this.count);
+          if (wants.size >= most) return { breach: `asked for more than ${most} slots at once` };
           void this.#grant(carrier, number, wants, post);
+        }
+        return undefined;
       },
+      // It is this side's.
+      isPoolClosed: () => false,
       ended: () => {
         if (over) return;
         over = true;
@@ -573,10 +587,11 @@ export class TransferPool implements LeasePool {
       this.#leaves(entry, carrier);
     } catch {
       // Canceled over there, or the lane has ended: nobody is owed an answer.
-      const answer: TransferMessage = [this.#state === "open" ? "refused" : "retired"];
+      const answer: TransferMessage = this.#state === "open" ? ["refused", request] : ["retired"];
       if (!want.signal.aborted) post(answer);
     } finally {
-      wants.delete(request);
+      // A number that was canceled may stand for another request by now.
+      if (wants.get(request) === want) wants.delete(request);
     }
   }
 

@@ -546,6 +546,22 @@ describe("connectSocket, every way out", () => {
     await until(() => openDescriptors().length <= before.length);
   });
 
+  it("keeps no slot when a hook of its pool destroys it while it takes one", async () => {
+    const pool = poolOf();
+    const [socket, peer] = await pair(pool, { fill: "any" });
+    const tryAcquire = pool.tryAcquire.bind(pool);
+    pool.tryAcquire = () => {
+      const buffer = tryAcquire();
+      socket.destroy();
+      return buffer;
+    };
+    const read = codeOf(socket.read());
+    peer.write(content.subarray(0, 100));
+    expect(await read).toBe("ERR_ENDED");
+    await socket.closed;
+    expectHome(pool);
+  });
+
   it("is destroyed when its pool is retired, inactive or flushing and bytes come; what it has stays good", async () => {
     for (const end of ["retire", "deactivate", "setFlushing"] as const) {
       const pool = poolOf(2, 1000);

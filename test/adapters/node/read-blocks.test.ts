@@ -209,6 +209,31 @@ describe("readBlocks", () => {
     expectHome(pool);
   });
 
+  it("ends with a short block when the file is as long again, whatever was read behind it", async () => {
+    for (const ahead of [2, 3, 4]) {
+      for (const isEmpty of [false, true]) {
+        const handle = await open(file("whole"));
+        const read = handle.read.bind(handle) as (
+          bytes: Uint8Array,
+          offset: number,
+          length: number,
+          position: number,
+        ) => Promise<{ bytesRead: number; buffer: Uint8Array }>;
+        const end = isEmpty ? SIZE : SIZE + 700;
+        // The file is cut while its second block is read, and only then.
+        handle.read = ((bytes: Uint8Array, offset: number, length: number, position: number) => {
+          const isCut = position >= SIZE && position < 2 * SIZE;
+          const there = isCut ? Math.min(length, end - position) : length;
+          return there === 0 ? Promise.resolve({ bytesRead: 0, buffer: bytes }) : read(bytes, offset, there, position);
+        }) as never;
+        const pool = poolOf(5);
+        expect(await readAll(readBlocks(handle, pool, { ahead }))).toEqual(isEmpty ? [SIZE] : [SIZE, 700]);
+        expectHome(pool);
+        await handle.close();
+      }
+    }
+  });
+
   it.skipIf(process.platform !== "linux")("reads files whose size the system does not tell", async () => {
     const pool = poolOf(2, 64);
     let text = "";

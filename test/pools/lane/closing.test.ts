@@ -84,7 +84,8 @@ class World {
         this.holders[id] = (1 - side) as Side;
       },
       receive: (id) => ({ id, release: () => this.#free(id as number, side) }) as never,
-      control() {},
+      control: () => undefined,
+      isPoolClosed: () => true,
       unread() {},
       unreadable: (id) => {
         if (id === undefined) this.untold.add(side);

@@ -417,11 +417,11 @@ describe("a peer that answers anything", () => {
     port.close();
   });
 
-  it("sends a lease twice, one of a slot that it does not have, and one with the identity -0: the first is the lease", async () => {
+  it("sends a lease of a slot that it does not have, and one with the identity -0: neither is one", async () => {
     const { remote, far, port } = await hostilePool();
     const first = new Uint8Array(SIZE).fill(1);
     port.postMessage([MessageType.LEASE, [0, first.buffer]]);
-    for (const id of [0, -0, 1, -65536, 2 ** 53, Number.NaN])
+    for (const id of [-0, 1, -65536, 2 ** 53, Number.NaN])
       port.postMessage([MessageType.LEASE, [id, new ArrayBuffer(SIZE)]]);
     await settled();
     expect(far.pending).toBe(1);

@@ -14,7 +14,7 @@ describe("a lane that loses its other side", () => {
       receive(payload: unknown) {
         if (!there.has(payload)) return "later";
         said.push(`received ${payload}`);
-        return payload;
+        return { id: payload };
       },
       ended: (lost: boolean) => said.push(lost ? "lost" : "ended"),
       lossNote: "",

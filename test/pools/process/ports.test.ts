@@ -51,6 +51,7 @@ async function until(isSo: () => boolean): Promise<void> {
 describe.runIf(nativeOps().availability.ok)("the ports of a lane between processes", () => {
   it("a lane that was ended by what came before it was made ends with that reason", async () => {
     const { pools: both, ports } = twoSides();
+    both[1].close({ force: true });
     ports[0].onMessage(serialize([MessageType.POOL_CLOSED]));
     const lane = processLane(ports[0], both[0], new SharedConnection(both[0], both[1].membership), {});
     expect(lane.isOpen).toBe(false);

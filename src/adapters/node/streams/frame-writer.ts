@@ -117,7 +117,7 @@ export class FrameWriter {
   readonly #pending: Set<EndWrite> = new Set();
   /** By the format object of a pool's configuration, which is frozen. */
   #found: { readonly format: unknown; readonly packing: Packing | undefined } | undefined;
-  #failure: { readonly error: unknown } | undefined;
+  #failure: Thrown | undefined;
   #ending: Promise<void> | undefined;
   #settleEnding: (() => void) | undefined;
   /** Called when nothing is under way any more. */
@@ -150,6 +150,12 @@ export class FrameWriter {
     return this.#isClosed || this.#failure !== undefined || isWriteOver(this.#writable);
   }
 
+  /** Why it has ended, if that is known: a writable that others have destroyed knows before its error event, if any. */
+  #cause(): unknown {
+    if (this.#failure !== undefined) return this.#failure.error;
+    return isDestroyed(this.#writable) ? takeError(this.#writable) : undefined;
+  }
+
   /** Leases that the writable has not taken the bytes of. */
   get inFlight(): number {
     return this.#pending.size;
@@ -175,7 +181,7 @@ export class FrameWriter {
     takeLease("buffer", buffer);
     const mappings: Mapping[] = [];
     try {
-      if (this.isEnded) throw endedError("write a frame to it", this.#failure?.error);
+      if (this.isEnded) throw endedError("write a frame to it", this.#cause());
       const packing = this.#packing ?? this.#packingFor(buffer);
       const chunks =
         packing === undefined ? plainChunks(buffer, mappings) : this.#packedChunks(buffer, packing, mappings);
@@ -232,8 +238,14 @@ export class FrameWriter {
   #onClose(): void {
     this.#isClosed = true;
     this.#unlisten();
-    for (const pending of [...this.#pending]) pending(endedError("finish a write to it", undefined));
+    for (const pending of [...this.#pending]) pending(endedError("finish a write to it", this.#cause()));
     this.#settleEnding?.();
+  }
+
+  /** What a write that was cut off rejects with before the error event of the writable; undefined: it has no error. */
+  #cutFailure(): Thrown | undefined {
+    const cause = this.#cause();
+    return cause === undefined ? undefined : { error: endedError("finish a write to it", cause) };
   }
 
   /** Gives the chunks to the writable; resolves when it has called back for each of them, or has closed. */
@@ -252,7 +264,7 @@ export class FrameWriter {
         if (left > 0 || !this.#pending.delete(end)) return;
         const isCut = isDestroyed(writable);
         // Node reports what a destroy() cut off as written.
-        if (failure !== undefined || isCut) failure = this.#failure ?? failure;
+        if (failure !== undefined || isCut) failure = this.#failure ?? this.#cutFailure() ?? failure;
         // A stream of HTTP/2 calls back as soon as it is destroyed, and its session still sends what it has begun.
         resolve({ failure, isInUse: isCut && isHttp2(writable) });
         // The write in front of this one may never be called back.
@@ -289,7 +301,7 @@ export class FrameWriter {
         // Node ends a stream of HTTP/2 that its peer has reset, and its response "finishes" whatever it has sent.
         const isFinished = this.#hasFinished && writable.writableFinished !== false;
         if (isFinished && this.#failure === undefined) resolve();
-        else reject(this.#failure?.error ?? endedError("finish it", undefined));
+        else reject(this.#failure === undefined ? endedError("finish it", this.#cause()) : this.#failure.error);
       };
       if (this.#isOver) {
         settle();

@@ -782,6 +782,30 @@ describe("a writer whose stream ends", () => {
     expect([writer.written, pool.outstanding]).toEqual([1, 0]);
   });
 
+  it("says why others have destroyed the writable, also before its error event, and to every later call", async () => {
+    const boom = new Error("disk full");
+    for (const first of ["write", "end", "pending"]) {
+      const slow = new Slow();
+      const pool = BufferPool.create({ size: 8, max: 4 });
+      const writer = frameWriter(slow);
+      const pending =
+        first === "pending" ? writer.write(pool.tryAcquire()!).catch((e: Error) => e.cause ?? e) : undefined;
+      let isTold = false;
+      slow.once("error", () => {
+        isTold = true;
+      });
+      slow.destroy(boom);
+      slow.waiting?.();
+      const write = (): Promise<unknown> => writer.write(pool.tryAcquire()!).catch((e: Error) => e.cause);
+      const end = (): Promise<unknown> => writer.end().catch((e: Error) => e.cause ?? e);
+      const result = await (pending ?? (first === "write" ? write() : end()));
+      expect([first, result]).toEqual([first, boom]);
+      while (!isTold) await new Promise((resolve) => setImmediate(resolve));
+      expect([await write(), await end(), await write(), await end()]).toEqual([boom, boom, boom, boom]);
+      expect(pool.outstanding).toBe(0);
+    }
+  });
+
   it("ends no process with an error that a stream has when it was given up", async () => {
     let close: ((error: Error) => void) | undefined;
     const writable = new Writable({

@@ -243,7 +243,7 @@ function attempt(failures: unknown[], fn: () => void): void {
  * goes on, or whose the pointer is, so the check of a pointer costs one comparison with a word that is loaded anyway.
  *
  * ```
- *   links     [ next free pointer | END | LIVE | UNMAPPED | FAILED ]
+ *   links     [ next free pointer | END | LIVE | UNMAPPED | FAILED | LOST | SPENT ]
  * ```
  * libcork keeps the links in the elements' headers. Here only the room for them is kept, so that its numbers hold:
  *
@@ -263,6 +263,12 @@ export const UNMAPPED = -3;
 
 /** The slot's `init` threw; it is not used while its block lasts. */
 export const FAILED = -4;
+
+/** The pointer is handed out, and its block has lost its bytes: it is given back, and to nobody again. */
+export const LOST = -5;
+
+/** The slot was free when its block was found without its bytes: nobody gets it. */
+export const SPENT = -6;
 
 let sentinel: Int32Array = new Int32Array(0);
 
@@ -312,7 +318,7 @@ export function findCorruption(
     if (link >= END !== free.has(pointer)) {
       return `pointer ${pointer} has link ${link}, and the free list ${free.has(pointer) ? "has it" : "does not have it"}`;
     }
-    if (link === LIVE || link === FAILED) used++;
+    if (link === LIVE || link === FAILED || link === LOST || link === SPENT) used++;
   }
   const slots = views.filter((view) => view !== undefined).length * capacity;
   if (used + free.size + pending === slots) return undefined;

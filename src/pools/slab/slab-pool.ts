@@ -23,6 +23,9 @@
  *    every slot and all blocks go back. `close({ force: true })` does so under live elements too and returns a {@link
  *    LeakReport}. Every later call throws `ERR_POOL_DEAD`, a second `close()` does nothing.
  *
+ * A block whose ArrayBuffer was transferred away gives no element any more as soon as a call meets it; its live elements
+ * answer `ERR_DETACHED` (LOST), its free ones are SPENT, and it goes back with the last live one.
+ *
  * Life-cycle of a slot: UNMAPPED, then FREE (or FAILED where `init` threw), then LIVE and FREE in turn, then UNMAPPED
  * again.
  *
@@ -53,9 +56,11 @@ import {
   FAILED,
   findCorruption,
   LIVE as LIVE_LINK,
+  LOST,
   MAX_POINTERS,
   SlabBlocks,
   type SlabLayout,
+  SPENT,
   sentinelLinks,
   UNMAPPED,
 } from "./blocks.ts";
@@ -282,15 +287,12 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
         generations.retire(number);
       },
       isLive: (pointer: number): boolean =>
-        typeof pointer === "number" &&
-        generations.pointers[pointer & mask] === pointer &&
-        this.#table[pointer & mask] === LIVE,
+        typeof pointer === "number" && generations.pointers[pointer & mask] === pointer && this.#isOut(pointer & mask),
     };
     const reach = (pointer: number): number => {
       const number = typeof pointer === "number" ? pointer & mask : 0;
       if (generations.pointers[number] !== pointer) throw this.#misuse(pointer, "use");
-      if (this.#table[number] !== LIVE && (!this.#calling || number !== this.#hooked))
-        throw this.#misuse(pointer, "use");
+      if (!this.#isOut(number) && (!this.#calling || number !== this.#hooked)) throw this.#misuse(pointer, "use");
       return number;
     };
     // Not over each other, as the plain ones are: a plain number must not get in by any of them.
@@ -320,7 +322,12 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   /** Elements handed out. O(pointers). */
   // A count kept by alloc and free would cost them a tenth of their time.
   get live(): number {
-    return countLinks(this.#table, LIVE);
+    return countLinks(this.#table, LIVE) + countLinks(this.#table, LOST);
+  }
+
+  #isOut(number: number): boolean {
+    const link = this.#table[number];
+    return link === LIVE || link === LOST;
   }
 
   /** True after {@link close}. */
@@ -369,7 +376,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   /** True for a pointer that is handed out. @realtime */
   isLive(pointer: number): boolean {
-    return typeof pointer === "number" && this.#table[pointer] === LIVE;
+    return typeof pointer === "number" && this.#isOut(pointer);
   }
 
   /**
@@ -413,7 +420,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   blockOf(pointer: number): Uint8Array {
     if (typeof pointer !== "number" || this.#links[pointer] !== LIVE) this.#reach(pointer);
     const block = this.#views[pointer >> this.shift]!;
-    if (block.length !== this.blockSize) throw errors.detachedError(this.name, pointer);
+    if (block.length !== this.blockSize) throw this.#lose(pointer);
     return block;
   }
 
@@ -422,7 +429,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     if (typeof pointer !== "number" || this.#links[pointer] !== LIVE) this.#reach(pointer);
     const number = pointer >> this.shift;
     // A DataView that lost its bytes throws when it is asked for its length.
-    if (this.#views[number]!.length !== this.blockSize) throw errors.detachedError(this.name, pointer);
+    if (this.#views[number]!.length !== this.blockSize) throw this.#lose(pointer);
     return this.#dataViews[number]!;
   }
 
@@ -432,7 +439,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   *#liveNumbers(): IterableIterator<number> {
-    for (let number = 0; number < this.#table.length; number++) if (this.#table[number] === LIVE) yield number;
+    for (let number = 0; number < this.#table.length; number++) if (this.#isOut(number)) yield number;
   }
 
   #start(pointer: number): number {
@@ -446,9 +453,52 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #reach(pointer: number): void {
     if (typeof pointer === "number") {
       if ((this.#isWatched || this.#calling) && this.#table[pointer] === LIVE) return;
+      if (this.#table[pointer] === LOST) throw errors.detachedError(this.name, pointer);
       if (this.#calling && this.#hooked >= 0 && pointer === this.#hooked) return;
     }
     throw this.#misuse(pointer, "use");
+  }
+
+  /** The block of a live element has lost its bytes: nobody gets an element of it any more. Returns the error. */
+  #lose(pointer: number): MillpondError {
+    // Foreign code may look only; the next call finds it.
+    if (this.#isWatched && !this.#calling) this.#whileOpen(() => this.#loseBlock(pointer >> this.shift));
+    else if (!this.#calling) this.#loseBlock(pointer >> this.shift);
+    return errors.detachedError(this.name, pointer);
+  }
+
+  #loseBlock(number: number): void {
+    const table = this.#table;
+    const stay: number[] = [];
+    for (const pointer of [...this.#freePointers()]) {
+      if (pointer >> this.shift === number) table[pointer] = SPENT;
+      else stay.push(pointer);
+    }
+    this.#link(stay);
+    const first = number << this.shift;
+    for (let at = first; at < first + this.capacity; at++) if (table[at] === LIVE) table[at] = LOST;
+    if (this.#next >> this.shift === number && this.#next < this.#end) {
+      table.fill(FAILED, this.#next, this.#end);
+      this.#next = this.#end;
+    }
+  }
+
+  /** Makes the list of these, in their order. */
+  #link(pointers: readonly number[]): void {
+    let head = END;
+    for (let i = pointers.length - 1; i >= 0; i--) {
+      this.#table[pointers[i]!] = head;
+      head = pointers[i]!;
+    }
+    this.head = head;
+  }
+
+  /** An element of a block without its bytes came back; with the last one the block goes. */
+  #freeLost(number: number): void {
+    this.#table[number] = SPENT;
+    this.#generations?.retire(number);
+    const block = number >> this.shift;
+    if (this.#isEmpty(block)) this.#dropBlocks(new Set([block]));
   }
 
   /** Whether an alloc has to fail, when {@link head} says that nothing is free. */
@@ -513,6 +563,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   /** The slow path of {@link free}: an observer is told, or the pointer is not one. */
   #freeSlow(pointer: number): void {
+    if (!this.#isWatched && !this.#calling && this.isLive(pointer)) {
+      this.#freeLost(this.#generations === undefined ? pointer | 0 : pointer & this.#generations.mask);
+      return;
+    }
     if (!this.#isWatched || !this.isLive(pointer)) throw this.#misuse(pointer, "free");
     this.#whileOpen(() => this.free(pointer));
     const number = this.#generations === undefined ? pointer : pointer & this.#generations.mask;
@@ -679,13 +733,15 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   #isEmpty(number: number): boolean {
     const first = number << this.shift;
-    return !this.#table.subarray(first, first + this.capacity).includes(LIVE);
+    const links = this.#table.subarray(first, first + this.capacity);
+    return !links.includes(LIVE) && !links.includes(LOST);
   }
 
   #dropBlocks(gone: ReadonlySet<number>): void {
     const stay: number[] = [];
     const doomed: number[] = [];
     for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
+    for (const pointer of this.#spentNumbers()) if (gone.has(pointer >> this.shift)) doomed.push(pointer);
     const failures = this.#finish(doomed);
     if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
     let head = END;
@@ -695,6 +751,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     }
     failures.push(...this.#drop(gone, false, head));
     errors.rethrow(this.name, failures);
+  }
+
+  *#spentNumbers(): IterableIterator<number> {
+    for (let number = 0; number < this.#table.length; number++) if (this.#table[number] === SPENT) yield number;
   }
 
   /** Calls `destroy` for slots, in order; a hook that throws keeps no other from its call. */
@@ -761,7 +821,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       throw errors.inUseError(this.name, left, this.#sites !== undefined);
     }
     this.#openWatched();
-    const failures = this.#destroy === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
+    const failures =
+      this.#destroy === undefined
+        ? []
+        : this.#finish([...this.#freePointers(), ...this.#spentNumbers(), ...this.#liveNumbers()]);
     this.#closed = true;
     this.#beginForeign();
     try {
@@ -797,7 +860,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     return {
       live: this.live,
       free,
-      failed: countLinks(this.#table, FAILED) - (this.#isMaking ? 1 : 0),
+      failed: countLinks(this.#table, FAILED) + countLinks(this.#table, SPENT) - (this.#isMaking ? 1 : 0),
       blocks: count,
       carved,
       bytes,

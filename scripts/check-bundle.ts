@@ -34,15 +34,15 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "BufferPool", bytes: 25.2 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13.8 * KB },
   { entry: "millpond", name: "PagePool", bytes: 16.7 * KB },
-  { entry: "millpond", name: "SlabPool", bytes: 8.4 * KB },
+  { entry: "millpond", name: "SlabPool", bytes: 8.6 * KB },
   { entry: "millpond", name: "RealtimePool", bytes: 18.5 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.7 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
   { entry: "millpond/shared", name: "SharedPool", bytes: 22.1 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.6 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.2 * KB },
-  { entry: "millpond/arena", name: "TlsfArena", bytes: 6.6 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 43.3 * KB },
+  { entry: "millpond/arena", name: "TlsfArena", bytes: 6.7 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 43.4 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.7 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.7 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.2 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2256 * KB;
+const PACKAGE_BYTES = 2259 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.
@@ -66,7 +66,7 @@ const PAGES_BYTES = 500 * KB;
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */
 const IMPORT_FILES = 10;
-const IMPORT_BYTES = 330 * KB;
+const IMPORT_BYTES = 332 * KB;
 
 /** An application that imports one name of a built entry point, minified. */
 async function bundled(file: string, name: string): Promise<OutputChunk[]> {

@@ -34,6 +34,7 @@
 
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import {
   checkOptions,
   flag,
@@ -109,6 +110,8 @@ const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /** A two-level segregated-fit heap whose whole state lies in the bytes that it divides. */
 export class TlsfArena {
+  /** @internal */
+  readonly uncloneable: symbol = UNCLONEABLE;
   #words: Int32Array = NO_WORDS;
   #bytes: Uint8Array = NO_BYTES;
   /** The largest payload that a request may ask for, in bytes. */

@@ -6,6 +6,7 @@
 
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { isMillpondError, type MillpondError } from "../../util/errors.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import { show } from "../../util/validate.ts";
 import { inDoor } from "../door-error.ts";
 import { AM_GBF_NOWAIT, checkFields, type DirectShowError, HResultError, translated } from "./codes.ts";
@@ -65,6 +66,8 @@ let allocators = 0;
  * sample has a reference of its allocator while it is out, and so has a `GetBuffer` that waits.
  */
 export class MemAllocator implements IMemAllocator {
+  /** @internal */
+  readonly uncloneable: symbol = UNCLONEABLE;
   readonly #name = `MemAllocator #${++allocators}`;
   readonly #pool = new BufferPool({ name: this.#name });
   readonly #references = new ReferenceCount(this, () => this.Decommit());

@@ -40,6 +40,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
+import { UNCLONEABLE } from "../../util/uncloneable.ts";
 import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import {
   closedError,
@@ -93,6 +94,8 @@ interface Wanted {
  * ```
  */
 export class PagePool {
+  /** @internal */
+  readonly uncloneable: symbol = UNCLONEABLE;
   readonly #allocator: PageAllocator;
   readonly #waiters: WaitQueue<Memory, Wanted>;
   readonly #events: Emitter<PagePoolEvents> = new Emitter(["available"]);

@@ -481,13 +481,15 @@ export class SharedPool implements LeasePool {
       0,
       this.#layout.members - 1,
     );
-    if (reserved) this.#checkReserved(member, membership.status);
-    if (number === this.member && (!reserved || isSameMember(this.core.status, membership.status)))
+    // Read once: a getter may answer another one the second time.
+    const wanted = membership.status;
+    if (reserved) this.#checkReserved(member, wanted);
+    if (number === this.member && (!reserved || isSameMember(this.core.status, wanted)))
       throw badValue("member", "another thread than this one (leave() ends its own part)", number);
-    if (!isAlive(this.core) && endMember(this.core, number, membership.status)) return 0;
+    if (!isAlive(this.core) && endMember(this.core, number, wanted)) return 0;
     const error = refusal(this, "reclaim a thread of");
     if (error !== undefined) throw error;
-    const status = membership.status === 0 ? statusOf(this.core, number) : membership.status;
+    const status = wanted === 0 ? statusOf(this.core, number) : wanted;
     return reclaimThread(this.core, { member: number, status });
   }
 

@@ -20,7 +20,8 @@ describe.each(Object.keys(SOURCES) as (keyof typeof SOURCES)[])("a SlabPool over
       ...options,
     });
   };
-  const transfer = ({ buffer }: Uint8Array): void => void structuredClone(buffer, { transfer: [buffer] });
+  const transfer = ({ buffer }: Uint8Array): void =>
+    void structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
 
   it.each([false, true])(
     "gives no element of a transferred block once a call has met it (generations: %s)",

@@ -416,7 +416,9 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
     this.#options = given;
   }
 
-  /** Opens the decoder, or begins anew behind what it still has; the pictures' own format comes with the first of them. */
+  /**
+   * Opens the decoder, or begins anew behind what it still has; the pictures' own format comes with the first of them.
+   */
   override async formatChanged(_format: ByteStream): Promise<void> {
     await this.drain();
     this.coder ??= this.makeCoder("VideoDecoder");

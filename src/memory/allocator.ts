@@ -193,6 +193,13 @@ export abstract class Allocator {
     return false;
   }
 
+  /**
+   * @internal True where memory comes from that class: neither a subclass nor the object itself has ways of its own.
+   */
+  protected hasHooksOf({ prototype }: { readonly prototype: Allocator }): boolean {
+    return this.allocate === prototype.allocate && this.allocateRegion === prototype.allocateRegion;
+  }
+
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {
@@ -404,7 +411,7 @@ export class SystemAllocator extends Allocator {
 
   /** @internal */
   override get givesOnce(): boolean {
-    return this.constructor === SystemAllocator && this.allocate === Allocator.prototype.allocate;
+    return this.hasHooksOf(SystemAllocator);
   }
 
   /** The engine zeroes every new ArrayBuffer. */

@@ -40,7 +40,7 @@ import {
   wrongType,
 } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
-import { isHeld } from "./claims.ts";
+import { type Claim, isHeld } from "./claims.ts";
 import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
   Access,
@@ -194,6 +194,8 @@ export class Memory {
   declare currentFlags: MemoryFlags;
   /** @internal */
   declare references: number;
+  /** @internal what a pool that took it from its source notes of its bytes; see claims.ts */
+  declare claim: Claim | null;
 
   /** @internal Memories are made by allocators. */
   constructor(
@@ -221,6 +223,7 @@ export class Memory {
     this.currentSize = size;
     this.currentFlags = flags;
     this.references = 1;
+    this.claim = null;
   }
 
   /** @internal Where a buffer's bytes are: of a memory only a mapping has them. */
@@ -567,6 +570,11 @@ export function replaceHandle(old: Memory): Memory {
   old.ownerCount = 0;
   old.parentBuffer = null;
   old.view = null;
+  const { claim } = old;
+  if (claim !== null) {
+    fresh.claim = claim;
+    claim.memory = fresh;
+  }
   allocator.onHandleReplaced(fresh);
   return fresh;
 }

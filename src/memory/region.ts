@@ -16,6 +16,7 @@
  * lease that was ended by force reach an allocator that recycles only without old views.
  */
 import { wholeNumber, wrongType } from "../util/validate.ts";
+import { moveClaims } from "./claims.ts";
 import { endViews } from "./detach.ts";
 import { moveLockReport } from "./pinning.ts";
 
@@ -175,6 +176,7 @@ export function revokeViews(region: Region): boolean {
     return false;
   }
   moveLockReport(old, next);
+  moveClaims(old, next);
   region.bytes = new Uint8Array(next);
   return true;
 }

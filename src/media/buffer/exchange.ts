@@ -9,6 +9,7 @@
  * Invariants: only memory whose allocator allows it is given (`Region.replaceable`), and only while nobody but this
  * lease refers to it; a buffer that came back is as long as the one that went. Everything is O(1).
  */
+import { moveClaims } from "../../memory/claims.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { isReplaceable, revokeViews } from "../../memory/region.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
@@ -38,6 +39,7 @@ export function takeBytesBack(buffer: MediaBuffer, given: ArrayBufferLike): bool
   // A reader that copied has left the bytes where they were.
   if (given === region.bytes.buffer) return true;
   if (!region.isDetached || !isFixed(given) || given.byteLength !== region.size) return false;
+  moveClaims(region.bytes.buffer, given);
   region.bytes = new Uint8Array(given);
   cacheView(slot, memory);
   return true;

@@ -70,7 +70,8 @@
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
 import { takeKeepers } from "../../media/meta/attach.ts";
-import { answered } from "../../memory/memory.ts";
+import { isTaken } from "../../memory/claims.ts";
+import { answered, heldAlready, releaseFailed } from "../../memory/memory.ts";
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
   beginWait,
@@ -962,7 +963,12 @@ export class BufferPool {
     const before = setEntry(this.#entry);
     try {
       const { allocator, size, params } = config;
-      buffer.append(answered(allocator, allocator.allocate(size, params), size));
+      const memory = answered(allocator, allocator.allocate(size, params), size);
+      if (isTaken(allocator, memory.region.bytes)) {
+        releaseFailed(memory);
+        throw heldAlready(allocator, memory);
+      }
+      buffer.append(memory);
     } finally {
       setEntry(before);
     }

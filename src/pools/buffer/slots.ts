@@ -23,7 +23,8 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { assertUnlocked, BufferSlot, endLocks, SlotFlags, type SlotPool, timesIn } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import { type Memory, replaceHandle } from "../../memory/memory.ts";
+import { claimBytes, isClaimed } from "../../memory/claims.ts";
+import { heldAlready, type Memory, releaseFailed, replaceHandle } from "../../memory/memory.ts";
 import { revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { MillpondError, reentrantError, saysGone, throwLater } from "../../util/errors.ts";
@@ -439,9 +440,16 @@ export class SlotStore {
     slot.refCount = 1;
     slot.slotFlags = SlotFlags.IN_HOOK | SlotFlags.FILLING;
     const buffer = new MediaBuffer(slot);
+    let failure: unknown;
     this.#enterHook();
     try {
-      this.#hooks.populate(buffer, this.#config, hint);
+      try {
+        this.#hooks.populate(buffer, this.#config, hint);
+      } finally {
+        // Before anything is done to the bytes, also by what follows an error.
+        failure = dropHeld(slot);
+      }
+      if (failure !== undefined) throw failure;
       this.#assertPopulated(slot);
     } catch (error) {
       this.#lastGeneration[index] = slot.generation + 1;
@@ -633,6 +641,27 @@ function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
   slot.dropped = null;
   if (late !== undefined) throwLater(late);
   return failure;
+}
+
+/**
+ * Claims the memories of a new slot. Those that somebody has already leave it, unwiped; the error for the first one, or
+ * undefined. A part of a memory is its owner's to divide, and what is of another buffer has a reference of its own.
+ */
+function dropHeld(slot: BufferSlot): MillpondError | undefined {
+  let refused: MillpondError | undefined;
+  if (slot.memories.every((memory) => memory.allocator.givesOnce)) return refused;
+  slot.memories = slot.memories.filter((memory, i, all) => {
+    const { allocator, parent, region } = memory;
+    if (parent !== null || allocator.givesOnce || all.indexOf(memory) < i || memory.claim?.isShown) return true;
+    const held = isClaimed(memory);
+    if (!held && claimBytes(allocator, memory, region.isPlain ? region.bytes : undefined, true)) return true;
+    refused ??= heldAlready(allocator, memory);
+    memory.dropOwnership();
+    // Who has the memory, or its region, would lose it.
+    if (!held) releaseFailed(memory);
+    return false;
+  });
+  return refused;
 }
 
 /** Gives the next lease other memory objects than those that were handed out. */

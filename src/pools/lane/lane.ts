@@ -28,10 +28,11 @@
  * Invariants: what is sent arrives in order; at most `window` leases are under way in each direction; a lease that has
  * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. A message
  * that was posted counts as sent, whatever became of its lease: the other side gives the credit for it, and only that
- * side. An end stays until both have said CLOSED: so whoever is owed an answer (UNREAD asks which lease it was that
- * could not be read) gets it, in whatever order the two close, unless the other thread or its part in the pool ends.
- * Nothing waits after the end. Only who owns a pool can say that it was closed; whatever
- * empties the inbox gives back what is in it; a message that its sender may not send ends the lane (`ERR_BAD_DATA`).
+ * side. Data that may run code when it is copied goes in front of the lease's message, so that nothing of the caller's
+ * runs when bytes have gone. An end stays until both have said CLOSED: so whoever is owed an answer (UNREAD asks which
+ * lease it was that could not be read) gets it, in whatever order the two close, unless the other thread or its part in
+ * the pool ends. Nothing waits after the end. Only who owns a pool can say that it was closed; whatever empties the
+ * inbox gives back what is in it; a message that its sender may not send ends the lane (`ERR_BAD_DATA`).
  *
  * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */
@@ -71,8 +72,8 @@ export interface Carrier {
   readonly pool: LeasePool;
   /**
    * Gives the lease up and posts it in one. When it throws, the lease is still the sender's, or its membership is over;
-   * a message may have gone. `check` is called when all getters in the data have run and nothing is posted: what it
-   * throws refuses the send.
+   * a message may have gone. `check`: for bytes that are transferred; it is called when all getters in the data have
+   * run and the bytes are still here: what it throws refuses the send.
    */
   send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[], check?: () => void) => void): void;
   /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
@@ -106,6 +107,7 @@ export const MessageType = {
   POOL_CLOSED: 5,
   UNREAD: 6,
   UNREAD_WAS: 7,
+  DATA: 8,
 } as const;
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
@@ -155,6 +157,8 @@ export class Lane<Data = unknown> {
   readonly #sent: number[] = [];
   #sentCount = 0;
   #arrivedCount = 0;
+  /** The data of the lease that comes next, where it comes in front of it. */
+  #dataInFront: { readonly data: Data } | undefined;
   /** Messages that have come and were not paid back with credit. */
   #unpaid = 0;
   #retryMs = 0;
@@ -223,8 +227,8 @@ export class Lane<Data = unknown> {
    * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease
    * that is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be
    * cloned, and what getters in it throw; nothing changes then. Where a getter in the data gives the lease of a
-   * SharedPool back, the message has gone by then, and counts against the window until the other side has passed over
-   * it.
+   * SharedPool back, or one of a DOMException in it takes the bytes of a lease or ends its pool, a message has gone by
+   * then, and counts against the window until the other side has passed over it.
    */
   trySend(lease: LeaseData, data?: Data): boolean {
     this.#checkOpen();
@@ -398,54 +402,73 @@ export class Lane<Data = unknown> {
   #post(lease: LeaseData, data: Data | undefined): void {
     const before = this.#isPosting;
     let number: number | undefined;
+    let isDataGone = false;
+    this.#isPosting = true;
     // Taken before anything is posted: getters in the data may send, too.
     this.#credit--;
     try {
       this.#carrier.send(lease, (payload, transfer, check) => {
-        number = this.#postLease(payload, data, transfer, check);
+        if (check !== undefined && !isDataGone && mayRunCode(data)) {
+          // The last that is read, and the receiver passes over it.
+          this.#postCloned([MessageType.DATA, data, lastRead(check)]);
+          isDataGone = true;
+        }
+        // Engines read some objects (Node 24 a DOMException) behind all others, and behind the transfer.
+        if (isDataGone) check!();
+        number = this.#postLease(payload, isDataGone ? undefined : data, isDataGone, transfer);
       });
     } catch (error) {
+      // The message is under way, and the other side gives the credit for it. It brings no lease.
+      if (isDataGone) number ??= this.#postLease(undefined, undefined, true);
       if (number === undefined) {
         this.#credit++;
         this.#serveSenders();
-      } else {
-        // The message is under way, and the other side gives the credit for it. It brings no lease.
-        this.#sent[number % this.#window] = NO_LEASE;
-      }
+      } else this.#sent[number % this.#window] = NO_LEASE;
       throw error;
     } finally {
       this.#isPosting = before;
     }
   }
 
-  /** The number of the message. */
+  /** The number of the message. `isBehind`: its data went in front of it. */
   #postLease(
     payload: unknown,
     data: Data | undefined,
-    transfer: readonly ArrayBuffer[] | undefined,
-    check: (() => void) | undefined,
+    isBehind: boolean,
+    transfer?: readonly ArrayBuffer[] | undefined,
   ): number {
-    this.#isPosting = true;
-    const message: unknown[] = data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data];
-    try {
-      // The last that is read, and the receiver passes over it.
-      if (check !== undefined && mayHaveGetters(data)) message.push(lastRead(check));
-      this.#port.postMessage(message, transfer);
-    } catch (error) {
-      throw cloneError(error);
-    }
+    const message: unknown[] = [MessageType.LEASE, payload];
+    if (isBehind) message.push(undefined, true);
+    else if (data !== undefined) message.push(data);
+    this.#postCloned(message, transfer);
     // It is under way until it was taken, and no more than the window are.
     const number = this.#sentCount++;
     this.#sent[number % this.#window] = Array.isArray(payload) ? payload[0] : payload;
     return number;
   }
 
+  #postCloned(message: unknown[], transfer?: readonly ArrayBuffer[]): void {
+    try {
+      this.#port.postMessage(message, transfer);
+    } catch (error) {
+      throw cloneError(error);
+    }
+  }
+
   #onMessage(message: unknown): void {
     if (!Array.isArray(message)) return;
+    const inFront = this.#dataInFront;
+    this.#dataInFront = undefined;
     switch (message[0]) {
+      case MessageType.DATA:
+        this.#dataInFront = { data: message[1] as Data };
+        break;
       case MessageType.LEASE:
+        // Its data could not be read: that was counted, and the other side is asked which lease it was.
+        if (message[3] === true && inFront === undefined) break;
         if (this.#theyClosed) this.#breach("sent a lease after it had said that none comes any more");
-        else if (this.#isWithinWindow()) this.#arrive(message[1], message[2] as Data);
+        else if (this.#isWithinWindow())
+          this.#arrive(message[1], inFront === undefined ? (message[2] as Data) : inFront.data);
         break;
       case MessageType.CREDIT:
         // Never more than the window, whatever the other side says.
@@ -521,6 +544,7 @@ export class Lane<Data = unknown> {
    * what goes with a lease can be like that, and messages come in order, so the other side can tell which one it was.
    */
   #onUnreadable(): void {
+    this.#dataInFront = undefined;
     if (!this.#isWithinWindow()) return;
     this.#unreadable++;
     this.#port.postMessage([MessageType.UNREAD, this.#arrivedCount - 1]);
@@ -654,14 +678,16 @@ export class Lane<Data = unknown> {
 }
 
 /**
- * Whether code may run when data is copied. False is certain: no object, or a plain one without another one in it. It
- * costs 0.2 us, and {@link lastRead} 1 us on both sides.
+ * Whether code may run when data is copied: not for what is no object, nor for a plain one without another one in it.
+ * It costs 0.2 us; data that goes in front of its lease costs a message more.
  */
-function mayHaveGetters(data: unknown): boolean {
+function mayRunCode(data: unknown): boolean {
   if (data === null || typeof data !== "object") return false;
   // What is in others may be much.
   if (Object.getPrototypeOf(data) !== Object.prototype) return true;
-  return Object.keys(data).some((key) => {
+  // Symbols too: by one of them Node tells its own classes' objects, whatever their prototype is.
+  return Reflect.ownKeys(data).some((key) => {
+    if (typeof key === "symbol") return true;
     const value = Object.getOwnPropertyDescriptor(data, key);
     return value === undefined || value.get !== undefined || (typeof value.value === "object" && value.value !== null);
   });

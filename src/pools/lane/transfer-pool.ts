@@ -490,6 +490,7 @@ export class TransferPool implements LeasePool {
           }
           throw error;
         }
+        if (idOf(entry) !== id) throw this.#closedError(`send slot ${entry.index} of`);
         this.#leaves(entry, carrier);
       },
       receive: (payload) => {

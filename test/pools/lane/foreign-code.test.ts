@@ -458,3 +458,144 @@ it("a hundred requests of the other side are all served from one slot that each 
   await vi.waitUntil(() => pool.stats().free === 1);
   pool.validate();
 });
+
+describe("a getter of a DOMException in the data, which Node 24 reads behind all others", () => {
+  const withGetter = (key: string, run: () => void): DOMException => {
+    const made = new DOMException("x");
+    const get = (): string => {
+      run();
+      return "text";
+    };
+    return Object.defineProperty(made, key, { get, configurable: true });
+  };
+  const keys = ["stack", "name", "message"];
+  const sides = keys.flatMap((key) => ["near", "far"].map((side) => [key, side] as const));
+
+  it.each(sides)("%s, that throws: the send is refused, and the lease has its bytes (%s)", async (key, side) => {
+    const { pool, near, far, remote } = await pair();
+    const [lane, mine, other] = side === "near" ? [near, pool, far] : [far, remote, near];
+    const lease = await mine.acquire();
+    mine.bytes(lease).fill(7);
+    const thrown = new RangeError("mine");
+    let isRun = false;
+    const data = withGetter(key, () => {
+      isRun = true;
+      throw thrown;
+    });
+    let said: unknown;
+    try {
+      lane.trySend(lease, data);
+    } catch (error) {
+      said = error;
+    }
+    if (isRun) {
+      expect(said).toBe(thrown);
+      expect([[...mine.bytes(lease)], lane.credit]).toEqual([new Array(SIZE).fill(7), 4]);
+      expect(lane.trySend(lease, "again")).toBe(true);
+    }
+    const got = (await other.receive())!;
+    expect([...other.pool.bytes(got.lease)]).toEqual(new Array(SIZE).fill(7));
+    got.lease.release();
+    await vi.waitUntil(() => pool.stats().free === 1);
+    pool.validate();
+  });
+
+  it.each(sides)(
+    "%s, that transfers the bytes away: the send is refused, and a later one is good (%s)",
+    async (key, side) => {
+      const { pool, near, far, remote } = await pair();
+      const [lane, mine, other] = side === "near" ? [near, pool, far] : [far, remote, near];
+      const lease = await mine.acquire();
+      const bytes = mine.bytes(lease);
+      let isRun = false;
+      const said = code(() =>
+        lane.trySend(
+          lease,
+          withGetter(key, () => {
+            isRun = true;
+            detach(bytes);
+          }),
+        ),
+      );
+      expect(said).toBe(isRun ? "ERR_DETACHED" : "ok");
+      if (isRun) expect(code(() => lease.release())).toBe("ERR_DETACHED");
+      else (await other.receive())!.lease.release();
+      await vi.waitUntil(() => pool.stats().free === 1);
+      // What was passed over counts no more, and its data is not the next one's.
+      for (let n = 0; n < 9; n++) {
+        await lane.send(await mine.acquire(), n % 2 === 0 ? undefined : { n: [n] });
+        const { lease: got, data } = (await other.receive())!;
+        expect(data).toEqual(n % 2 === 0 ? undefined : { n: [n] });
+        got.release();
+      }
+      await vi.waitUntil(() => pool.stats().free === 1);
+      await Promise.all([near.close(), far.close()]);
+      pool.validate();
+    },
+  );
+
+  it.each(keys)("%s, that closes the pool by force: the send says so", async (key) => {
+    const { pool, near } = await pair();
+    const lease = pool.tryAcquire()!;
+    let isRun = false;
+    const said = code(() =>
+      near.trySend(
+        lease,
+        withGetter(key, () => {
+          isRun = true;
+          pool.close({ force: true });
+        }),
+      ),
+    );
+    expect(said).toBe(isRun ? "ERR_POOL_DEAD" : "ok");
+    pool.validate();
+  });
+
+  it("whose prototype is that of a plain object: the same", async () => {
+    const { pool, near } = await pair();
+    const lease = pool.tryAcquire()!;
+    pool.bytes(lease).fill(7);
+    const data = withGetter("stack", () => {
+      throw new RangeError("mine");
+    });
+    for (const key of Object.getOwnPropertySymbols(DOMException.prototype))
+      Object.defineProperty(data, key, Object.getOwnPropertyDescriptor(DOMException.prototype, key)!);
+    Object.setPrototypeOf(data, Object.prototype);
+    let isRefused = false;
+    try {
+      near.trySend(lease, data);
+    } catch {
+      isRefused = true;
+    }
+    if (isRefused) expect([...pool.bytes(lease)]).toEqual(new Array(SIZE).fill(7));
+  });
+});
+
+it("data in front of its lease that a getter sends others between comes with its own lease", async () => {
+  const { pool, near, far } = await pair(3);
+  const [first, second, third] = [pool.tryAcquire()!, pool.tryAcquire()!, pool.tryAcquire()!];
+  const data = {
+    get x() {
+      near.trySend(second, { deep: { n: 2 } });
+      near.trySend(third);
+      return { n: 1 };
+    },
+  };
+  expect(near.trySend(first, data)).toBe(true);
+  const got = [(await far.receive())!, (await far.receive())!, (await far.receive())!];
+  expect(got.map(({ lease, data }) => [lease.index, data])).toEqual([
+    [second.index, { deep: { n: 2 } }],
+    [third.index, undefined],
+    [first.index, { x: { n: 1 } }],
+  ]);
+});
+
+it("a lease whose data should be in front of it and is not brings nothing, also from a peer that says it often", async () => {
+  const { far, port } = await hostilePool();
+  for (let n = 0; n < 100; n++) port.postMessage([MessageType.LEASE, [0, new ArrayBuffer(SIZE)], undefined, true]);
+  for (let n = 0; n < 100; n++) port.postMessage([MessageType.DATA, { n }]);
+  port.postMessage([MessageType.LEASE, [0, new ArrayBuffer(SIZE)], undefined, true]);
+  const { data } = (await far.receive())!;
+  expect([data, far.pending, far.isOpen]).toEqual([{ n: 99 }, 0, true]);
+  port.close();
+});

@@ -132,6 +132,19 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     pool.leave();
   });
 
+  it("a look at a pool that another closed by force takes no bytes from a holder; its next call does", () => {
+    const pool = make({ name: "looked at", size: 4096, count: 1, watch: Number.POSITIVE_INFINITY });
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const lease = pool.tryAcquire()!;
+    const view = pool.bytes(lease).fill(7);
+    other.close({ force: true });
+    expect(listPools().some(({ name }) => name === pool.name)).toBe(false);
+    pool.lookAround();
+    expect([view[0], pool.descriptor > 0]).toEqual([7, true]);
+    expect(code(() => lease.release())).toBe("ERR_POOL_DEAD");
+    expect([view[0], pool.descriptor]).toEqual([0, -1]);
+  });
+
   it("that a member leaves stays the others' of its process: a thread's, and one's that came by the block", () => {
     const pool = make({ size: 4096, count: 1 });
     const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));

@@ -3,6 +3,7 @@
  * memoryUsage.rss()) ends the process when it gets one of these numbers, which it does once the program has closed one.
  */
 import { existsSync } from "node:fs";
+import { process } from "./process.ts";
 
 // What the program puts in its place later is not called.
 const exists = existsSync;

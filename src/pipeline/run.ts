@@ -27,6 +27,7 @@ import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
 import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import { isMillpondError, MillpondError, plainMessage } from "../util/errors.ts";
+import { wrongType } from "../util/validate.ts";
 import {
   attachErrorSource,
   type Element,
@@ -90,6 +91,9 @@ const CLOSING_MS = 5000;
 // A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for
 // that.
 const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
+
+// As long as a call that handles the end of the stream.
+const END_TIMES = 10;
 
 // Ten times a second is smooth to the eye, and nothing beside a frame.
 const PROGRESS_MS = 100;
@@ -233,6 +237,10 @@ export class PipelineRun implements Running {
   /** The wait that lasted too long: the run no longer waits for its stage. */
   #stalled: StageWait | undefined;
   #onStall: () => void = () => {};
+  /** Loops of sources, the preparing ones too. */
+  #sourceLoops = 0;
+  /** A stage that has kept the end of the stream since then. */
+  #kept: LinkedWait | undefined;
   #onHalt!: () => void;
   /** Resolves when {@link Run.#halt} begins. */
   readonly #halted: Promise<void> = new Promise((resolve) => {
@@ -332,15 +340,22 @@ export class PipelineRun implements Running {
     const done = new Promise<void>((resolve) => {
       this.#settle = resolve;
     });
-    for (const element of this.#elements) if (!(element instanceof Source)) this.#spawn(element, element.task);
+    for (const element of this.#elements) if (!(element instanceof Source)) this.#startLoop(element);
     const preparing = this.#elements.map((element) =>
-      element instanceof Source ? this.#spawn(element, () => element.prepare()) : undefined,
+      element instanceof Source ? this.#spawn(element, () => this.#prepare(element)) : undefined,
     );
     await Promise.race([Promise.all(preparing), done]);
     if (!play || this.failure !== undefined) return;
     this.#isPlaying = true;
-    for (const element of this.#elements) if (element instanceof Source) this.#spawn(element, element.task);
+    for (const element of this.#elements) if (element instanceof Source) this.#startLoop(element);
     if (this.#waiting.size > 0) await done;
+  }
+
+  /** The one of Source bounds its steps by itself. */
+  #prepare(source: Source): Promise<void> {
+    const work = source.prepare();
+    if (source.prepare === Source.prototype.prepare || !isPromise(work)) return work;
+    return this.boundCall(work, source, undefined, "preparing its stream");
   }
 
   /**
@@ -494,14 +509,60 @@ export class PipelineRun implements Running {
       if (given !== wait.given) {
         wait.given = given;
         wait.since = now;
-      } else if (wait.isCall) wait.since = this.#ownSince(wait) ?? now;
+      } else if (wait.element.isHeldOutside(wait)) wait.since = now;
+      else if (wait.isCall) wait.since = this.#ownSince(wait) ?? now;
       if (now - wait.since >= wait.limit) {
         this.#stopWaiting(innermost(wait, this.#waits));
         return;
       }
       next = Math.min(next, wait.since + wait.limit);
     }
+    next = Math.min(next, this.#lookAtEnd(now));
     if (next < Number.POSITIVE_INFINITY) this.#watchWait(next);
+  }
+
+  /** The sources have ended, and a sink waits for the end of its stream. */
+  get #isEnding(): boolean {
+    const isOn = this.#isPlaying && !this.#flushing && !this.stopping;
+    return isOn && this.#sourceLoops === 0 && this.#waiting.size > 0;
+  }
+
+  /** Whether a stage keeps the end of the stream is looked at once in each `acquireTimeout`. */
+  #watchEnd(): void {
+    const { acquireTimeout } = this.#options;
+    if (!this.#isEnding || acquireTimeout === Number.POSITIVE_INFINITY) return;
+    const now = this.#readClock();
+    if (!Number.isNaN(now)) this.#watchWait(now + acquireTimeout);
+  }
+
+  /** Returns when to look again. */
+  #lookAtEnd(now: number): number {
+    const { acquireTimeout } = this.#options;
+    if (!this.#isEnding) {
+      this.#kept = undefined;
+      return Number.POSITIVE_INFINITY;
+    }
+    const element = this.#elements.find((one) => this.#keepsEnd(one));
+    if (element === undefined) this.#kept = undefined;
+    else if (this.#kept?.element !== element || this.#kept.given !== givenBy(element)) {
+      const limit = END_TIMES * acquireTimeout;
+      this.#kept = new LinkedWait(element, "keeping the end of the stream to itself", limit, now, false);
+    } else if (now - this.#kept.since >= this.#kept.limit) {
+      this.#stopWaiting(this.#kept);
+      return Number.POSITIVE_INFINITY;
+    }
+    return now + acquireTimeout;
+  }
+
+  /** It has the end of every input, is in no call and no wait, and has not passed the end on. */
+  #keepsEnd(element: Element): boolean {
+    const { inputs, outputs } = element;
+    const hasPassed = outputs.length === 0 ? !this.#waiting.has(element) : outputs.every((pad) => pad.ended);
+    if (hasPassed || element.isPacedFromOutside || !element.isIdle) return false;
+    if (!inputs.every(({ ended, peer }) => ended && peer?.traffic.calls === 0)) return false;
+    if (outputs.some(({ traffic }) => traffic.calls + traffic.acquires > 0)) return false;
+    for (const wait of this.#waits) if (wait.element === element) return false;
+    return true;
   }
 
   #stopWaiting(wait: StageWait): void {
@@ -515,12 +576,25 @@ export class PipelineRun implements Running {
     this.#onStall();
   }
 
+  /** Starts the loop of a stage that has one; a source has one. */
+  #startLoop(element: Element): void {
+    try {
+      const { task } = element;
+      if (task === undefined && !(element instanceof Source)) return;
+      if (typeof task !== "function") throw wrongType(`the task of "${element.name}"`, "a function", task);
+      this.#spawn(element, task);
+    } catch (error) {
+      this.fail(error, element);
+    }
+  }
+
   /**
    * Starts a loop. It is in the set before its first line runs, which may be a hook that seeks: a seek waits for all
    * loops.
    */
-  #spawn(element: Element, task: (() => Promise<void>) | undefined): Promise<void> | undefined {
-    if (task === undefined) return undefined;
+  #spawn(element: Element, task: () => Promise<void>): Promise<void> {
+    const isSource = element instanceof Source;
+    if (isSource) this.#sourceLoops++;
     const running = Promise.resolve()
       .then(task)
       .catch((error: unknown) => {
@@ -529,7 +603,10 @@ export class PipelineRun implements Running {
         if (isInterrupted && (this.#flushing || this.stopping)) return;
         this.fail(error, element);
       })
-      .finally(() => this.#tasks.delete(running));
+      .finally(() => {
+        this.#tasks.delete(running);
+        if (isSource && --this.#sourceLoops === 0) this.#watchEnd();
+      });
     this.#tasks.add(running);
     return running;
   }
@@ -646,7 +723,7 @@ export class PipelineRun implements Running {
         if (element.outputs.length === 0) this.#waiting.add(element);
       }
       this.#setFlushing(false);
-      for (const element of this.#elements) if (!(element instanceof Source)) this.#spawn(element, element.task);
+      for (const element of this.#elements) if (!(element instanceof Source)) this.#startLoop(element);
       // Who wanted nothing before the seek, and does now, has not heard of the formats since.
       for (const element of this.#elements) {
         for (const pad of element.outputs) {
@@ -661,7 +738,7 @@ export class PipelineRun implements Running {
     } finally {
       this.#flushing = false;
     }
-    for (const element of this.#elements) if (element instanceof Source) this.#spawn(element, element.task);
+    for (const element of this.#elements) if (element instanceof Source) this.#startLoop(element);
   }
 
   async #seekSource(source: Source, position: unknown): Promise<void> {

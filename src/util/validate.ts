@@ -9,19 +9,30 @@ import { MillpondError } from "./errors.ts";
  */
 const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
 
+/** Beyond these a bigint is not written out: a million of its digits take seconds. */
+const MAX_SHOWN = 10n ** 60n;
+
 /** How a value is shown in a message: short, never the content of a buffer, and never an error of its own. */
 export function show(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
-  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "bigint") {
+    return value < MAX_SHOWN && value > -MAX_SHOWN ? `${value}n` : "a bigint of more than 60 digits";
+  }
   if (Object.is(value, -0)) return "-0";
   try {
-    if (typeof value === "function") return `function ${String(value.name) || "(anonymous)"}`;
+    if (typeof value === "function") return `function ${nameIn(value) || "(anonymous)"}`;
     if (value === null || typeof value !== "object") return String(value);
-    return Array.isArray(value) ? "an array" : `an object of ${String(value.constructor?.name ?? "no class")}`;
+    return Array.isArray(value) ? "an array" : `an object of ${nameIn(value.constructor) || "no class"}`;
   } catch {
     // A getter or a proxy of the caller's threw.
     return typeof value === "function" ? "a function" : "an object";
   }
+}
+
+/** The name of a function or class, which may be any value of any length. */
+function nameIn(of: { readonly name?: unknown } | null | undefined): string {
+  const name = of?.name ?? "";
+  return typeof name === "bigint" ? "" : String(name).slice(0, 60);
 }
 
 /**

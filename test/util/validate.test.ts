@@ -1,6 +1,6 @@
 /** Objects of options: an unknown key is refused in any kind of object, and only keys of its own are looked at. */
 import { describe, expect, it } from "vitest";
-import { checkOptions, nearest } from "../../src/util/validate.ts";
+import { checkOptions, nearest, show } from "../../src/util/validate.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const KNOWN = ["zero", "revoke"] as const;
@@ -76,5 +76,24 @@ describe("the word that a mistyped one is nearest to", () => {
     ["x".repeat(1_000_000), ["max", "count"], undefined],
   ] as const)("of %s is the one that it is nearest to, begins or ends with, or stands for", (word, known, meant) => {
     expect(nearest(word, known)).toBe(meant);
+  });
+});
+
+describe("a value in a message", () => {
+  it.each<[string, unknown]>([
+    ["a bigint of a megabyte", 2n ** 8_000_000n],
+    ["one below zero", -(2n ** 8_000_000n)],
+    ["a string of a megabyte", "x".repeat(2 ** 20)],
+    ["a function with a name of a megabyte", Object.defineProperty(() => {}, "name", { value: "x".repeat(2 ** 20) })],
+    ["an object of a class with such a name", { constructor: { name: "x".repeat(2 ** 20) } }],
+    ["an object of a class whose name is a large bigint", { constructor: { name: 2n ** 8_000_000n } }],
+  ])("is short: %s", (_, value) => {
+    expect(show(value).length).toBeLessThan(100);
+  });
+
+  it("is itself where it is small", () => {
+    expect([5n, -(10n ** 20n), "a", -0, null, [], {}, class A {}].map(show)).toEqual([
+      ...["5n", "-100000000000000000000n", '"a"', "-0", "null", "an array", "an object of Object", "function A"],
+    ]);
   });
 });

@@ -1,6 +1,7 @@
 /** The factories of all stages, those that need Node too, and pipelines made of a text. */
 
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { StageWait } from "../../pipeline/base/element.ts";
 import type { Waiters } from "../../pipeline/base/waiters.ts";
 import { COMMON_ELEMENTS, named } from "../../pipeline/elements/factories.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
@@ -42,6 +43,7 @@ class WorkersWithResults extends WorkersElement {
   #begun = 0;
   #next = 0;
   #unwritten = 0;
+  #isCompleting = false;
   #writing: Promise<void> = Promise.resolve();
   /** Where frames wait until more is written. */
   readonly #room: Waiters = this.addWaiters();
@@ -57,10 +59,17 @@ class WorkersWithResults extends WorkersElement {
     return [this.#path];
   }
 
+  /** The reader of a pipe takes its time; the threads have theirs all the same. */
+  override isHeldOutside({ isCall }: StageWait): boolean {
+    if (this.#file?.isStream !== true) return false;
+    return this.#isCompleting || (isCall && this.#unwritten > MAX_UNWRITTEN);
+  }
+
   override async start(): Promise<void> {
     this.#begun = 0;
     this.#next = 0;
     this.#unwritten = 0;
+    this.#isCompleting = false;
     this.#early.clear();
     this.#writing = Promise.resolve();
     await assertFilesApart(this);
@@ -105,6 +114,7 @@ class WorkersWithResults extends WorkersElement {
 
   override async commit(): Promise<void> {
     await super.commit();
+    this.#isCompleting = true;
     this.#write();
     await this.#writing;
     await this.#file?.commit();

@@ -67,7 +67,10 @@ export interface WorkersOptions {
   buffers?: number;
   /** Whether the function changes the bytes. Then frames that others look at are copied first. Default false. */
   writes?: boolean;
-  /** Passed to every call as its second argument; must be clonable, `ERR_INVALID_ARG_VALUE` otherwise. */
+  /**
+   * Passed to every call as its second argument: a clone that is made with the stage. `ERR_INVALID_ARG_VALUE` where
+   * none can be made.
+   */
   options?: unknown;
   /** Where the threads' `console.log` goes; default "stdout". */
   console?: "stdout" | "stderr";
@@ -203,7 +206,7 @@ export class WorkersElement extends Queue {
     oneOf("options.console", console, ["stdout", "stderr"]);
     flag("options.writes", given.writes, false);
     callback("options.onResult", given.onResult);
-    assertClonable(given.options);
+    const cloned = cloneOf(given.options);
     const threads = wholeNumber("options.workers", workers, 1, MAX_THREADS);
     // As many as a queue may have.
     const { buffers } = given;
@@ -215,7 +218,8 @@ export class WorkersElement extends Queue {
     this.module = address;
     this.#threadCount = threads;
     this.#slots = new ThreadSlots();
-    this.#options = given;
+    // Each thread gets a clone of this one, so that all have the same, and no getter of the caller's is called again.
+    this.#options = { ...given, options: cloned };
   }
 
   /** The module: a result that is written over it would destroy it. */
@@ -232,7 +236,8 @@ export class WorkersElement extends Queue {
     await Promise.all(Array.from({ length: this.#threadCount }, (_, n) => this.#spawn(n + 1)));
   }
 
-  #spawn(number: number): Promise<void> {
+  /** Async, so that whatever throws here is one of the promises that {@link start} waits for. */
+  async #spawn(number: number): Promise<void> {
     const { port1: port, port2: theirs } = new MessageChannel();
     const capacity = Math.max(MIN_EVENTS, Math.floor(this.#events / this.#threadCount));
     const record = { thread: `${this.name} ${number}`, stage: this.name, capacity };
@@ -242,8 +247,6 @@ export class WorkersElement extends Queue {
       port: theirs,
       ...(this.#events > 0 ? { record } : {}),
     };
-    // What can be cloned may have changed since the options were given.
-    assertClonable(this.#options.options);
     // Flags like --expose-gc or a test runner's loaders are not for these threads.
     const worker = new Worker(THREAD_FILE, {
       workerData,
@@ -665,9 +668,9 @@ async function endThread(thread: Thread): Promise<void> {
 }
 
 /** A thread gets a clone. Throws `ERR_INVALID_ARG_VALUE`. */
-function assertClonable(options: unknown): void {
+function cloneOf(options: unknown): unknown {
   try {
-    structuredClone(options);
+    return structuredClone(options);
   } catch (cause) {
     throw Object.assign(badValue("options.options", "data that can be cloned", options), { cause });
   }

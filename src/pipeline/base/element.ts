@@ -196,6 +196,24 @@ export abstract class Element {
     return false;
   }
 
+  /** @internal True while a wait of this stage is for a reader outside: it may last, and begins anew after that. */
+  isHeldOutside(_wait: StageWait): boolean {
+    return false;
+  }
+
+  /** @internal False while a loop of its own has something to do. */
+  get isIdle(): boolean {
+    return true;
+  }
+
+  /**
+   * @internal What a hook answered that has to answer at once; where that is a promise, it is told as {@link callHook}.
+   */
+  answered<T>(answer: T): T {
+    if (isPromise(answer as Maybe<unknown>)) this.callHook(() => answer);
+    return answer;
+  }
+
   /**
    * Buffers that come through in all, about, where a stage upstream knows, once it has started; undefined where none
    * does. Default: as many as come in; a stage that knows better overrides it.

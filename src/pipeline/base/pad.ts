@@ -45,6 +45,11 @@ export const BUFFER_WAIT = "waiting for a buffer";
 /** The pool itself refuses after `acquireTimeout`; this is for one of the application's that does not. */
 const BUFFER_BOUNDS: WaitBounds = { times: 2 };
 
+/** As `isPromise` of element.ts, which stands on this. */
+function isThenable(value: Maybe<unknown>): value is Promise<unknown> {
+  return typeof (value as Promise<unknown> | null | undefined)?.then === "function";
+}
+
 /** What both kinds of pads have. */
 export abstract class Pad {
   /** The element that it belongs to. */
@@ -97,7 +102,8 @@ export class InputPad extends Pad {
    * behind a stage that keeps what it passes on.
    */
   get isShared(): boolean {
-    return this.peer?.element.sharesOutput(this.peer) ?? false;
+    const { peer } = this;
+    return peer !== null && Boolean(peer.element.answered(peer.element.sharesOutput(peer)));
   }
 
   /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
@@ -156,7 +162,8 @@ export class OutputPad extends Pad {
     this.buffers++;
     peer.buffers++;
     const done = peer.element.chain(buffer, peer);
-    if (done === undefined) return undefined;
+    // What a stage answers beside a promise is nothing to wait for.
+    if (done === undefined || !isThenable(done)) return undefined;
     const { element } = peer;
     return element.boundedCall(done, this, "handling a buffer", element.boundsChain ? 0 : 1);
   }
@@ -284,12 +291,14 @@ export class OutputPad extends Pad {
     const { running } = element;
     this.needsReconfigure = false;
     try {
-      const query = new AllocationQuery(format, { readOnly: element.sharesOutput(this) });
+      const query = new AllocationQuery(format, {
+        readOnly: Boolean(element.answered(element.sharesOutput(this))),
+      });
       // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
       query.answering = element.name;
       const deciding: Maybe<void> = element.decideAllocation(query, this);
-      if (deciding !== undefined) await element.bounded(deciding, "choosing its memory");
+      if (isThenable(deciding)) await element.bounded(deciding, "choosing its memory");
       query.raise(retained, "retained");
       decideAllocation(this, query, running);
       // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled

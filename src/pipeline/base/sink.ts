@@ -118,8 +118,21 @@ export abstract class Sink extends Element {
 
   /** Takes the format to {@link configure}. */
   override formatChanged(format: StreamFormat): Maybe<void> {
-    const configured = this.configure(format);
-    return isPromise(configured) ? this.bounded(configured, "preparing for its format") : configured;
+    let configured: Maybe<void>;
+    try {
+      configured = this.configure(format);
+    } catch (error) {
+      throw attachErrorSource(error, this);
+    }
+    return isPromise(configured) ? this.#configured(configured) : undefined;
+  }
+
+  async #configured(configuring: Promise<void>): Promise<void> {
+    try {
+      await this.bounded(configuring, "preparing for its format");
+    } catch (error) {
+      throw attachErrorSource(error, this);
+    }
   }
 
   /** Finishes, and tells the pipeline. */

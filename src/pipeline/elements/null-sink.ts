@@ -5,6 +5,7 @@ import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseAll, releaseOrPass } from "../../media/buffer/release.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
+import type { Maybe } from "../base/pad.ts";
 import { Sink } from "../base/sink.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 
@@ -65,7 +66,8 @@ export class NullSink extends Sink {
   }
 
   /** Releases what it keeps. */
-  override stop(): void {
-    this.onFlush();
+  override stop(): Maybe<void> {
+    // An override may be async.
+    return this.onFlush() as Maybe<void>;
   }
 }

@@ -75,6 +75,8 @@ export class Queue extends Element {
   #announced: Extract<Entry, { kind: "format" }> | undefined;
   #count = 0;
   #failure: { error: unknown } | undefined;
+  /** The loop waits for an entry. */
+  #isIdle = false;
   /** Where the loop waits for an entry. */
   readonly #arrivals: Waiters = this.addWaiters();
   /** Where pushers wait for room, and where questions wait for their answers. */
@@ -252,7 +254,7 @@ export class Queue extends Element {
       await this.#departures.wait();
     await entry.answer;
     query.answering = this.name;
-    this.addRetained(query);
+    this.answered(this.addRetained(query));
     return true;
   }
 
@@ -264,6 +266,11 @@ export class Queue extends Element {
   /** As what feeds it. */
   override sharesOutput(): boolean {
     return this.in.isShared;
+  }
+
+  /** @internal */
+  override get isIdle(): boolean {
+    return this.#isIdle && this.#line.length === 0;
   }
 
   /** @internal */
@@ -282,7 +289,9 @@ export class Queue extends Element {
         if (entry === undefined) {
           const more = this.#arrivals.wait();
           stageWaits(this, "waits for input", more);
+          this.#isIdle = true;
           await more;
+          this.#isIdle = false;
           continue;
         }
         if (entry.kind === "buffer") {
@@ -319,7 +328,7 @@ export class Queue extends Element {
       this.#announced = entry;
       await this.out.setFormat(entry.format);
       this.#announced = undefined;
-      this.formatPassed();
+      this.answered(this.formatPassed());
     } else if (entry.kind === "query") {
       // It has left the line: whatever becomes of it, the asker is told.
       const asked = (async () => this.out.query(entry.query))();

@@ -14,6 +14,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
+import { cut } from "../../util/cut.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
@@ -178,7 +179,7 @@ export async function receiveProcess<Data = unknown>(
     const pool = ProcessPool.attach(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
   } catch (error) {
-    port.postMessage({ failed: (error as Error).message });
+    tellFailure(port, error);
     port.close();
     throw error;
   }
@@ -262,10 +263,22 @@ export async function ready(message: Promise<unknown>): Promise<void> {
   throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${refusalText(said)}`);
 }
 
+/** Characters of a failure's text that are told to the other side, and shown of what it tells. */
+const MAX_REASON = 500;
+
 /** @internal What the other side says of its failure. It came from another process, and may be anything. */
 export function refusalText(said: unknown): string {
   const reason = (said as { failed?: unknown } | null | undefined)?.failed;
-  return typeof reason === "string" ? reason : show(said);
+  return typeof reason === "string" ? cut(reason, MAX_REASON) : show(said);
+}
+
+/** @internal Tells the other side why this one has failed. Throws nothing: the failure itself is what counts. */
+export function tellFailure(port: ProcessPort, error: unknown): void {
+  try {
+    port.postMessage({ failed: cut((error as Error).message, MAX_REASON) });
+  } catch {
+    // It is not told.
+  }
 }
 
 function parentsBlock(block: ConnectRequest["block"], ops: NativeOps): number {

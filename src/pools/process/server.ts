@@ -28,6 +28,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { ownFile, type RemoveOwn } from "../../os/own-file.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
+import { cut } from "../../util/cut.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
@@ -43,9 +44,10 @@ import {
   processLane,
   ready,
   refusalText,
+  tellFailure,
 } from "./connect.ts";
 import { checkAttach, nativeError, orThrow, type ProcessOpenOptions } from "./open.ts";
-import { type ProcessPort, socketPort } from "./ports.ts";
+import { socketPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { MAX_GREETING, MAX_MESSAGE } from "./wire.ts";
 
@@ -54,6 +56,9 @@ const GREETING_MS = 5000;
 
 /** Of those that were greeted and have not shown a ticket yet; one that honestly comes needs a few milliseconds. */
 const MAX_SILENT = 64;
+
+/** Characters of the pool's name that a process is told, so that the offer fits into a message. */
+const MAX_NAME = 1000;
 
 /** Looks at the other socket while somebody is greeted: 1, 2, 4 ... 20 ms apart. */
 const LOOK_MS: { readonly first: number; readonly most: number } = { first: 1, most: 20 };
@@ -203,7 +208,7 @@ class ProcessAcceptor<Data> {
         membership: connection.peer,
         from: this.#pool.membership,
         window,
-        name: this.#pool.name,
+        name: cut(this.#pool.name, MAX_NAME),
       };
       const answered = firstMessage(port, greeting, "a process");
       port.postMessage({ offer });
@@ -211,7 +216,7 @@ class ProcessAcceptor<Data> {
       this.#lanes.push(processLane<Data>(port, this.#pool, connection, { window, clock }));
       this.#wake();
     } catch (error) {
-      port.postMessage({ failed: (error as Error).message });
+      tellFailure(port, error);
       // One that has joined and lives may hold leases: the looks for processes that have ended find its end.
       if (connection !== undefined) giveUp(port, this.#pool, connection);
       else port.close();
@@ -364,7 +369,8 @@ export async function connectToPool<Data = unknown>(
     return { pool, lane: answer<Data>(port, pool, offer, clock) };
   } catch (error) {
     if (received !== undefined) closeDescriptor(received, ops);
-    tell(port, error);
+    tellFailure(port, error);
+    port.close();
     throw error;
   }
 }
@@ -373,11 +379,6 @@ export async function connectToPool<Data = unknown>(
 function isOffer(said: unknown): said is { readonly offer: ProcessOffer } {
   const { offer } = (said ?? {}) as { readonly offer?: Partial<ProcessOffer> | null };
   return typeof offer === "object" && offer !== null && typeof offer.name === "string";
-}
-
-function tell(port: ProcessPort, error: unknown): void {
-  port.postMessage({ failed: (error as Error).message });
-  port.close();
 }
 
 /** The block's descriptor, and the ticket beside it. */

@@ -13,7 +13,7 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { Lane, type LanePort } from "../../../src/pools/lane/lane.ts";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedConnection } from "../../../src/pools/lane/shared-transport.ts";
-import { giveBackFrom } from "../../../src/pools/process/connect.ts";
+import { giveBackFrom, refusalText, tellFailure } from "../../../src/pools/process/connect.ts";
 import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
 const WAYS = ["connectProcess", "serveProcesses", "connect"] as const;
@@ -169,6 +169,35 @@ describe.runIf(nativeOps().availability.ok)("the other side has joined, and has 
       await until(() => pool.stats().free === 2);
       pool.validate();
       farPool.leave();
+    },
+  );
+});
+
+describe("what one process tells another of its failure", () => {
+  it("is short, whatever the other one said, so that it can be told on", () => {
+    expect(refusalText({ failed: "x".repeat(2 ** 20 - 60) }).length).toBe(500);
+    expect(refusalText({ failed: 2n ** 8_000_000n }).length).toBeLessThan(100);
+    const told: unknown[] = [];
+    const port = { postMessage: (message: unknown) => told.push(message) } as never;
+    tellFailure(port, new Error("x".repeat(2 ** 20)));
+    tellFailure(port, null);
+    expect(told.map((message) => JSON.stringify(message).length)).toEqual([500 + '{"failed":""}'.length]);
+  });
+
+  it.runIf(nativeOps().availability.ok)(
+    "a pool's name of a megabyte does not keep a process from joining it",
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), "millpond-connecting-"));
+      const pool = ProcessPool.create({ size: 64, count: 1, name: "x".repeat(2 ** 20) });
+      const server = await serveProcesses(pool, join(folder, "pool"));
+      ends.push(() => {
+        server.close();
+        pool.close({ force: true });
+        rmSync(folder, { recursive: true });
+      });
+      const { pool: far } = await connectToPool(server.path);
+      expect(far.name.length).toBe(1000);
+      far.leave({ force: true });
     },
   );
 });

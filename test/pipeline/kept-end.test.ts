@@ -8,7 +8,9 @@ import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
+import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { FakeClock, systemClock } from "../../src/util/clock.ts";
 import { lateErrors } from "../helpers/late-errors.ts";
 import { Numbers } from "./kit.ts";
@@ -225,4 +227,32 @@ test("the error of a sink's configure() is the sink's", async () => {
     await expect(pipeline.run()).rejects.toThrow("mine");
     expect(pipeline.failedIn).toBe("refuses");
   }
+});
+
+test("an answer about memory that comes when the run is over takes no pool", async () => {
+  const clock = new FakeClock();
+  const pool = BufferPool.create({ name: "mine", size: 64, max: 8 });
+  let answer = (): void => {};
+  class Late extends NullSink {
+    override proposeAllocation(query: AllocationQuery): never {
+      query.addPool({ pool });
+      return new Promise<boolean>((resolve) => {
+        answer = () => resolve(true);
+      }) as never;
+    }
+  }
+  const source = new Numbers("src", 3);
+  const run = new Pipeline({ clock, acquireTimeout: 500 }).link(source, new Late({ name: "late" })).run();
+  const failed = expect(run).rejects.toMatchObject({ code: "ERR_STARVED", details: { stage: "late" } });
+  await turns();
+  clock.advance(500);
+  await failed;
+  answer();
+  await turns();
+  expect(source.out.pool).toBe(null);
+  const sink = new NullSink();
+  sink.proposeAllocation = (query) => query.addPool({ pool }) !== null;
+  const again = new Pipeline().link(new Numbers("src", 3), sink);
+  await again.run();
+  expect(again.describe().decisions[0]!.pool).toBe("mine");
 });

@@ -31,7 +31,7 @@ const KB = 1000;
 
 /** Goals that are not reached: BufferPool 9 kB, SlabPool 4 kB (docs/architecture.md says what stands in the way). */
 const BUNDLES: readonly BundleLimit[] = [
-  { entry: "millpond", name: "BufferPool", bytes: 25.2 * KB },
+  { entry: "millpond", name: "BufferPool", bytes: 25.3 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13.8 * KB },
   { entry: "millpond", name: "PagePool", bytes: 16.7 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 8.6 * KB },
@@ -42,7 +42,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.6 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.2 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.7 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 43.4 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 43.9 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.7 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.7 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.2 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2259 * KB;
+const PACKAGE_BYTES = 2261 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

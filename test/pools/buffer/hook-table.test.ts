@@ -216,6 +216,7 @@ const ofPool = (call: (pool: BufferPool) => unknown, answers: Answers = {}): Row
 const POOLS: Record<string, Row> = {
   isActive: ofPool((p) => p.isActive),
   spareBuffers: ofPool((p) => p.spareBuffers),
+  askedConfig: ofPool((p) => p.askedConfig),
   isFlushing: ofPool((p) => p.isFlushing),
   isDraining: ofPool((p) => p.isDraining),
   config: ofPool((p) => void p.config),

@@ -23,8 +23,8 @@
  *    every slot and all blocks go back. `close({ force: true })` does so under live elements too and returns a {@link
  *    LeakReport}. Every later call throws `ERR_POOL_DEAD`, a second `close()` does nothing.
  *
- * A block whose ArrayBuffer was transferred away gives no element any more as soon as a call meets it; its live elements
- * answer `ERR_DETACHED` (LOST), its free ones are SPENT, and it goes back with the last live one.
+ * A block whose ArrayBuffer was transferred away gives no element any more as soon as a call meets it; its live
+ * elements answer `ERR_DETACHED` (LOST), its free ones are SPENT, and it goes back with the last live one.
  *
  * Life-cycle of a slot: UNMAPPED, then FREE (or FAILED where `init` threw), then LIVE and FREE in turn, then UNMAPPED
  * again.

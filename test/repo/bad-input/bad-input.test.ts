@@ -205,6 +205,8 @@ async function tryOne(
     if ((user + system) / 1000 > CPU_LIMIT_MS) return TOO_SLOW;
   }
   if (pending !== undefined) {
+    // A server that was given a good path would leave its socket in the working folder.
+    if (/#serve/.test(call.key)) pending = pending.then((server) => (server as { close(): unknown }).close());
     const settled = await Promise.race([
       pending.then(
         () => undefined,

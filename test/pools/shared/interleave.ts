@@ -115,15 +115,19 @@ interface Choice {
   at: number;
 }
 
-/** Schedules that the fast lane runs of an exploration: all of a small one, and as many at random of a large one. */
-const SAMPLE = 110;
+/**
+ * Schedules that are run of an exploration: all of a small one, and as many at random of a large one. With
+ * MILLPOND_EXHAUSTIVE all are run of every one, which takes an hour or more: by hand, after a change to a step.
+ */
+const SAMPLE = isFullLength ? 10_000 : 110;
+const isExhaustive = process.env.MILLPOND_EXHAUSTIVE !== undefined;
 
 /**
- * Runs every schedule (within the bounds), each from the beginning; the fast lane runs a sample, the same in each run.
+ * Runs every schedule (within the bounds), each from the beginning, or a sample of so many, the same in each run.
  * Throws what a check throws, with the schedule.
  */
 export function explore(make: () => Run, bounds: Bounds = {}): Explored {
-  return isFullLength ? exploreAll(make, bounds) : exploreSome(make, bounds);
+  return isExhaustive ? exploreAll(make, bounds) : exploreSome(make, bounds);
 }
 
 /** The first schedules in order, which are all of a small exploration, and then as many at random. */
@@ -140,8 +144,8 @@ function exploreSome(make: () => Run, { preemptions = Number.POSITIVE_INFINITY }
   return { schedules: 2 * SAMPLE, points };
 }
 
-/** Whether an exploration had at least so many schedules; the fast lane runs no more than its sample of them. */
-export const atLeast = (schedules: number): number => (isFullLength ? schedules : Math.min(schedules, SAMPLE));
+/** Whether an exploration had at least so many schedules; no more than a sample of them are run. */
+export const atLeast = (schedules: number): number => (isExhaustive ? schedules : Math.min(schedules, SAMPLE));
 
 function exploreAll(make: () => Run, bounds: Bounds & { readonly upTo?: number }): Explored {
   const { preemptions = Number.POSITIVE_INFINITY, schedules: most = 2_000_000, upTo = most + 1 } = bounds;

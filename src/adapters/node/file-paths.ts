@@ -4,7 +4,7 @@
  */
 import { fstatSync, type Stats } from "node:fs";
 import { lstat, readlink, realpath, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import type { Element } from "../../pipeline/base/element.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, word } from "../../util/validate.ts";
@@ -96,7 +96,7 @@ const MAX_LINKS = 40;
  * the file system says.
  */
 export async function followLinks(path: string): Promise<string> {
-  let at = resolve(path);
+  let at = await inItsFolder(path);
   for (let n = 0; n < MAX_LINKS; n++) {
     const found = await lstat(at).catch(absent);
     // Links to pipes and sockets (/dev/fd/3) show no path that could be followed by hand.
@@ -104,9 +104,16 @@ export async function followLinks(path: string): Promise<string> {
     const whole = await realpath(at).catch(absent);
     if (whole !== undefined) return whole;
     if ((await stat(at).catch(absent)) !== undefined) return at;
-    at = resolve(await realpath(dirname(at)), await readlink(at));
+    const target = await readlink(at);
+    at = await inItsFolder(isAbsolute(target) ? target : `${dirname(at)}/${target}`);
   }
   throw Object.assign(new Error("ELOOP: too many symbolic links"), { code: "ELOOP", path });
+}
+
+/** The path by way of its folder as the system finds it: `a/..` is where the link `a` leads, and up from there. */
+async function inItsFolder(path: string): Promise<string> {
+  const folder = await realpath(dirname(path)).catch(absent);
+  return folder === undefined ? resolve(path) : join(folder, basename(path));
 }
 
 /** For what may be absent; another error is thrown. */

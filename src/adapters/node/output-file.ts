@@ -9,7 +9,7 @@
  * exists until it has its name or is removed, and whatever is listed is removed when the process exits.
  */
 import { constants, fstatSync, open as openCallback, type Stats, unlinkSync } from "node:fs";
-import { access, type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
+import { access, type FileHandle, lstat, open, rename, stat, unlink } from "node:fs/promises";
 import { Socket } from "node:net";
 import { basename, dirname, join } from "node:path";
 import type { Writable } from "node:stream";
@@ -234,7 +234,9 @@ async function openTarget(path: string, signal: AbortSignal | undefined): Promis
   if (path === "-") return { kind: "stream", stream: process.stdout, isStdout: true };
   const final = await followLinks(path);
   const present = await stat(final).catch(absent);
-  if (present === undefined || present.isFile()) return await openTemporary(final, present);
+  // A link still: it stands for a descriptor whose file has been deleted, and is no name that could be replaced.
+  const isLink = (await lstat(final).catch(absent))?.isSymbolicLink() === true;
+  if (present === undefined || (present.isFile() && !isLink)) return await openTemporary(final, present);
   if (present.isDirectory()) throw new MillpondError("ERR_BAD_DATA", `${path} is a folder, not a file`);
   // /dev/stdout and its like: our own end of the pipe may not be there to be opened once more.
   if (isStdout(present)) return { kind: "stream", stream: process.stdout, isStdout: true };

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { assertPathsApart } from "../../../src/adapters/node/file-paths.ts";
+import { assertPathsApart, followLinks } from "../../../src/adapters/node/file-paths.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -42,4 +42,14 @@ it("tells links that lead in a circle apart: nothing can be opened by them", asy
   symlinkSync("a", join(folder, "b"));
   await expect(writes("a", "b")).resolves.toBeUndefined();
   await expect(writes("a", "a")).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+});
+
+it("goes up from where a link leads, as the system does, also behind another link", async () => {
+  mkdirSync(join(folder, "far/deep"), { recursive: true });
+  symlinkSync("far/deep", join(folder, "sub"));
+  symlinkSync("sub/../t.y4m", join(folder, "l.y4m"));
+  writeFileSync(join(folder, "far/in.y4m"), "");
+  expect(await followLinks(`${folder}/sub/../in.y4m`)).toBe(join(folder, "far/in.y4m"));
+  expect(await followLinks(`${folder}/sub/../new.y4m`)).toBe(join(folder, "far/new.y4m"));
+  expect(await followLinks(`${folder}/l.y4m`)).toBe(join(folder, "far/t.y4m"));
 });

@@ -1,4 +1,19 @@
 /** Catches what surfaces as an uncaught error in a later turn, which is where the errors of misbehaving hooks go. */
+import { afterEach, beforeEach } from "vitest";
+
+/** Notes the uncaught errors of each test of the file, or of the describe, in which it is called. */
+export function uncaughtErrors(): readonly unknown[] {
+  const uncaught: unknown[] = [];
+  const note = (error: unknown): void => void uncaught.push(error);
+  beforeEach(() => {
+    uncaught.length = 0;
+    process.on("uncaughtException", note);
+  });
+  afterEach(() => {
+    process.off("uncaughtException", note);
+  });
+  return uncaught;
+}
 
 /** Runs `fn` and gives the messages of the errors that surfaced after it. */
 export async function lateErrors(fn: () => unknown): Promise<string[]> {

@@ -47,6 +47,19 @@ class Copies extends Transform {
   }
 }
 
+/** Passes formats and the end on; what it does with buffers is the test's. */
+abstract class Forwards extends Element {
+  readonly in = this.addInput("in");
+  readonly out = this.addOutput("out");
+  formatChanged(format: StreamFormat): void | Promise<void> {
+    return this.out.setFormat(format);
+  }
+  onEos(): void | Promise<void> {
+    return this.out.end();
+  }
+  abstract override chain(buffer: MediaBuffer): Promise<void>;
+}
+
 const is64 = (format: StreamFormat): boolean => format.kind === "bytes" && format.size === 64;
 
 describe("a format that a stage throws at", () => {
@@ -70,16 +83,8 @@ describe("a format that a stage throws at", () => {
   it("leaves the pad without one: pushes get its error and are released, until another format is taken", async () => {
     const pool = BufferPool.create({ size: 64, max: 4 });
     const outcomes: string[] = [];
-    class Insists extends Element {
-      readonly in = this.addInput("in");
-      readonly out = this.addOutput("out");
-      formatChanged(format: StreamFormat): void | Promise<void> {
-        return this.out.setFormat(format);
-      }
-      onEos(): void | Promise<void> {
-        return this.out.end();
-      }
-      async chain(buffer: MediaBuffer): Promise<void> {
+    class Insists extends Forwards {
+      override async chain(buffer: MediaBuffer): Promise<void> {
         buffer.release();
         if (outcomes.length > 0) return;
         const attempt = async (size: number): Promise<void> => {
@@ -105,16 +110,8 @@ describe("a format that a stage throws at", () => {
   it("late, stays out of the way of another one that was taken meanwhile", async () => {
     const outcomes: string[] = [];
     const pool = BufferPool.create({ size: 16, max: 4 });
-    class Hurries extends Element {
-      readonly in = this.addInput("in");
-      readonly out = this.addOutput("out");
-      formatChanged(format: StreamFormat): void | Promise<void> {
-        return this.out.setFormat(format);
-      }
-      onEos(): void | Promise<void> {
-        return this.out.end();
-      }
-      async chain(buffer: MediaBuffer): Promise<void> {
+    class Hurries extends Forwards {
+      override async chain(buffer: MediaBuffer): Promise<void> {
         buffer.release();
         if (outcomes.length > 0) return;
         const first = codeOf(Promise.resolve(this.out.setFormat(byteFormat(64))));

@@ -61,7 +61,7 @@ const OF_THE_REALM = new RegExp(
     /\bprocess\.(on|once|off|exit|chdir|emit|emitWarning|stdout|stderr|cwd|remove\w+)\b/,
     // But to ask what a variable says.
     /\bprocess\.env\b(?!\.\w+ ===)/,
-    /\b(lateErrors|lateRejections|setDebugLevel|setDefaultAllocator|offerConverters|MetaType)/,
+    /\b(lateErrors|lateRejections|uncaughtErrors|setDebugLevel|setDefaultAllocator|offerConverters|MetaType)/,
     /(?<!\bfc\.)\brecord\(/,
     // But the inspector's page, and a stage's own method.
     /\binspect(?!\/page\/|\()/,

@@ -82,14 +82,14 @@ async function identify(path: string, descriptor: 0 | 1): Promise<string | undef
   if (path === "-") return identityOf(ownStream(descriptor));
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined) return identityOf(found);
-  // Not there yet, and a link may lead there: the folder's own path, and the name in it. What cannot be followed is not
-  // opened either.
-  const full = await followLinks(path).catch(() => resolve(path));
-  return join(await realpath(dirname(full)).catch(() => dirname(full)), full.slice(dirname(full).length));
+  // Not there yet, and a link may lead there. What cannot be followed is not opened either.
+  return await followLinks(path)
+    .catch(() => inItsFolder(path))
+    .catch(() => resolve(path));
 }
 
 /** As many links as the kernel follows. */
-const MAX_LINKS = 40;
+export const MAX_LINKS = 40;
 
 /**
  * The path without links, also when what it leads to is not there yet: where an output is written. Rejects with what

@@ -562,7 +562,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     return this.#ending;
   }
 
-  /** Resolves when the sending side has finished, whoever ended it and whenever that was. */
+  /** Resolves when the sending side has finished, also where the other side or an earlier call ended it. */
   #finish(): Promise<void> {
     const socket = this.#socket;
     return new Promise((resolve, reject) => {

@@ -5,11 +5,10 @@
  */
 import { fstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { MAX_LINKS } from "../../adapters/node/file-paths.ts";
 
 const NUMBERED = /^\/(?:dev|proc\/(?:self|thread-self|self\/task\/\d+|(\d+)(?:\/task\/\d+)?))\/fd\/(\d{1,9})$/;
 const NAMED: Readonly<Record<string, number>> = { "/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2 };
-/** As many links as the kernel follows. */
-const MAX_LINKS = 40;
 
 /** Which descriptor of this process a path names, also by links; undefined: none. */
 export function ownDescriptor(path: string): number | undefined {

@@ -34,7 +34,7 @@
  * look on the fast path. So a thread that was declared dead changes nothing.
  *
  * **No bit of a member that is gone stays.** A thread may rest between that look and its step, and be declared dead and
- * cleared up after in between; then the step takes a slot for nobody. So whoever sets a bit of its own looks at its
+ * cleared up after in between; then the step takes a slot for nobody. So a thread that sets its bit looks at its
  * status once more *after* that: a bit that was set before the membership ended is met by the pass that clears up, one
  * that was set later is seen here, and taken back. A thread that is killed between the two leaves a bit of a free
  * place, and so does one whose second look, a plain one, was answered before others saw its step, as some processors

@@ -3,7 +3,7 @@
  * reference passes to the mapping. Every holder of the library against every way to hold the bytes.
  */
 import { Writable } from "node:stream";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { frameWriter } from "../../../src/adapters/node/streams/frame-writer.ts";
 import { toReadable } from "../../../src/adapters/web-streams.ts";
 import {
@@ -28,6 +28,7 @@ import { Memory as GstMemory, MapFlags } from "../../../src/compat/gstreamer.ts"
 import { BufferPool, MediaBuffer, MediaBufferList, type Memory, PagePool } from "../../../src/index.ts";
 import { ParentBufferMeta } from "../../../src/meta.ts";
 import { AppSource, byteFormat, Caps, NullSink, Pipeline, Sink, Transform } from "../../../src/pipeline.ts";
+import { uncaughtErrors } from "../../helpers/late-errors.ts";
 
 /** What an end did: nothing is decided by the time that it took. */
 interface Holder {
@@ -295,15 +296,7 @@ const ORIGINS: Record<string, () => { buffer: MediaBuffer; out: () => number; cl
   },
 };
 
-let uncaught: unknown[] = [];
-const note = (error: unknown): void => void uncaught.push(error);
-beforeEach(() => {
-  uncaught = [];
-  process.on("uncaughtException", note);
-});
-afterEach(() => {
-  process.off("uncaughtException", note);
-});
+const uncaught = uncaughtErrors();
 
 describe.each(Object.keys(ORIGINS))("a buffer of %s", (origin) => {
   describe.each(Object.keys(USES))("that %s has in use", (use) => {

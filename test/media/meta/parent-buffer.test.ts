@@ -1,21 +1,14 @@
 /**
  * A ParentBufferMeta ends with the lease of its buffer: what it keeps comes back, or is gone already, and in silence.
  */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Buffer as GstBuffer } from "../../../src/compat/gstreamer.ts";
 import { BufferPool, MediaBuffer } from "../../../src/index.ts";
 import { ParentBufferMeta, registerMeta } from "../../../src/meta.ts";
+import { uncaughtErrors } from "../../helpers/late-errors.ts";
 import { code } from "../../pools/buffer/pools.ts";
 
-let uncaught: unknown[] = [];
-const note = (error: unknown): void => void uncaught.push(error);
-beforeEach(() => {
-  uncaught = [];
-  process.on("uncaughtException", note);
-});
-afterEach(() => {
-  process.off("uncaughtException", note);
-});
+const uncaught = uncaughtErrors();
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe("a parent whose pool was closed by force", () => {

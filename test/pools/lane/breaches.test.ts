@@ -2,64 +2,17 @@
  * A peer that says what its side may not say: the lane ends with ERR_BAD_DATA, and what is in it goes back. And what a
  * peer can have this side keep is bounded.
  */
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
-import { type Lane, MessageType } from "../../../src/pools/lane/lane.ts";
+import { MessageType } from "../../../src/pools/lane/lane.ts";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
+import { settled, toOwner, toRemote } from "./peers.ts";
 
 const SIZE = 8;
-
-/** All turns of the event loop that messages of both ports can take. */
-async function settled(): Promise<void> {
-  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-interface Peer {
-  readonly lane: Lane;
-  readonly port: MessagePort;
-  readonly heard: unknown[][];
-}
-
-/** A lane of the pool's owner, and the port of a peer that says whatever it likes. */
-async function toOwner(pool: TransferPool | SharedPool): Promise<Peer> {
-  const { port1, port2 } = new MessageChannel();
-  const heard: unknown[][] = [];
-  let port: MessagePort | undefined;
-  port2.on("message", (request: { port: MessagePort; offer: { transport: string } }) => {
-    port = request.port;
-    const ready = { kind: "millpond.ready", holds: false };
-    port.on("message", (said) => {
-      if (said?.kind === "millpond.go") port!.postMessage(ready);
-      else if (Array.isArray(said)) heard.push(said);
-    });
-    port.postMessage(request.offer.transport === "shared" ? ready : { kind: "millpond.hello" });
-  });
-  const lane = await pool.connect(port1 as never);
-  port2.close();
-  return { lane, port: port!, heard };
-}
-
-/** A lane of who receives it, and the port of an owner that says whatever it likes. */
-async function toRemote(count = 1): Promise<Peer> {
-  const { port1, port2 } = new MessageChannel();
-  const inner = new MessageChannel();
-  const receives = receiveLane(port2 as never);
-  const heard: unknown[][] = [];
-  const port = inner.port1;
-  port.on("message", (said) => {
-    if (said?.kind === "millpond.hello") port.postMessage({ kind: "millpond.go" });
-    else if (Array.isArray(said)) heard.push(said);
-  });
-  const offer = { transport: "transfer", name: "odd", pool: 5, size: SIZE, count };
-  port1.postMessage({ kind: "millpond.lane", port: inner.port2, offer, lock: undefined }, [inner.port2]);
-  const lane = await receives;
-  port1.close();
-  return { lane, port, heard };
-}
 
 const CONTROL = MessageType.CONTROL;
 

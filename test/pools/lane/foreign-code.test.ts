@@ -2,13 +2,14 @@
  * A TransferPool whose buffers are in other hands too: getters in the data that is sent, buffers that a holder made
  * untransferable, peers that answer anything. A send goes or changes nothing, and no slot is lost.
  */
-import { MessageChannel, type MessagePort, markAsUntransferable } from "node:worker_threads";
+import { MessageChannel, markAsUntransferable } from "node:worker_threads";
 import { describe, expect, it, vi } from "vitest";
 import { type Lane, MessageType } from "../../../src/pools/lane/lane.ts";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
+import { type Peer, settled, toOwner, toRemote } from "./peers.ts";
 
 const SIZE = 8;
 
@@ -24,48 +25,16 @@ function detach(bytes: Uint8Array): void {
   structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
 }
 
-/** All turns of the event loop that messages of both ports can take. */
-async function settled(): Promise<void> {
-  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
-}
-
 /** A connected pool, and the port of a peer that says whatever it likes. */
-async function hostile(count = 1): Promise<{ pool: TransferPool; lane: Lane; port: MessagePort; heard: unknown[][] }> {
-  const { port1, port2 } = new MessageChannel();
+async function hostile(count = 1): Promise<Peer & { readonly pool: TransferPool }> {
   const pool = TransferPool.create({ size: SIZE, count });
-  const heard: unknown[][] = [];
-  let port: MessagePort | undefined;
-  port2.on("message", (request: { port: MessagePort }) => {
-    port = request.port;
-    port.on("message", (said) => {
-      if (said?.kind === "millpond.go") port!.postMessage({ kind: "millpond.ready", holds: false });
-      else if (Array.isArray(said)) heard.push(said);
-    });
-    port.postMessage({ kind: "millpond.hello" });
-  });
-  const lane = await pool.connect(port1 as never);
-  port2.close();
-  return { pool, lane, port: port!, heard };
+  return { pool, ...(await toOwner(pool)) };
 }
 
 /** The far side of a pool that says whatever it likes. */
-async function hostilePool(
-  count = 1,
-): Promise<{ far: Lane; remote: TransferPool; port: MessagePort; heard: unknown[][] }> {
-  const { port1, port2 } = new MessageChannel();
-  const life = new MessageChannel();
-  const receives = receiveLane(port2 as never);
-  const heard: unknown[][] = [];
-  const port = life.port1;
-  port.on("message", (said) => {
-    if (said?.kind === "millpond.hello") port.postMessage({ kind: "millpond.go" });
-    else if (Array.isArray(said)) heard.push(said);
-  });
-  const offer = { transport: "transfer", name: "odd", pool: 5, size: SIZE, count };
-  port1.postMessage({ kind: "millpond.lane", port: life.port2, offer, lock: undefined }, [life.port2]);
-  const far = await receives;
-  port1.close();
-  return { far, remote: far.pool as TransferPool, port, heard };
+async function hostilePool(): Promise<Omit<Peer, "lane"> & { readonly far: Lane; readonly remote: TransferPool }> {
+  const { lane: far, ...peer } = await toRemote();
+  return { far, remote: far.pool as TransferPool, ...peer };
 }
 
 describe("a getter in the data of a lease that is being sent", () => {

@@ -1,7 +1,7 @@
 // Shares its realm with other files: nothing that it changes outlives it.
 /**
- * Every interleaving of every pair of operations, at every access to shared memory, on the pool's own code; and every
- * moment at which one of them may die.
+ * Interleavings of every pair of operations, at every access to shared memory, on the pool's own code; and the moments
+ * at which one of them may die. Which of them are run, interleave.ts says.
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

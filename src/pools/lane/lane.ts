@@ -29,10 +29,10 @@
  * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. A message
  * that was posted counts as sent, whatever became of its lease: the other side gives the credit for it, and only that
  * side. Data that may run code when it is copied goes in front of the lease's message, so that nothing of the caller's
- * runs when bytes have gone. An end stays until both have said CLOSED: so a side that is owed an answer (UNREAD asks which
- * lease it was that could not be read) gets it, in whatever order the two close, unless the other thread or its part in
- * the pool ends. Nothing waits after the end. Only who owns a pool can say that it was closed; whatever empties the
- * inbox gives back what is in it; a message that its sender may not send ends the lane (`ERR_BAD_DATA`).
+ * runs when bytes have gone. An end stays until both have said CLOSED: so a side that is owed an answer (UNREAD asks
+ * which lease it was that could not be read) gets it, in whatever order the two close, unless the other thread or its
+ * part in the pool ends. Nothing waits after the end. Only who owns a pool can say that it was closed; whatever empties
+ * the inbox gives back what is in it; a message that its sender may not send ends the lane (`ERR_BAD_DATA`).
  *
  * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */

@@ -321,6 +321,13 @@ describe("no pool is advised", () => {
       },
     ],
     ["buffers of which some are moved to another thread", "posted", { transferred: 200 }],
+    ["moved buffers that the other thread keeps", "kept", { transferred: 2310 }, { liveBytes: 1500 * FRAME }],
+    [
+      "clones that the other thread keeps",
+      "kept",
+      { api: "postMessage", inUse: undefined },
+      { resources: { userMs: 9000, systemMs: 1000, minorFaults: 1e6, majorFaults: 0, maxRss: 2000 * FRAME } },
+    ],
     ["a place that is not known", "place", { place: { function: "", file: "", line: 0, column: 0 } }],
     ["frames that a decoder frees at collections", "native", {}, { grownBy: 80 * MB, unknownBytes: 75 * MB }],
     [

@@ -48,6 +48,12 @@ export const LIMITS = {
   maxPages: 268_435_456,
   /** Share of a place's buffers that must be posted for a pool between threads. */
   posted: 0.5,
+  /** Bytes that other threads may have received and not collected yet: below that nothing tells what they keep. */
+  lazyBytes: 134_217_728,
+  /**
+   * Share of a place's bytes that must not stay with the thread that gets them: a slot that is kept never comes back.
+   */
+  maxHeld: 0.25,
   /** Slots for each worker: one that it works on, one under way each way, and one that is filled. */
   slotsPerWorker: 4,
   /**
@@ -269,9 +275,8 @@ function refusalOf(
       words: `they have ${distinct} sizes, ${megabytes(site.largest)} at most and ${megabytes(mean)} on average: slots for the largest would be memory for nothing`,
     };
   }
-  // How many of a clone are in use is the receiver's matter.
   if (isBetweenThreads(site)) {
-    if (!isSpread) return nativeRefusal(profile);
+    if (!isSpread) return heldRefusal(site, profile) ?? nativeRefusal(profile);
     return {
       reason: "sizes",
       words: `the largest, ${megabytes(site.largest)}, is many times the mean: slots for it would be memory for nothing`,
@@ -300,6 +305,22 @@ function refusalOf(
     };
   }
   return nativeRefusal(profile);
+}
+
+/** How many are in use is the receiver's matter, of which only the memory tells. */
+function heldRefusal(
+  { api, bytes }: ObservedSite,
+  { resources, liveBytes }: Profile,
+): { readonly reason: Refusal; readonly words: string } | undefined {
+  const isMoved = !isClone(api) && liveBytes > 0;
+  // Of clones only the process's memory tells, in which the rest of the program is too.
+  const held = isMoved ? liveBytes : (resources?.maxRss ?? 0) - LIMITS.lazyBytes;
+  if (held < LIMITS.lazyBytes || held < LIMITS.maxHeld * bytes) return undefined;
+  const seen = isMoved ? "were in use" : "of memory were taken";
+  return {
+    reason: "kept",
+    words: `up to ${megabytes(held)} ${seen} while ${megabytes(bytes)} went to another thread, which seems to keep many of them: a pool would run out of slots. Copy those that are kept, then ask again`,
+  };
 }
 
 function nativeRefusal({
@@ -563,6 +584,7 @@ function cautionsFor(site: ObservedSite, remedy: Remedy, profile: Profile): stri
   if (remedy === "TransferPool") {
     cautions.push(
       "a slot moves there and back, and one thread has it at a time: for several readers of one frame take SharedPool, whose memory JavaScript fills more slowly",
+      "the other thread releases each lease; what it keeps (a cache) is a copy",
     );
   }
   if (remedy === "collect" && !isBody(site)) {

@@ -228,6 +228,12 @@ describe("a path that is not a regular file", () => {
       message: /is a folder/,
     },
     {
+      name: "a file's name that ends as a folder's is refused",
+      args: ["run", `${PICTURES} ! y4msink out.y4m/`],
+      code: 1,
+      message: /out\.y4m\/ is the name of a folder/,
+    },
+    {
       name: "a name of 250 letters is written",
       args: ["run", `${PICTURES} ! y4msink ${"n".repeat(250)}`],
       code: 0,
@@ -276,6 +282,20 @@ describe("one file as input and output", () => {
     refused("a file of bytes", "file in.mp4 ! filesink in.mp4"),
     refused("the picture of --graph", "file in.mp4 ! decode ! null", "--graph", "in.mp4"),
     refused("a name that two sinks have", "pattern frames=3 ! tee name=t ! y4msink o.y4m t. ! y4msink ./o.y4m"),
+    {
+      ...refused(
+        "--trace in --out's folder, which a link names and is not there yet",
+        "in.y4m",
+        "--out",
+        "o",
+        "--trace",
+        "p/frames.json",
+      ),
+      arrange: (folder) => {
+        copyFileSync(join(scratch, "a.y4m"), join(folder, "in.y4m"));
+        symlinkSync("o", join(folder, "p"));
+      },
+    },
     {
       ...refused("frames.json of --out", "frames.json", "--out", "."),
       arrange: (folder) => copyFileSync(join(scratch, "a.y4m"), join(folder, "frames.json")),

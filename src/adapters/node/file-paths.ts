@@ -83,37 +83,38 @@ async function identify(path: string, descriptor: 0 | 1): Promise<string | undef
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined) return identityOf(found);
   // Not there yet, and a link may lead there. What cannot be followed is not opened either.
-  return await followLinks(path)
-    .catch(() => inItsFolder(path))
-    .catch(() => resolve(path));
+  return await followLinks(path).catch(() => resolve(path));
 }
 
 /** As many links as the kernel follows. */
 export const MAX_LINKS = 40;
 
 /**
- * The path without links, also when what it leads to is not there yet: where an output is written. Rejects with what
- * the file system says.
+ * The path without links, also when what it leads to is not there yet, or the folders above it: where an output is
+ * written. Rejects with what the file system says.
  */
-export async function followLinks(path: string): Promise<string> {
-  let at = await inItsFolder(path);
-  for (let n = 0; n < MAX_LINKS; n++) {
+export async function followLinks(path: string, budget: { links: number } = { links: MAX_LINKS }): Promise<string> {
+  let at = await inItsFolder(path, budget);
+  for (;;) {
     const found = await lstat(at).catch(absent);
     // Links to pipes and sockets (/dev/fd/3) show no path that could be followed by hand.
     if (found === undefined || !found.isSymbolicLink()) return at;
     const whole = await realpath(at).catch(absent);
     if (whole !== undefined) return whole;
     if ((await stat(at).catch(absent)) !== undefined) return at;
+    if (budget.links-- === 0) throw Object.assign(new Error("ELOOP: too many symbolic links"), { code: "ELOOP", path });
     const target = await readlink(at);
-    at = await inItsFolder(isAbsolute(target) ? target : `${dirname(at)}/${target}`);
+    at = await inItsFolder(isAbsolute(target) ? target : `${dirname(at)}/${target}`, budget);
   }
-  throw Object.assign(new Error("ELOOP: too many symbolic links"), { code: "ELOOP", path });
 }
 
 /** The path by way of its folder as the system finds it: `a/..` is where the link `a` leads, and up from there. */
-async function inItsFolder(path: string): Promise<string> {
-  const folder = await realpath(dirname(path)).catch(absent);
-  return folder === undefined ? resolve(path) : join(folder, basename(path));
+async function inItsFolder(path: string, budget: { links: number }): Promise<string> {
+  const folder = dirname(path);
+  const found = await realpath(folder).catch(absent);
+  if (found !== undefined) return join(found, basename(path));
+  // Not there yet: also a link in its place, or above it, leads to where it will be.
+  return folder === path ? path : join(await followLinks(folder, budget), basename(path));
 }
 
 /** For what may be absent; another error is thrown. */
@@ -138,6 +139,13 @@ function clash(use: FileUse, other: FileUse, isRead: boolean): MillpondError {
   const path = use.path === "-" ? "standard output" : use.path;
   const otherPath = other.path !== "-" ? other.path : isRead ? "standard input" : "standard output";
   const same = path === otherPath ? "" : `, the same file as ${otherPath}`;
+  if (!isRead && use.by === other.by && same !== "") {
+    return new MillpondError(
+      "ERR_INVALID_ARG_VALUE",
+      `${use.by} would write ${path} and ${otherPath}, which are one file: one result would be lost. Remove the link`,
+      { path: use.path },
+    );
+  }
   return new MillpondError(
     "ERR_INVALID_ARG_VALUE",
     isRead

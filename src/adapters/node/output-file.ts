@@ -232,6 +232,7 @@ export class OutputFile {
 
 async function openTarget(path: string, signal: AbortSignal | undefined): Promise<Target> {
   if (path === "-") return { kind: "stream", stream: process.stdout, isStdout: true };
+  if (path.endsWith("/")) throw new MillpondError("ERR_BAD_DATA", `${path} is the name of a folder, not of a file`);
   const final = await followLinks(path);
   const present = await stat(final).catch(absent);
   // A link still: it stands for a descriptor whose file has been deleted, and is no name that could be replaced.

@@ -7,8 +7,8 @@
  */
 import { rmdirSync } from "node:fs";
 import { mkdir, rmdir, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
-import { assertPathsApart } from "../../adapters/node/file-paths.ts";
+import { dirname } from "node:path";
+import { assertPathsApart, followLinks } from "../../adapters/node/file-paths.ts";
 import { encodePng, loadPng } from "../../adapters/node/media-sinks.ts";
 import { OutputFile, removeUnfinished } from "../../adapters/node/output-file.ts";
 import { ContactSheet } from "../../video/contact-sheet.ts";
@@ -52,7 +52,7 @@ export class Results {
   /** Makes the folder, and begins frames.json. Throws {@link Failure}. */
   async open(source: OpenSource): Promise<void> {
     const { out, trace } = this.#options;
-    const names = out === undefined ? [] : Object.values(OUTPUT_NAMES).map((name) => join(out, name));
+    const names = out === undefined ? [] : Object.values(OUTPUT_NAMES).map((name) => inFolder(out, name));
     const writes = names.map((path) => ({ path, by: "--out" }));
     if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
     await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
@@ -108,13 +108,18 @@ export class Results {
   }
 }
 
+/** `join()` would take `link/..` away, where the system goes up from where the link leads. */
+function inFolder(folder: string, name: string): string {
+  return `${folder.replace(/\/+$/, "")}/${name}`;
+}
+
 /** Folders that were made for results which are not there yet, the outermost first. */
 const emptyFolders: Set<string> = new Set();
 
 /** Makes the folder for results. Throws {@link Failure} when it cannot be one. */
 async function prepareFolder(path: string): Promise<void> {
   try {
-    await makeFolders(resolve(path));
+    await makeFolders(await followLinks(path));
     if (!(await stat(path)).isDirectory()) throw new Failure(`${path} is not a folder`);
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -194,7 +199,7 @@ class WholeFile {
    * @param failAfter for tests: bytes after which the disk is full
    */
   static async create(folder: string, name: string, failAfter: number = Number.POSITIVE_INFINITY): Promise<WholeFile> {
-    const path = join(folder, name);
+    const path = inFolder(folder, name);
     try {
       return new WholeFile(path, await OutputFile.open(path), failAfter);
     } catch (error) {

@@ -53,3 +53,22 @@ it("goes up from where a link leads, as the system does, also behind another lin
   expect(await followLinks(`${folder}/sub/../new.y4m`)).toBe(join(folder, "far/new.y4m"));
   expect(await followLinks(`${folder}/l.y4m`)).toBe(join(folder, "far/t.y4m"));
 });
+
+it("follows links in the place of folders that are not there yet, at any depth", async () => {
+  symlinkSync("o", join(folder, "p"));
+  symlinkSync("p/q/r", join(folder, "deep"));
+  const end = join(folder, "o/q/r/x/frames.json");
+  for (const name of ["o/q/r/x/frames.json", "p/q/r/x/frames.json", "deep/x/frames.json"]) {
+    expect(await followLinks(`${folder}/${name}`)).toBe(end);
+    await expect(writes("o/q/r/x/frames.json", name)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_VALUE" });
+  }
+  const missing = Array.from({ length: 100 }, (_, i) => `d${i}`).join("/");
+  expect(await followLinks(`${folder}/${missing}/o`)).toBe(join(folder, missing, "o"));
+});
+
+it("ends where links lead to folders in themselves that are not there", async () => {
+  symlinkSync("absent/../a/x", join(folder, "a"));
+  await expect(followLinks(join(folder, "a"))).rejects.toMatchObject({ code: "ELOOP" });
+  await expect(followLinks(join(folder, "a/b"))).rejects.toMatchObject({ code: "ELOOP" });
+  await expect(writes("a", "b")).resolves.toBeUndefined();
+});

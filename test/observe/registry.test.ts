@@ -123,6 +123,18 @@ describe("the registry", () => {
     },
   );
 
+  it.each(["close", "retire"] as const)("changes nothing that retire() of a pool does which ended by %s", (how) => {
+    const pool = SharedPool.create({ name: freshName(), size: 64, count: 2 });
+    const other = SharedPool.attach(pool.handle);
+    other[how]();
+    pools();
+    const next = SharedPool.create({ size: 64, count: 2, memory: pool.memory });
+    expect(pool.retire()).toEqual([]);
+    expect(next.stats()).toMatchObject({ free: 2 });
+    expect(code(() => next.releaseId(next.tryAcquireId()))).toBe("ok");
+    next.close();
+  });
+
   it.each(["leave", "close"] as const)("ends a membership that was reclaimed at %s()", (how) => {
     const name = freshName();
     const pool = SharedPool.create({ name, size: 64, count: 2 });

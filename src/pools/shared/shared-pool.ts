@@ -532,11 +532,18 @@ export class SharedPool implements LeasePool {
   /**
    * Ends the pool with its last lease, for all threads: nobody gets a slot or joins any more, and every wait is
    * rejected with `ERR_POOL_DEAD`. Leases stay good, can be sent and are given back as before; the last one closes the
-   * pool. A lease that another thread takes at this very moment is one of them. Returns who holds what. A second time
-   * nothing happens. O(count).
+   * pool. A lease that another thread takes at this very moment is one of them. Returns who holds what. A second time,
+   * or in a pool that is closed, nothing happens. Throws `ERR_POOL_DEAD`, and the pool goes on, where this thread has
+   * left it or was reclaimed. O(count).
    */
   retire(): readonly SharedHolder[] {
-    if (isEvicted(this.core)) throw evictedError(this, "retire the pool");
+    if (this.isOut) throw evictedError(this, "retire the pool");
+    if (!isAlive(this.core)) {
+      // Also where this thread has given the memory up, in which another pool may be by now.
+      this.#queue.rejectAll(() => refusal(this, "wait for a slot of")!);
+      this.lookForEnd();
+      return [];
+    }
     const held = retirePool(this.core);
     this.#queue.rejectAll(() => acquireRefusal(this, "wait for a slot of"));
     retireUsers(this, () => acquireRefusal(this, "connect to")!);

@@ -5,6 +5,7 @@
 import type { Server as HttpServer, RequestListener } from "node:http";
 import { createServer, type ListenOptions, type Server, type Socket } from "node:net";
 import { clearTimeout, setTimeout } from "node:timers";
+import { closeOnStandard } from "../../os/standard-descriptors.ts";
 import type { Gate } from "./requests.ts";
 
 /** Connections at a time; more are closed at once. */
@@ -50,7 +51,13 @@ export class Listener {
         this.#server.removeListener("error", reject);
         // A descriptor that cannot be accepted is no reason to end the program.
         this.#server.on("error", () => {});
-        resolve();
+        if (closeOnStandard(this.#server)) {
+          reject(
+            new Error(
+              "the program has closed its standard input, output or error, and the server would take its place",
+            ),
+          );
+        } else resolve();
       });
     });
   }
@@ -79,6 +86,7 @@ export class Listener {
   }
 
   #onConnection(socket: Socket): void {
+    if (closeOnStandard(socket)) return void socket.destroy();
     if (this.#options.keepsAlive !== true) socket.unref();
     this.#sockets.add(socket);
     socket.on("error", () => {});

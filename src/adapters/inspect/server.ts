@@ -14,6 +14,7 @@ import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
 import { ownFile } from "../../os/own-file.ts";
 import { onExit, process } from "../../os/process.ts";
+import { areStandardDescriptorsOpen } from "../../os/standard-descriptors.ts";
 import { disposeAsyncBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, checkOptions, wholeNumber, word } from "../../util/validate.ts";
@@ -216,6 +217,8 @@ function removeAtExit(removeFile: () => void): () => void {
 /** The sockets of processes that were killed, some time after the start: a short program need not pay for it. */
 export function sweepLater(): void {
   setTimeout(async () => {
+    // A connection to a socket would get the number of what the program has closed.
+    if (!areStandardDescriptorsOpen()) return;
     try {
       for (const socket of findSockets()) if (socket.pid !== process.pid) await removeStale(socket);
     } catch {

@@ -1,4 +1,5 @@
 /** A program with pools and workers for the inspector's tests: `app.ts MODE`. It says on stdout when it is ready. */
+import { closeSync } from "node:fs";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
@@ -40,6 +41,9 @@ if (isMainThread) {
       }
       own.on("disconnect", () => own.exit());
       own.stdout.write("ready\n");
+    } else if (mode === "no-stderr") {
+      console.log("ready");
+      closeSync(2);
     } else console.log("ready");
     if (mode === "bare") await new Promise(() => {});
     if (mode === "input") process.disconnect?.();

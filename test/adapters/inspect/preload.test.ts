@@ -167,6 +167,14 @@ describe("a program that has the inspector preloaded", () => {
     expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
   });
 
+  it("is not looked at, and goes on, while it has closed its standard error, whose number a connection gets", async () => {
+    const { child, socketPath } = await ready("no-stderr");
+    for (let look = 0; look < 3; look++) await expect(ask({ socketPath }, "/snapshot")).rejects.toThrow();
+    const exit = once(child, "exit");
+    child.disconnect();
+    expect(await exit).toEqual([0, null]);
+  });
+
   it("may exit in the middle of an answer", async () => {
     const running = await ready("plain");
     const updates = updatesOf(running, "/stream?interval=50");

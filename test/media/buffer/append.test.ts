@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /** `append(buffer)`: it is done, or it has changed nothing; and what a read says of bytes that are being written. */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";

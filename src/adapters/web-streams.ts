@@ -13,7 +13,8 @@
  *
  * - a byte stream, memory of the system allocator: the reader takes the slot's ArrayBuffer and gives it back filled;
  *   what that answer left of the slot is read into one scratch buffer and copied;
- * - a byte stream, any other memory (shared, WebAssembly, pages, native, yours), or a prefix: all by the scratch buffer;
+ * - a byte stream, any other memory (shared, WebAssembly, pages, native, yours), or a prefix: all by the scratch
+ * buffer;
  * - any other stream, and on Node a branch of a `tee()`: its chunks are copied.
  *
  * Invariants: a lease that is handed out always has its bytes. A stream never has bytes of a slot that are filled: only
@@ -96,10 +97,9 @@ const CHUNK = 64 * 1024;
 /**
  * Reads a stream into buffers of `pool` that the consumer owns and releases: each one full (see {@link
  * ReadIntoOptions.min}), the last one as long as what was left. A byte stream is read straight into the slots where
- * their memory allows it (the table of this module), as far as one answer of its source fills them, which detaches views of a slot that an
- * earlier lease kept. When
- * every buffer is out, nothing is read (but for one byte, or one chunk, that tells whether the stream is over), and the
- * stream's own back-pressure reaches its source.
+ * their memory allows it (the table of this module), as far as one answer of its source fills them, which detaches
+ * views of a slot that an earlier lease kept. When every buffer is out, nothing is read (but for one byte, or one
+ * chunk, that tells whether the stream is over), and the stream's own back-pressure reaches its source.
  *
  * The stream is locked from the first turn of the loop on. At its end it is unlocked; when the loop is left early, when
  * it fails, and when the signal is aborted it is canceled first, without waiting for its source. A read that was under
@@ -182,9 +182,9 @@ function byobReader(stream: ReadableStream): BytesReader | undefined {
 /**
  * Whether a stream is a branch of a `tee()`, a body of `Response.clone()` say. When the source behind it closes under a
  * read and does not answer that read, which many sources forget, the branch never ends for a BYOB reader: the platform
- * has no way to tell it, and `closed` stays pending. For a default reader it ends, and no branch minds one: the bytes of
- * one of the two are a copy anyway. Only Node's own properties say it, and only by the name of what pulls; where they
- * are others, or there are none, a branch is read as any byte stream.
+ * has no way to tell it, and `closed` stays pending. For a default reader it ends, and no branch minds one: the bytes
+ * of one of the two are a copy anyway. Only Node's own properties say it, and only by the name of what pulls; where
+ * they are others, or there are none, a branch is read as any byte stream.
  */
 function isBranch(stream: object): boolean {
   const state = nodeState(stream);

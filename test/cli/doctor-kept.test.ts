@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * What the doctor says of places that keep some of their buffers, from whenever on: no pool whose slots would not come
  * back. Profiles as threads write them; two programs are run.

@@ -301,7 +301,8 @@ export abstract class Allocator {
       // Before the bytes are there: a copy that fails after that is freed as what it is.
       inheritWipe(copy.region, memory.region);
       sink = copy.map("write");
-      sink.bytes.set(source.bytes.subarray(offset, offset + size));
+      // No bytes are none to lose, also where their ArrayBuffer was transferred away.
+      if (size > 0) sink.bytes.set(source.bytes.subarray(offset, offset + size));
       sink.unmap();
       source.unmap();
       return copy;

@@ -580,12 +580,13 @@ export function replaceHandle(old: Memory): Memory {
 }
 
 /**
- * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, the caller
- * itself mapped it (writing has one owner), so the read joins that access instead of being refused. Throws as {@link
- * Memory.map}.
+ * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, and nobody
+ * else may read it, the caller itself mapped it, so the read joins that access instead of being refused. Throws as
+ * {@link Memory.map}: a read that is refused is `ERR_MAPPED`.
  */
 export function mapToRead(memory: Memory): Mapping {
-  return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
+  const joins = heldAccess(memory.accessWord) === Access.WRITE && memory.isExclusive;
+  return memory.map(joins ? "write" : "read");
 }
 
 /**

@@ -125,6 +125,8 @@ let zeros: Uint8Array | undefined;
  * shared bytes are overwritten from a block of zeros instead. O(length).
  */
 export function zeroBytes(bytes: Uint8Array): void {
+  // fill() and set() throw a TypeError where a region of 0 bytes lies in an ArrayBuffer that was transferred away.
+  if (bytes.length === 0) return;
   if (bytes.buffer instanceof ArrayBuffer) {
     bytes.fill(0);
     return;

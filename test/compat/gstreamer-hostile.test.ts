@@ -8,6 +8,7 @@ import {
   BUFFER_POOL_OPTION_VIDEO_ALIGNMENT,
   BUFFER_POOL_OPTION_VIDEO_META,
   Buffer,
+  BufferCopyFlags,
   BufferPool,
   buffer_pool_config_set_video_alignment,
   FlowReturn,
@@ -22,6 +23,7 @@ import {
   VideoBufferPool,
 } from "../../src/compat/gstreamer.ts";
 import { MillpondError } from "../../src/util/errors.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 function refusal(call: () => unknown): string {
@@ -203,6 +205,151 @@ describe("an allocator subclass", () => {
     first.unref();
     expect([allocator.freed, notified, second.map(MapFlags.READ)[0]]).toEqual([1, 1, true]);
   });
+
+  /** A buffer of a pool that draws from a subclass, its copy, and what the subclass gave and got back. */
+  async function leased(): Promise<{ pool: BufferPool; b: Buffer; made: Memory[]; freed: Memory[] }> {
+    const made: Memory[] = [];
+    const freed: Memory[] = [];
+    class Driver extends Allocator {
+      override vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+        const memory = super.vfunc_alloc(size, params);
+        if (memory !== null) made.push(memory);
+        return memory;
+      }
+      override vfunc_free(memory: Memory): void {
+        freed.push(memory);
+        expect(memory.get_sizes()).toEqual([32, 0, 32]);
+      }
+    }
+    const pool = new BufferPool();
+    const config = pool.get_config();
+    BufferPool.config_set_params(config, null, 32, 0, 2);
+    BufferPool.config_set_allocator(config, new Driver(), null);
+    pool.set_config(config);
+    pool.set_active(true);
+    return { pool, b: (await pool.acquire_buffer())[1]!, made, freed };
+  }
+
+  const writes: readonly (readonly [string, (buffer: Buffer) => void])[] = [
+    ["fill()", (buffer) => void buffer.fill(0, new Uint8Array(32).fill(2))],
+    [
+      "map(WRITE)",
+      (buffer) => {
+        const [, info] = buffer.map(MapFlags.WRITE);
+        info.data!.fill(2);
+        buffer.unmap(info);
+      },
+    ],
+  ];
+  it.each(
+    writes.flatMap(([name, write]) => [["b", "c"], ["c", "b"], ["part"], []].map((look) => ({ name, write, look }))),
+  )(
+    "what vfunc_alloc returned stands for its bytes until vfunc_free got it: $name makes b copy on write, then a look at $look",
+    async ({ write, look }) => {
+      const { pool, b, made, freed } = await leased();
+      b.fill(0, new Uint8Array(32).fill(1));
+      const c = b.copy();
+      write(b);
+      const [old, fresh] = made as [Memory, Memory];
+      for (const at of look) {
+        if (at === "b") expect(b.peek_memory(0)).toBe(fresh);
+        else if (at === "c") expect(c.peek_memory(0)).toBe(old);
+        else {
+          const part = c.copy_region(BufferCopyFlags.MEMORY, 1, 2);
+          expect(part.peek_memory(0).parent).toBe(old);
+          part.unref();
+        }
+        const [ok, info] = (at === "b" ? fresh : old).map(MapFlags.READ);
+        expect([ok, info.data![0]]).toEqual([true, at === "b" ? 2 : 1]);
+        (at === "b" ? fresh : old).unmap(info);
+      }
+      c.unref();
+      b.unref();
+      pool.set_active(false);
+      expect(freed).toEqual([old, fresh]);
+      expect([freed[0] === old, freed[1] === fresh]).toEqual([true, true]);
+    },
+  );
+
+  it("that passes another subclass's memory on: both get the one Memory back, also from a copy that has the old bytes", async () => {
+    const freed: [string, Memory][] = [];
+    class Inner extends Allocator {
+      override vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+        return super.vfunc_alloc(size, params);
+      }
+      override vfunc_free(memory: Memory): void {
+        freed.push(["inner", memory]);
+      }
+    }
+    const inner = new Inner();
+    const made: Memory[] = [];
+    class Outer extends Allocator {
+      override vfunc_alloc(size: number): Memory | null {
+        const memory = inner.alloc(size, null)!;
+        made.push(memory);
+        return memory;
+      }
+      override vfunc_free(memory: Memory): void {
+        freed.push(["outer", memory]);
+      }
+    }
+    const pool = new BufferPool();
+    const config = pool.get_config();
+    BufferPool.config_set_params(config, null, 8, 0, 1);
+    BufferPool.config_set_allocator(config, new Outer(), null);
+    pool.set_config(config);
+    pool.set_active(true);
+    const b = (await pool.acquire_buffer())[1]!;
+    const c = b.copy();
+    b.fill(0, Uint8Array.of(1));
+    expect(c.peek_memory(0)).toBe(made[0]);
+    c.unref();
+    expect(freed.map(([who, memory]) => [who, made.indexOf(memory)])).toEqual([
+      ["outer", 0],
+      ["inner", 0],
+    ]);
+    b.unref();
+    pool.set_active(false);
+    expect(freed.map(([who, memory]) => [who, made.indexOf(memory)]).slice(2)).toEqual([
+      ["outer", 1],
+      ["inner", 1],
+    ]);
+  });
+});
+
+describe("append() of a pool's buffer that goes back at once, into a vfunc_reset_buffer() that throws", () => {
+  class Grumpy extends BufferPool {
+    override vfunc_reset_buffer(): void {
+      throw new Error("hook");
+    }
+  }
+
+  it.each(["removed", "replaced"])(
+    "does not throw when its memory was %s before: both are consumed, the error comes later",
+    async (way) => {
+      const pool = new Grumpy();
+      const config = pool.get_config();
+      BufferPool.config_set_params(config, null, 5, 0, 1);
+      pool.set_config(config);
+      pool.set_active(true);
+      for (const shared of [false, true]) {
+        const b = (await pool.acquire_buffer())[1]!;
+        const a = Buffer.new_wrapped(Uint8Array.of(1, 2));
+        if (shared) a.ref();
+        b.remove_memory_range(0, -1);
+        if (way === "replaced") b.append_memory(Memory.new_wrapped(0, Uint8Array.of(3), 1, 0, 1));
+        let all: Buffer | undefined;
+        const late = await lateErrors(() => {
+          all = a.append(b);
+        });
+        expect(late).toEqual(["hook"]);
+        expect([...all!.extract(0, -1)]).toEqual(way === "replaced" ? [1, 2, 3] : [1, 2]);
+        expect([all === a, a.refcount, pool.core.outstanding]).toEqual([!shared, 1, 0]);
+        all!.unref();
+        if (shared) a.unref();
+      }
+    },
+  );
 });
 
 describe("a pool subclass", () => {

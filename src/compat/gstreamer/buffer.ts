@@ -1,6 +1,7 @@
 /** GstBuffer over MediaBuffer: the bindings' names, indices and return shapes. */
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseConsumed } from "../../media/buffer/release.ts";
 import { SlotFlags } from "../../media/buffer/slot.ts";
 import { findReferenceTimestamp, ParentBufferMeta, ReferenceTimestampMeta } from "../../media/meta/built-in.ts";
 import type { MetaType } from "../../media/meta/meta.ts";
@@ -307,7 +308,10 @@ export class Buffer {
     }, false);
   }
 
-  /** Appends the other's memories and consumes both; gives the result. */
+  /**
+   * Appends the other's memories and consumes both; gives the result. What a vfunc throws at the other's return is an
+   * uncaught error in a later turn.
+   */
   append(other: Buffer): Buffer {
     if (coreBuffer("other", other) === this.#core)
       throw bad("other", "another buffer than the one it is appended to", other);
@@ -319,11 +323,11 @@ export class Buffer {
     const own = this.copy();
     try {
       own.#core.append(from);
-      this.#core.release();
     } catch (error) {
       own.#core.release();
       throw error;
     }
+    releaseConsumed(this.#core);
     return own;
   }
 

@@ -189,24 +189,28 @@ export class Memory {
   }
 
   /**
-   * @internal The face of a core memory. A pool gives the next lease another core memory over the same bytes; its face
-   * stays the same for as long as the pool's buffer has those bytes. Of one that is `freed` its buffer has let go: the
-   * bytes alone say whose face it was.
+   * @internal The face of a core memory. What `vfunc_alloc` returned is the face of its bytes until `vfunc_free` has
+   * got it, whichever core memory stands for them. A pool gives the next lease another core memory over the same bytes;
+   * its face stays the same for as long as the pool's buffer has those bytes.
    */
-  static of(core: CoreMemory, freed = false): Memory {
+  static of(core: CoreMemory): Memory {
     const known = byCore.get(core);
     if (known !== undefined) {
       if (core.parent === null && core.parentBuffer !== null) Memory.stand(known, core.parentBuffer);
       return known;
     }
-    const isWhole = core.parent === null && (freed || core.parentBuffer !== null);
-    const pooled = isWhole ? byRegion.get(core.region) : undefined;
-    const isKept = pooled !== undefined && (freed || pooled.slot === core.parentBuffer);
-    const face = isKept ? pooled.face : new Memory(core, MAKE);
-    face.#core = core;
-    byCore.set(core, face);
+    const pooled = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
+    const kept = pooled?.slot === core.parentBuffer ? pooled.face : undefined;
+    const face = (core.references > 0 ? handedOut(core) : undefined) ?? kept ?? new Memory(core, MAKE);
+    Memory.standFor(face, core);
     if (core.parent === null && core.parentBuffer !== null) Memory.stand(face, core.parentBuffer);
     return face;
+  }
+
+  /** @internal A face acts on this core memory from now on. */
+  static standFor(face: Memory, core: CoreMemory): void {
+    face.#core = core;
+    byCore.set(core, face);
   }
 
   /**
@@ -413,8 +417,11 @@ function checkLocks(flags: number): number {
  */
 class BridgeAllocator extends CoreAllocator {
   readonly #face: Allocator;
-  /** Who made what this allocator hands out. A root is known by its region, which outlives the handles over it. */
-  readonly #makers: WeakMap<object, CoreAllocator> = new WeakMap();
+  /**
+   * Who made what this allocator hands out, and the face that `vfunc_alloc` returned. A root is known by its region,
+   * which outlives the handles over it.
+   */
+  readonly #origins: WeakMap<object, { readonly maker: CoreAllocator; readonly face: Memory }> = new WeakMap();
   /** Which of its memories were handed out, by the number of the call. */
   readonly #handed: WeakMap<CoreMemory, number> = new WeakMap();
 
@@ -449,7 +456,7 @@ class BridgeAllocator extends CoreAllocator {
     }
     // What a buffer or a pool owns stays its allocator's; its caller gets a reference of it.
     if (core.ownerCount === 0 && core.parentBuffer === null && core.allocator !== this) {
-      this.#makers.set(keyOf(core), takeOver(this, core));
+      this.#origins.set(keyOf(core), { maker: takeOver(this, core), face: made });
     }
     this.allocationCount++;
     this.#handed.set(core, this.allocationCount);
@@ -476,19 +483,21 @@ class BridgeAllocator extends CoreAllocator {
 
   override onRelease(memory: CoreMemory): void {
     const key = keyOf(memory);
-    const maker = this.#makers.get(key);
-    if (maker === undefined) {
+    const origin = this.#origins.get(key);
+    if (origin === undefined) {
       super.onRelease(memory);
       return;
     }
+    const { maker, face } = origin;
     const refusal = maker.releaseRefusal(memory);
     if (refusal !== undefined) {
       memory.references = 1;
       throw refusal;
     }
-    this.#makers.delete(key);
+    this.#origins.delete(key);
+    Memory.standFor(face, memory);
     try {
-      this.#face.vfunc_free(Memory.of(memory, true));
+      this.#face.vfunc_free(face);
     } catch (error) {
       throwLater(error);
     }
@@ -510,20 +519,26 @@ class BridgeAllocator extends CoreAllocator {
 
   override async openRegionAsync(region: Region, mode: MapMode, signal?: AbortSignal): Promise<Uint8Array> {
     return (
-      this.#makers.get(region)?.openRegionAsync(region, mode, signal) ?? super.openRegionAsync(region, mode, signal)
+      this.#origins.get(region)?.maker.openRegionAsync(region, mode, signal) ??
+      super.openRegionAsync(region, mode, signal)
     );
   }
 
   override openRegion(region: Region, mode: MapMode): Uint8Array {
-    return this.#makers.get(region)?.openRegion(region, mode) ?? super.openRegion(region, mode);
+    return this.#origins.get(region)?.maker.openRegion(region, mode) ?? super.openRegion(region, mode);
   }
 
   override closeRegion(region: Region, mode: MapMode): void {
-    this.#makers.get(region)?.closeRegion(region, mode);
+    this.#origins.get(region)?.maker.closeRegion(region, mode);
   }
 
   #maker(memory: CoreMemory): CoreAllocator | undefined {
-    return this.#makers.get(keyOf(memory));
+    return this.#origins.get(keyOf(memory))?.maker;
+  }
+
+  /** What `vfunc_alloc` returned for these bytes, until `vfunc_free` gets it. */
+  faceOf(memory: CoreMemory): Memory | undefined {
+    return this.#origins.get(keyOf(memory))?.face;
   }
 
   protected override allocateRegion(): undefined {
@@ -531,6 +546,10 @@ class BridgeAllocator extends CoreAllocator {
   }
 
   protected override freeRegion(): void {}
+}
+
+function handedOut(core: CoreMemory): Memory | undefined {
+  return core.allocator instanceof BridgeAllocator ? core.allocator.faceOf(core) : undefined;
 }
 
 function keyOf(memory: CoreMemory): object {

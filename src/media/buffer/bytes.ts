@@ -20,12 +20,11 @@ import {
   assertMergeable,
   assertNotFrozen,
   assertUnmapped,
-  dropMemories,
+  dropReplaced,
   joined,
   noteDropped,
   protect,
   swapIn,
-  throwIfFailed,
   unprotect,
 } from "./memory-list.ts";
 import { assertSameLease, type BufferSlot, SlotFlags, sharedBuffer } from "./slot.ts";
@@ -86,10 +85,8 @@ function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapM
     releaseFailed(memory);
     throw error;
   }
-  const failure = dropMemories(slot, gone);
-  if (failure === undefined) return mapping;
-  unmapFailed(mapping);
-  throw failure;
+  dropReplaced(slot, gone);
+  return mapping;
 }
 
 /** The bytes of a range in one memory that may be mapped that way, one reference to the caller. O(size). */
@@ -174,7 +171,7 @@ function takeRuns(slot: BufferSlot, offset: number, size: number): void {
   }
   const gone: Memory[] = [];
   for (const [index, copy] of copies) gone.push(...swapIn(slot, index, 1, copy));
-  throwIfFailed(dropMemories(slot, gone));
+  dropReplaced(slot, gone);
 }
 
 function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {

@@ -8,13 +8,28 @@
 import { Access, heldAccess } from "../../memory/lock.ts";
 import { type Memory, releaseFailed } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
-import { saysGone, throwLater } from "../../util/errors.ts";
 import { outOfRange, wholeNumber } from "../../util/validate.ts";
 import { copyMetas } from "../meta/attach.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { appendMemories, assertMergeable, joinMemories, protect, totalSize, unprotect } from "./memory-list.ts";
-import { assertSameLease, type BufferSlot, MAX_MEMORIES, SlotFlags, sharedBuffer, unpooledSlot } from "./slot.ts";
+import {
+  appendMemories,
+  assertMergeable,
+  joinMemories,
+  protect,
+  tellFailure,
+  totalSize,
+  unprotect,
+} from "./memory-list.ts";
+import {
+  assertNotEnded,
+  assertSameLease,
+  type BufferSlot,
+  MAX_MEMORIES,
+  SlotFlags,
+  sharedBuffer,
+  unpooledSlot,
+} from "./slot.ts";
 
 /**
  * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
@@ -119,6 +134,7 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, parti
  */
 function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
   const { generation } = target;
+  const lease = source.generation;
   let start = 0;
   let left = size;
   let merged = 0;
@@ -141,13 +157,14 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
       merged = makeRoom(target, parts, merge);
       assertSameLease(target, generation, "copy into");
     }
+    assertNotEnded(source, lease, "copy");
     failure = appendMemories(target, parts, merged);
   } catch (error) {
     for (const part of parts) releaseFailed(part);
     throw error;
   }
   // The copy is made, whatever an allocator says to the memories that were merged.
-  if (failure !== undefined && !saysGone(failure)) throwLater(failure);
+  tellFailure(failure);
 }
 
 /**

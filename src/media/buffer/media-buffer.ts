@@ -59,6 +59,7 @@ import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./b
 import { copyInto, shareWhole } from "./copy.ts";
 import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
+import { releaseConsumed } from "./release.ts";
 import {
   assertUnlocked,
   type BufferSlot,
@@ -352,7 +353,9 @@ export class MediaBuffer {
 
   /**
    * Appends a memory, or the memories of another buffer, and takes over the caller's reference of it. The other
-   * buffer's times, flags and metas are lost; when others hold it too, its memories are shared.
+   * buffer's times, flags and metas are lost; when others hold it too, its memories are shared. What a hook throws at
+   * the other buffer's return is an uncaught error in a later turn: the append is done then. Throws as {@link insert},
+   * and nothing has changed then.
    */
   append(what: Memory | MediaBuffer): void {
     const slot = this.writable("change the memories of");
@@ -365,7 +368,7 @@ export class MediaBuffer {
     if (other === slot) throw wrongType("what", "another buffer than the one it is appended to", what);
     what.assertReleasable();
     copyInto(slot, this, other, what, CopyFlags.MEMORY, 0, undefined);
-    what.release();
+    releaseConsumed(what);
   }
 
   /** Puts a memory in the place of `length` others (at least one). Errors as {@link insert}. */

@@ -28,7 +28,7 @@ import {
 } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
 import { inheritWipe, promisesRevocation } from "../../memory/region.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { MillpondError, saysGone, throwLater } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import {
   assertNotEnded,
@@ -162,7 +162,7 @@ function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
   if (front !== undefined) gone.push(...swapIn(slot, 0, index, front));
   slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   slot.line = null;
-  throwIfFailed(dropMemories(slot, gone));
+  dropReplaced(slot, gone);
 }
 
 /** Throws unless both halves of a full list can be merged now. */
@@ -210,7 +210,7 @@ export function removeMemories(slot: BufferSlot, index: number, length: number):
   slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   const gone = slot.memories.splice(index, length);
   slot.line = null;
-  throwIfFailed(dropMemories(slot, gone));
+  dropReplaced(slot, gone);
 }
 
 /**
@@ -250,6 +250,19 @@ export function noteDropped(slot: BufferSlot, memory: Memory): void {
   slot.dropped!.push(memory);
 }
 
+/**
+ * {@link dropMemories}, of what a call took out of the list: the call is done, and does not throw. What a hook or an
+ * allocator says surfaces in a later turn, but for bytes that their holder gave away.
+ */
+export function dropReplaced(slot: BufferSlot, memories: Memory[]): void {
+  tellFailure(dropMemories(slot, memories));
+}
+
+/** As {@link dropReplaced}, of what {@link dropMemories} returned. */
+export function tellFailure(failure: unknown): void {
+  if (failure !== undefined && !saysGone(failure)) throwLater(failure);
+}
+
 /** Throws what {@link dropMemories} returned. */
 export function throwIfFailed(failure: unknown): void {
   if (failure !== undefined) throw failure;
@@ -258,7 +271,7 @@ export function throwIfFailed(failure: unknown): void {
 /** Puts `memory` (one reference taken over) in the place of `length` memories. */
 export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
   assertNotFrozen(slot);
-  throwIfFailed(dropMemories(slot, swapIn(slot, index, length, memory)));
+  dropReplaced(slot, swapIn(slot, index, length, memory));
 }
 
 /**
@@ -326,7 +339,8 @@ export function joinMemories(run: readonly Memory[], check?: () => void): Memory
     for (const memory of run) {
       check?.();
       source = mapToRead(memory);
-      sink.bytes.set(source.bytes, at);
+      // No bytes are none to lose, also where their ArrayBuffer was transferred away.
+      if (source.size > 0) sink.bytes.set(source.bytes, at);
       at += source.size;
       source.unmap();
     }
@@ -457,7 +471,7 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   }
   slot.line = line === null ? null : afterResize(slot, line);
   // Last, because it calls allocators back.
-  throwIfFailed(dropMemories(slot, gone));
+  dropReplaced(slot, gone);
 }
 
 /**

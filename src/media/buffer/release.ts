@@ -6,6 +6,7 @@
  * (`release()`, {@link dropAll}), or the reference passes to the mapping, whose end gives the bytes back (all others).
  * None lets go of what it does not give back.
  */
+import { saysGone, throwLater } from "../../util/errors.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
 
 /** Releases each, whatever the others throw; `refused` are those that stayed as they were. */
@@ -76,5 +77,22 @@ export function releaseOrPass(buffer: MediaBuffer): void {
   } catch (error) {
     giveBack(buffer);
     throw error;
+  }
+}
+
+/**
+ * Releases what a call consumed that has succeeded, and so does not throw any more. A hook's error surfaces in a later
+ * turn; what a hook of that call has mapped is given back when it is unmapped.
+ */
+export function releaseConsumed(buffer: MediaBuffer): void {
+  try {
+    try {
+      buffer.release();
+    } catch (error) {
+      if (!buffer.isLive) throw error;
+      buffer.releaseWhenUnmapped();
+    }
+  } catch (error) {
+    if (!saysGone(error)) throwLater(error);
   }
 }

@@ -115,8 +115,13 @@ export function closeArea({ memory, lock }: Area, stale: boolean): void {
 /**
  * Whether an area lost its bytes: its source was closed by force, or they were transferred. Its blocks went with them.
  */
-export function isLost({ arena }: Area): boolean {
-  return arena.words.length === 0;
+export function isLost(area: Area): boolean {
+  return area.arena.words.length === 0 || wasTaken(area);
+}
+
+/** Whether the source was closed by force. Bytes that cannot be detached are still there, and may have been wiped. */
+export function wasTaken({ memory }: Area): boolean {
+  return memory.refCount === 0;
 }
 
 /** The area that a pool's pointer lies in, or undefined. */

@@ -36,6 +36,16 @@ export function closedError(name: string, verb: string): MillpondError {
   return common.closedError(words(name), verb, "closed");
 }
 
+/** The source was closed by force, and took the bytes of the pool with it. */
+export function sourceClosedError(name: string, source: string, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_POOL_DEAD",
+    `cannot ${verb} ${poolText(name)}: its source "${source}" was closed by force and took the bytes; close({ force: true }) ` +
+      "this pool, and make one of a source that lives longer",
+    { pool: name },
+  );
+}
+
 /** Blocks are live, so the pool cannot be closed. */
 export function inUseError(name: string, holders: readonly RealtimeHolder[]): MillpondError {
   const show = ({ pointer, size, memory }: RealtimeHolder): common.HolderText => ({

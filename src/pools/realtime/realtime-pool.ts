@@ -45,7 +45,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError, throwAll } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
 import { type BlockSource, leaseOf, RealtimeAllocator } from "./allocator.ts";
-import { type Area, areaOf, closeArea, isLost, makeArea } from "./area.ts";
+import { type Area, areaOf, closeArea, isLost, makeArea, wasTaken } from "./area.ts";
 import { RealtimeDebug } from "./debug.ts";
 import * as errors from "./errors.ts";
 import {
@@ -354,12 +354,14 @@ export class RealtimePool {
   }
 
   /**
-   * Walks everything: areas, blocks, guards, Memories. Throws `ERR_CORRUPTED`, which names the block, or
-   * `ERR_POOL_DEAD`. O(blocks).
+   * Walks everything: areas, blocks, guards, Memories. Throws `ERR_CORRUPTED`, which names the block, `ERR_POOL_DEAD`
+   * (also when the source was closed by force), or `ERR_DETACHED`. O(blocks).
    */
   validate(): void {
     const closed = this.#closedError("validate");
     if (closed !== undefined) throw closed;
+    const taken = this.#areas.find(wasTaken);
+    if (taken !== undefined) throw errors.sourceClosedError(this.name, taken.memory.allocator.name, "validate");
     this.#debug?.checkAll();
     const { leases } = this.#allocator;
     let tagged = 0;

@@ -1,5 +1,6 @@
 /** What a RealtimePool keeps when a Memory moves, and what it says when its source is gone. */
 import { describe, expect, it } from "vitest";
+import { SharedAllocator } from "../../../src/allocators/shared.ts";
 import { MemoryFlags } from "../../../src/memory/params.ts";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
@@ -56,6 +57,21 @@ describe("a RealtimePool over a PagePool that was closed by force", () => {
     expect(pool.isClosed).toBe(true);
     pool.close();
   });
+
+  it.each([false, true])(
+    "answers validate() with the reason, also where the bytes are left and wiped (shared: %s)",
+    (shared) => {
+      const source = PagePool.create({ max: 4, zero: "release", ...(shared && { source: new SharedAllocator() }) });
+      const pool = RealtimePool.create({ totalSize: 256, source: source.allocator, lock: "off" });
+      const memory = pool.allocate(8);
+      pool.validate();
+      source.close({ force: true });
+      expect(code(() => pool.validate())).toBe("ERR_POOL_DEAD");
+      expect(() => pool.validate()).toThrow(/its source "pages" was closed by force/);
+      expect([pool.holders().map((holder) => holder.memory), pool.stats().totalSize]).toEqual([[memory.id], 0]);
+      pool.close({ force: true });
+    },
+  );
 
   it("has no blocks any more, but the Memories that somebody holds, which only force ends", async () => {
     const { source, pool } = make();

@@ -170,9 +170,9 @@ export interface ReceiveProcessOptions extends Omit<ProcessOpenOptions, "members
 const RECEIVE_KEYS = ["name", "asyncWait", "stop", "watch", "clock", "ops", "descriptor", "signal", "source"] as const;
 
 /**
- * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Requests that the parent has given
- * up, or whose pool is closed, are passed over. Rejects with the signal's reason, `ERR_INACTIVE` when the parent goes,
- * and with what else {@link ProcessPool.attach} throws, which the parent is told too.
+ * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Requests that the parent has
+ * given up, or whose pool is closed, are passed over. Rejects with the signal's reason, `ERR_INACTIVE` when the parent
+ * goes, and with what else {@link ProcessPool.attach} throws, which the parent is told too.
  */
 export async function receiveProcess<Data = unknown>(
   options: ReceiveProcessOptions = {},

@@ -12,12 +12,17 @@
  * How bytes land in a slot:
  *
  * - a byte stream, memory of the system allocator: the reader takes the slot's ArrayBuffer and gives it back filled;
- * - a byte stream, any other memory (shared, WebAssembly, pages, native, yours): read into one scratch buffer, copied;
- * - any other stream: its chunks are copied.
+ *   what that answer left of the slot is read into one scratch buffer and copied;
+ * - a byte stream, any other memory (shared, WebAssembly, pages, native, yours), or a prefix: all by the scratch
+ * buffer;
+ * - any other stream, and on Node a branch of a `tee()`: its chunks are copied.
  *
- * Invariants: a lease that is handed out always has its bytes. A slot whose ArrayBuffer a stream kept (it was canceled,
- * or failed, with a read under way) is discarded by its pool, which makes another one when it is asked. Bytes of a
- * lease leave in a copy: a byte stream transfers what is enqueued, which would take the slot's memory from its pool.
+ * Invariants: a lease that is handed out always has its bytes. A stream never has bytes of a slot that are filled: only
+ * an empty slot's ArrayBuffer is given, so a source that answers with another one, that fails, or that closes without
+ * an answer takes none along. What is given begins at byte 0 of its buffer: Node's streams over files (20 to 24) fail
+ * with anything else. A slot whose ArrayBuffer a stream kept (it was canceled, failed or closed with a read under way)
+ * is discarded by its pool, which makes another one when it is asked. Bytes of a lease leave in a copy: a byte stream
+ * transfers what is enqueued, which would take the slot's memory from its pool.
  *
  * Everything is O(1) a read, but for the copies.
  */
@@ -92,9 +97,9 @@ const CHUNK = 64 * 1024;
 /**
  * Reads a stream into buffers of `pool` that the consumer owns and releases: each one full (see {@link
  * ReadIntoOptions.min}), the last one as long as what was left. A byte stream is read straight into the slots where
- * their memory allows it (the table of this module), which detaches views of a slot that an earlier lease kept. When
- * every buffer is out, nothing is read (but for one byte, or one chunk, that tells whether the stream is over), and the
- * stream's own back-pressure reaches its source.
+ * their memory allows it (the table of this module), as far as one answer of its source fills them, which detaches
+ * views of a slot that an earlier lease kept. When every buffer is out, nothing is read (but for one byte, or one
+ * chunk, that tells whether the stream is over), and the stream's own back-pressure reaches its source.
  *
  * The stream is locked from the first turn of the loop on. At its end it is unlocked; when the loop is left early, when
  * it fails, and when the signal is aborted it is canceled first, without waiting for its source. A read that was under
@@ -159,18 +164,38 @@ async function* read(
   }
 }
 
-/** A reader that fills buffers of its caller, where the platform and the stream have it. */
+/** A reader that fills buffers of its caller, where the platform and the stream have it, and it is sure to end. */
 function byobReader(stream: ReadableStream): BytesReader | undefined {
   const { ReadableStreamBYOBReader: Reader } = globalThis as {
     ReadableStreamBYOBReader?: new (of: unknown) => BytesReader;
   };
   if (Reader === undefined) return undefined;
   try {
+    if (isBranch(stream)) return undefined;
     // The platform's own: it takes no stream of anybody else's, who might keep a view of a slot.
     return new Reader(stream);
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Whether a stream is a branch of a `tee()`, a body of `Response.clone()` say. When the source behind it closes under a
+ * read and does not answer that read, which many sources forget, the branch never ends for a BYOB reader: the platform
+ * has no way to tell it, and `closed` stays pending. For a default reader it ends, and no branch minds one: the bytes
+ * of one of the two are a copy anyway. Only Node's own properties say it, and only by the name of what pulls; where
+ * they are others, or there are none, a branch is read as any byte stream.
+ */
+function isBranch(stream: object): boolean {
+  const state = nodeState(stream);
+  const { pullAlgorithm } = (nodeState(state?.controller) ?? {}) as { pullAlgorithm?: { readonly name?: unknown } };
+  return pullAlgorithm?.name === "pull1Algorithm" || pullAlgorithm?.name === "pull2Algorithm";
+}
+
+function nodeState(of: unknown): { readonly controller?: unknown } | undefined {
+  if (typeof of !== "object" || of === null) return undefined;
+  const key = Object.getOwnPropertySymbols(of).find(({ description }) => description === "kState");
+  return key === undefined ? undefined : ((of as Record<symbol, unknown>)[key] as { readonly controller?: unknown });
 }
 
 /** The buffer that is being filled, and how far. */
@@ -221,15 +246,25 @@ class Fill {
     return this.#size - this.filled;
   }
 
-  /** Where a reader may write the rest of the buffer itself; undefined: its bytes have to be copied. */
-  rest(): Uint8Array<ArrayBuffer> | undefined {
-    return bytesToGive(this.#buffer!)?.subarray(this.filled);
+  /** Bytes that fit into a buffer that is empty. */
+  get size(): number {
+    return this.#size;
   }
 
-  /** Takes back what {@link rest} gave, with so many bytes more. False: the slot has lost its memory. */
+  /**
+   * Where a reader may write by itself, of a buffer that is empty; undefined: what comes has to be copied. Bytes that
+   * are there are never given: who answers with another buffer would take them along. A view behind the begin of its
+   * buffer is not, either, for Node's streams over files.
+   */
+  whole(): Uint8Array<ArrayBuffer> | undefined {
+    const bytes = this.filled === 0 ? bytesToGive(this.#buffer!) : undefined;
+    return bytes?.byteOffset === 0 ? bytes : undefined;
+  }
+
+  /** Takes back what {@link whole} gave, with so many bytes. False: the slot has lost its memory. */
   returned(bytes: Uint8Array): boolean {
     if (!takeBytesBack(this.#buffer!, bytes.buffer)) return false;
-    this.filled += bytes.length;
+    this.filled = bytes.length;
     return true;
   }
 
@@ -287,17 +322,19 @@ async function* fromBytes(
         fill.copy(value!);
       }
       while (!isEnd && !fill.isFull) {
-        const rest = fill.rest();
-        scratch ??= rest === undefined ? new ArrayBuffer(Math.min(SCRATCH, fill.room)) : undefined;
-        const view = rest ?? new Uint8Array(scratch!, 0, Math.min(scratch!.byteLength, fill.room));
-        const { done, value } = await read(view);
+        const whole = fill.whole();
+        if (whole === undefined) scratch ??= new ArrayBuffer(Math.min(SCRATCH, fill.size));
+        const { done, value } = await read(
+          whole ?? new Uint8Array(scratch!, 0, Math.min(scratch!.byteLength, fill.room)),
+        );
         isEnd = done;
-        if (rest === undefined) scratch = value?.buffer as ArrayBuffer | undefined;
-        const isThere = value !== undefined && (rest === undefined ? fill.copy(value) >= 0 : fill.returned(value));
+        let isLost = false;
+        if (whole === undefined) {
+          scratch = value?.buffer as ArrayBuffer | undefined;
+          if (value !== undefined) fill.copy(value);
+        } else isLost = value !== undefined && !fill.returned(value);
         ended.throwIfAborted();
-        if (isThere || rest === undefined) continue;
-        if (value !== undefined) throw strangeError(value.buffer);
-        if (fill.filled > 0) throw keptError(fill.filled);
+        if (isLost) throw strangeError(value!.buffer);
       }
       if (fill.filled > 0) yield fill.handOut();
     }
@@ -308,7 +345,8 @@ async function* fromBytes(
 
 /**
  * Ends reads that a closed stream leaves open: one whose source calls `controller.close()` under a read and not
- * `byobRequest.respond(0)` behind it, which the standard asks for. One listener for all reads.
+ * `byobRequest.respond(0)` behind it, which the standard asks for. What that read was given is lost, and was empty. One
+ * listener for all reads.
  */
 function answersAtEnd(reader: BytesReader): (reading: Promise<BytesRead>) => Promise<BytesRead> {
   let giveUp: ((end: BytesRead) => void) | undefined;
@@ -322,14 +360,6 @@ function answersAtEnd(reader: BytesReader): (reading: Promise<BytesRead>) => Pro
       giveUp = resolve;
       reading.then(resolve, reject);
     });
-}
-
-function keptError(bytes: number): MillpondError {
-  return new MillpondError(
-    "ERR_DETACHED",
-    `the stream was closed under a read and kept the buffer of that read, with ${bytes} bytes that were there before; its source ` +
-      "has to call controller.byobRequest.respond(0) after controller.close()",
-  );
 }
 
 function strangeError(buffer: ArrayBufferLike): MillpondError {

@@ -354,6 +354,16 @@ export function hasEnded(readable: Readable): boolean {
   return readableEnded ?? state?.endEmitted === true;
 }
 
+/**
+ * Whether a stream of HTTP/2 has ended in order without a byte, which nobody need have read: Node ends one by itself
+ * whose empty body came behind its headers. False once it is closed, because what ended it cannot be told then.
+ */
+export function hasEndedEmpty(readable: Readable): boolean {
+  const http2 = http2Of(readable);
+  if (http2 !== (readable as object) || !hasEnded(readable) || readable.readableDidRead !== false) return false;
+  return !http2.closed && !http2.destroyed && !http2.aborted && http2.rstCode === 0;
+}
+
 /** As Node says it of HTTP/1. */
 function cutError(http2: Http2 | undefined): Error {
   const how = http2 === undefined ? "it was destroyed" : `its stream of HTTP/2 was reset with code ${http2.rstCode}`;

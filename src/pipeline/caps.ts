@@ -12,6 +12,7 @@
  * ```
  */
 
+import { MillpondError } from "../util/errors.ts";
 import { frozenData } from "../util/same-data.ts";
 import { badValue, instance, listOf, oneOf, wrongType } from "../util/validate.ts";
 import {
@@ -59,6 +60,21 @@ const FIELDS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
   audio: ["format", "sampleRate", "channels", "frames", "memory"],
   bytes: ["type", "memory"],
 };
+
+/** The most alternatives that an intersection may have, or as many as the longer of both has. */
+const MAX_COMMON = 256;
+
+/**
+ * What one intersection may cost, in comparisons of two structures: a quarter of a second. Structures that are neither
+ * apart nor in one another cost the square of their number.
+ */
+const MAX_STEPS = 1 << 22;
+
+/** The making of a structure costs as much as so many comparisons. */
+const MAKING_STEPS = 16;
+
+/** So many values in lists cost as much again as the comparison of a structure without any. */
+const VALUES_PER_STEP = 4;
 
 /** A set of formats; immutable. */
 export class Caps {
@@ -117,17 +133,35 @@ export class Caps {
     return new Caps([...this.structures, ...other.structures]);
   }
 
-  /** What is in both; the order of this set counts first. O(structures * fields). */
+  /**
+   * What is in both; the order of this set counts first, then that of the other. An alternative that has nothing which
+   * an earlier one lacks is left out, as in GStreamer, so that alternatives which overlap do not multiply. Throws
+   * `ERR_NOT_NEGOTIATED` when more alternatives are left than the longer of both has, and than 256, or when they take
+   * too long to find.
+   * O(structures of both, multiplied, times what they have in common).
+   */
   intersect(other: Caps): Caps {
     checkCaps("other", other);
+    if (other === Caps.any && isMinimal(this)) return this;
+    if (this === Caps.any && isMinimal(other) && isOneKind(other)) return other;
     const both: CapsStructure[] = [];
+    const masks: number[][] = [];
+    const most = Math.max(MAX_COMMON, this.structures.length, other.structures.length);
+    let steps = 0;
     for (const mine of this.structures) {
       for (const theirs of other.structures) {
         const common = intersectStructures(mine, theirs);
-        if (common !== undefined) both.push(common);
+        steps += common === undefined ? 1 : stepsOf(common) * (MAKING_STEPS + both.length);
+        if (steps > MAX_STEPS) throw tooManyError(this, other, most);
+        if (common === undefined) continue;
+        const mask = masksOf(common);
+        if (both.some((earlier, i) => isWithin(mask, masks[i]!) && isSubset(common, earlier))) continue;
+        if (both.length === most) throw tooManyError(this, other, most);
+        both.push(common);
+        masks.push(mask);
       }
     }
-    return new Caps(both);
+    return settledCaps(both);
   }
 
   /** True when that format is in the set. */
@@ -184,6 +218,43 @@ export class Caps {
     if (this.isEmpty) return "nothing";
     return this.structures.map(structureText).join(" or ");
   }
+}
+
+/** Intersections: none of their alternatives is in an earlier one. */
+const intersections: WeakSet<Caps> = new WeakSet();
+
+/** Caps of structures that were made of checked ones, and are not checked again. */
+function settledCaps(structures: CapsStructure[]): Caps {
+  const made = Object.assign(Object.create(Caps.prototype) as Caps, { structures: Object.freeze(structures) });
+  intersections.add(made);
+  return Object.freeze(made);
+}
+
+function isMinimal(caps: Caps): boolean {
+  return caps.structures.length < 2 || caps === Caps.any || intersections.has(caps);
+}
+
+function isOneKind({ structures }: Caps): boolean {
+  return structures.every(({ kind }) => kind === structures[0]!.kind);
+}
+
+function stepsOf({ fields }: CapsStructure): number {
+  let values = 0;
+  for (const name in fields) {
+    const value = fields[name]!;
+    if (isList(value)) values += value.length;
+  }
+  return 1 + values / VALUES_PER_STEP;
+}
+
+function tooManyError(a: Caps, b: Caps, limit: number): MillpondError {
+  const [first, second] = [a.structures.length, b.structures.length];
+  return new MillpondError(
+    "ERR_NOT_NEGOTIATED",
+    `caps of ${first} alternatives and caps of ${second} have too many in common to be settled: at most ${limit} ` +
+      "may be left of them; name fewer alternatives, with lists and ranges of values in each",
+    { first, second, limit },
+  );
 }
 
 /** Checks caps that a caller gives. Throws `ERR_INVALID_ARG_TYPE`. */
@@ -306,22 +377,90 @@ function isIn(value: CapsScalar, { min, max, step = 1 }: Range): boolean {
 function intersectStructures(a: CapsStructure, b: CapsStructure): CapsStructure | undefined {
   if (a.kind !== b.kind) return undefined;
   const [first, second] = [memoryOf(a), memoryOf(b)];
-  if (first !== undefined && second !== undefined && intersectValues(first, second) === undefined) return undefined;
-  const fields: Record<string, CapsValue> = { ...a.fields };
-  for (const [name, theirs] of Object.entries(b.fields)) {
-    const mine = fields[name];
-    const common = mine === undefined ? theirs : intersectValues(mine, theirs);
+  const memory = first === undefined || second === undefined ? (first ?? second) : intersectValues(first, second);
+  if (memory === undefined && first !== undefined) return undefined;
+  const fields: Record<string, CapsValue> = {};
+  for (const name in a.fields) {
+    const common = commonOf(name, a.fields[name]!, b.fields[name]);
     if (common === undefined) return undefined;
     fields[name] = common;
   }
-  return { kind: a.kind, fields };
+  for (const name in b.fields) fields[name] ??= b.fields[name]!;
+  // One that is silent of its memory may mean less than the other says.
+  if (fields.memory !== undefined) fields.memory = memory!;
+  return Object.freeze({ kind: a.kind, fields: Object.freeze(fields) });
+}
+
+function commonOf(name: string, mine: CapsValue, theirs: CapsValue | undefined): CapsValue | undefined {
+  if (theirs === undefined) return mine;
+  // A range of rates has ratios in it, also where it has one whole number.
+  if (name === "frameRate" && isRange(mine) && isRange(theirs)) return intersectRanges(mine, theirs, true);
+  return intersectValues(mine, theirs);
+}
+
+/** True when every format that `a` takes is one that `b` takes, as far as their values tell it one by one. */
+function isSubset(a: CapsStructure, b: CapsStructure): boolean {
+  if (a === b) return true;
+  if (a.kind !== b.kind) return false;
+  for (const name in b.fields) {
+    if (name === "memory") continue;
+    const theirs = b.fields[name]!;
+    const mine = a.fields[name];
+    if (mine === undefined || !isSubvalue(mine, theirs)) return false;
+  }
+  const [mine, theirs] = [memoryOf(a), memoryOf(b)];
+  return theirs === undefined || (mine !== undefined && isSubvalue(mine, theirs));
+}
+
+/*
+ * Bloom filters of the values of each field: most structures are told apart by them, without a look at the values.
+ */
+
+const ANY_VALUE = -1;
+
+function masksOf(structure: CapsStructure): number[] {
+  const masks = [1 << KINDS.indexOf(structure.kind)];
+  for (const name of FIELDS[structure.kind])
+    masks.push(maskOf(name === "memory" ? memoryOf(structure) : structure.fields[name]));
+  return masks;
+}
+
+function maskOf(value: CapsValue | undefined): number {
+  if (value === undefined) return ANY_VALUE;
+  if (isList(value)) return value.reduce<number>((mask, one) => mask | maskOf(one), 0);
+  if (isRange(value)) return ANY_VALUE;
+  // Ratios that are equal are equal numbers.
+  return 1 << hashOf(isFraction(value) ? value.num / value.den : value);
+}
+
+function hashOf(value: string | number): number {
+  const text = String(value);
+  let hash = text.length;
+  for (let i = Math.max(0, text.length - 16); i < text.length; i++)
+    hash = Math.imul(hash ^ text.charCodeAt(i), 16777619);
+  return hash >>> 27;
+}
+
+/** False: it is no subset. */
+function isWithin(mine: readonly number[], theirs: readonly number[]): boolean {
+  for (let i = 0; i < mine.length; i++) if ((mine[i]! & ~(theirs[i] ?? 0)) !== 0) return false;
+  return true;
+}
+
+function isSubvalue(a: CapsValue, b: CapsValue): boolean {
+  if (a === b) return true;
+  if (isList(a)) return a.every((one) => isSubvalue(one, b));
+  if (isList(b)) return b.some((one) => isSubvalue(a, one));
+  if (!isRange(b)) return !isRange(a) && (sameScalar(a, b) || Object.is(a, b));
+  if (!isRange(a)) return isIn(a, b);
+  return a.min >= b.min && a.max <= b.max && (a.step ?? 1) % (b.step ?? 1) === 0;
 }
 
 /** What both values allow, in the first one's order; undefined: nothing. */
 function intersectValues(a: CapsValue, b: CapsValue): CapsValue | undefined {
   if (isList(a)) {
     const common = a.filter((one) => intersectValues(one, b) !== undefined);
-    return common.length === 0 ? undefined : common.length === 1 ? common[0] : common;
+    return common.length === 0 ? undefined : common.length === 1 ? common[0] : Object.freeze(common);
   }
   if (isList(b)) return intersectValues(b, a);
   if (isRange(a)) return isRange(b) ? intersectRanges(a, b) : isIn(b, a) ? b : undefined;
@@ -329,12 +468,13 @@ function intersectValues(a: CapsValue, b: CapsValue): CapsValue | undefined {
   return sameScalar(a, b) ? a : undefined;
 }
 
-function intersectRanges(a: Range, b: Range): CapsValue | undefined {
+/** With `keep`, a range with one whole number in it stays one. */
+function intersectRanges(a: Range, b: Range, keep = false): CapsValue | undefined {
   const step = lcm(a.step ?? 1, b.step ?? 1);
-  const common: Range = { min: Math.max(a.min, b.min), max: Math.min(a.max, b.max), step };
+  const common: Range = Object.freeze({ min: Math.max(a.min, b.min), max: Math.min(a.max, b.max), step });
   const first = firstIn(common);
   if (first === undefined) return undefined;
-  return first + step > common.max ? first : common;
+  return !keep && first + step > common.max ? first : common;
 }
 
 function lcm(a: number, b: number): number {

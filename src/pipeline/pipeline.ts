@@ -90,6 +90,12 @@ export interface RunOptions {
 const PIPELINE_OPTIONS = ["name", "clock", "acquireTimeout", "maxBytes", "autoQueue"] as const;
 const RUN_OPTIONS = ["signal", "onProgress", "onWarning", "strict"] as const;
 
+/**
+ * The most stages one behind the other. Buffers, formats and questions go from stage to stage in calls inside calls:
+ * the usual stack of 1 MB has room for 2000 whose hooks call nothing.
+ */
+const MAX_LINE = 1000;
+
 /** Which pipeline an element is in: its pads and its state are of one run at a time. */
 const owners: WeakMap<Element, Pipeline> = new WeakMap();
 
@@ -325,16 +331,30 @@ export class Pipeline {
     if (check && this.#elements.size === 0) throw new MillpondError("ERR_NOT_NEGOTIATED", "the pipeline is empty");
     const done: Element[] = [];
     const left = new Set(this.#elements);
+    const places = new Map<Element, number>();
     while (left.size > 0) {
       for (const element of left) {
         if (check) assertLinked(element);
         if (element.inputs.some((pad) => pad.peer !== null && left.has(pad.peer.element))) continue;
         left.delete(element);
         done.push(element);
+        let before = 0;
+        for (const { peer } of element.inputs) if (peer !== null) before = Math.max(before, places.get(peer.element)!);
+        if (check && before === MAX_LINE) throw tooLongError(element);
+        places.set(element, before + 1);
       }
     }
     return done;
   }
+}
+
+function tooLongError({ name }: Element): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_NEGOTIATED",
+    `more than ${MAX_LINE} stages are one behind the other up to "${name}": a buffer goes through them in calls inside ` +
+      "calls, and the stack has an end; do the work of several in one stage",
+    { element: name, limit: MAX_LINE },
+  );
 }
 
 function assertLinked(element: Element): void {
@@ -355,13 +375,15 @@ function join(out: OutputPad, input: InputPad): void {
   input.peer = out;
 }
 
-function reaches(from: Element, to: Element, seen: Set<Element> = new Set()): boolean {
-  if (from === to) return true;
+function reaches(from: Element, to: Element): boolean {
   // Behind a tee and a funnel there are two ways to each element; looked at once each, or 30 such pairs would take 2^30
   // steps.
-  if (seen.has(from)) return false;
-  seen.add(from);
-  return from.outputs.some((pad) => pad.peer !== null && reaches(pad.peer.element, to, seen));
+  const seen = new Set([from]);
+  for (const element of seen) {
+    if (element === to) return true;
+    for (const { peer } of element.outputs) if (peer !== null) seen.add(peer.element);
+  }
+  return false;
 }
 
 function noPad(element: Element, kind: "input" | "output", pad: InputPad | OutputPad | undefined): MillpondError {

@@ -55,6 +55,7 @@ function siteOf(changes: Partial<ObservedSite> & { size?: number } = {}): Observ
     inUse: 4,
     inUseFrom: "place",
     keptShare: 0,
+    unexplained: 0,
     threads: 1,
     ...rest,
   };
@@ -73,6 +74,8 @@ function profileOf(sites: readonly ObservedSite[], changes: Changes = {}): Profi
     resources: { userMs: 9000, systemMs: 1000, minorFaults: 1e6, majorFaults: 0, maxRss: 300 * MB },
     doctorMs: 0,
     samples: 12,
+    seenShare: 1,
+    isEndSeen: true,
     liveBytes: 4 * FRAME,
     grownBy: 80 * MB,
     unknownBytes: 5 * MB,

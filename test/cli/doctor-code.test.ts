@@ -32,6 +32,7 @@ function profileOf(site: Partial<ObservedSite>, programs: readonly string[] = []
     inUse: 2,
     inUseFrom: "place",
     keptShare: 0,
+    unexplained: 0,
     threads: 1,
     ...site,
   };
@@ -47,6 +48,8 @@ function profileOf(site: Partial<ObservedSite>, programs: readonly string[] = []
     gc: { ...gc, majorsByBuffers: 60, majorMsByBuffers: 900, peakExternal: 90 * MB, grownExternal: 0 },
     doctorMs: 0,
     samples: 9,
+    seenShare: 1,
+    isEndSeen: true,
     liveBytes: 3 * SIZE,
     grownBy: 0,
     unknownBytes: 0,

@@ -17,7 +17,7 @@
 import type { Readable } from "node:stream";
 import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from "node:stream/web";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { hasEnded, ignoreErrors, onReadEnd, takeError } from "../../os/stream-end.ts";
+import { hasEnded, hasEndedEmpty, ignoreErrors, onReadEnd, takeError } from "../../os/stream-end.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -102,13 +102,14 @@ export async function collect(
   if (isWeb && readable.locked)
     throw endedError("it has another reader; hand over the stream before anything reads it");
   if (!isWeb) checkReadable(readable);
+  const isEmpty = !isWeb && hasEndedEmpty(readable);
   const declared = isWeb ? undefined : contentLength(readable);
   const source = isWeb ? new WebSource(readerOf(readable), detach) : new NodeSource(readable, detach, declared);
   const block = new GrowingBlock(pages, maxBytes, "the body");
   try {
     throwIfAborted(signal);
     if (declared !== undefined && declared > maxBytes) throw tooLargeError("the body", maxBytes, declared);
-    await source.read(block, Math.min(expected ?? declared ?? 0, maxBytes), signal);
+    if (!isEmpty) await source.read(block, Math.min(expected ?? declared ?? 0, maxBytes), signal);
     // A server sees to it that all of a body arrives: what is missing went to somebody else.
     if (!isWeb && isServerRequest(readable) && block.length < (declared ?? 0)) {
       throw endedError(
@@ -343,7 +344,7 @@ function checkReadable(readable: Readable): void {
   if (abandoned.has(readable)) {
     throw endedError("an earlier collect() gave up in the middle of it, and what it had read is gone", error);
   }
-  if (hasEnded(readable)) {
+  if (hasEnded(readable) && !hasEndedEmpty(readable)) {
     throw endedError(
       "it was read to its end before, by a body parser perhaps; collect() it before anything else does",
       error,

@@ -6,7 +6,7 @@
  * afresh costs a share of the program's processor time or memory that is worth some lines of code, and these lines can
  * be written in the program. In every other case the advice says which of these fails, and not to.
  */
-import type { ObservedSite, Profile } from "./profile.ts";
+import { isJoined, type ObservedSite, type Profile } from "./profile.ts";
 
 /** Numbers that verdicts hang on. docs/doctor.md has the same table. */
 export const LIMITS = {
@@ -32,6 +32,12 @@ export const LIMITS = {
    * Share of a place's buffers that may stay in use for good: a bounded pool would run out of slots sooner or later.
    */
   maxKept: 0.02,
+  /**
+   * Bytes that were reachable and that no place's figures explain: small buffers and chunks of sockets are in use, too.
+   */
+  unexplained: 4_194_304,
+  /** Share of a run's large buffers that must have been made at the last look, where there was none at the end. */
+  minSeen: 0.45,
   /** Share of a place's buffers that must have one size for slots of that size. */
   oneSize: 0.9,
   /**
@@ -304,6 +310,30 @@ function refusalOf(
       words: `about ${percent(site.keptShare)} of them stay in use for good: a pool would run out of slots. Copy those that are kept, then ask again`,
     };
   }
+  const spare = (slotsFor(inUse) - inUse) * (site.bytes / count);
+  if (site.unexplained > Math.max(LIMITS.unexplained, spare)) {
+    const kept = some(Math.ceil((site.unexplained * count) / site.bytes), "buffer");
+    const mend =
+      "a pool would run out of slots. Copy those that are kept, or let them go, then ask again (with a lower --threshold, if they are smaller buffers)";
+    if (site.inUseFrom === "thread") {
+      return {
+        reason: "kept",
+        words: `${megabytes(site.unexplained)} more of buffers were reachable at the end than mostly before: if they are of this place, ${kept} more are kept, and ${mend}`,
+      };
+    }
+    return {
+      reason: "kept",
+      words:
+        `${some(inUse, "buffer")} at most ${inUse === 1 ? "was" : "were"} seen in use at a time, but ${megabytes(site.unexplained)} more of buffers were reachable, at the end or before, than any place's use explains: if they are ` +
+        `of this place, ${kept} are kept, and ${mend}`,
+    };
+  }
+  if (profile.seenShare < LIMITS.minSeen) {
+    return {
+      reason: "unknown",
+      words: `the last look at what is in use came when ${percent(profile.seenShare)} of all buffers' bytes had been made, and the end could not be looked at: let it work longer, or end by itself`,
+    };
+  }
   return nativeRefusal(profile);
 }
 
@@ -344,8 +374,7 @@ const FETCH = "node:internal/deps/undici/undici";
 
 /** A whole body of undici or of fetch(), whose stream can be read in another way. */
 function isBody({ api, package: owner, place }: ObservedSite): boolean {
-  const isJoined = api === "Buffer.concat" || place.function === "chunksConcat";
-  return isJoined && (owner === "undici" || place.file === FETCH);
+  return isJoined({ api, place }) && (owner === "undici" || place.file === FETCH);
 }
 
 function isPosted({ cloned, count, api }: ObservedSite): boolean {

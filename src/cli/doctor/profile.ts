@@ -21,6 +21,12 @@ export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples"
   inUseFrom: "place" | "thread" | undefined;
   /** Share of the buffers that stay in use for good, as far as it was seen. */
   keptShare: number;
+  /**
+   * Bytes of a thread's array buffers that were reachable beyond what all places' figures of use explain, and that this
+   * place may keep. Of the bodies that it joins: at the end only, because their chunks are reachable before. Where use
+   * is known by the thread only: by how much more was reachable at the end than mostly.
+   */
+  unexplained: number;
   /** Threads that ran it. */
   threads: number;
 }
@@ -44,6 +50,10 @@ export interface Profile {
   readonly doctorMs: number;
   /** Looks, each with collections of the doctor's own. */
   readonly samples: number;
+  /** Share of the large buffers' bytes that had been made at a thread's last look, of the thread that has least. */
+  readonly seenShare: number;
+  /** Whether every thread's memory was looked at when it ended. */
+  readonly isEndSeen: boolean;
   /** The most bytes of array buffers that were reachable, or seemed so; 0: not known. */
   readonly liveBytes: number;
   /** Bytes of large buffers made while nothing was freed and the process was at its largest. */
@@ -168,11 +178,13 @@ export function merge(threads: readonly ThreadProfile[], threshold: number): Pro
   const most = (of: (thread: ThreadProfile) => number): number => Math.max(...threads.map(of));
   const sites = new Map<string, ObservedSite>();
   for (const thread of threads) {
+    const unexplained = unexplainedOf(thread, threads);
     for (const site of thread.sites) {
       const key = JSON.stringify([site.api, site.place, site.caller]);
       const known = sites.get(key);
-      if (known === undefined) sites.set(key, { ...site, ...inUseOf(site, thread), threads: 1 });
-      else add(known, site, thread);
+      const use = { ...inUseOf(site, thread), unexplained: unexplained(site) };
+      if (known === undefined) sites.set(key, { ...site, ...use, threads: 1 });
+      else add(known, site, use);
     }
   }
   const gc = { ...first.gc };
@@ -190,7 +202,9 @@ export function merge(threads: readonly ThreadProfile[], threshold: number): Pro
     gc,
     doctorMs: sum(({ live }) => live.ms),
     samples: sum(({ live }) => live.looks.length),
-    liveBytes: sum(({ live }) => highest(levelsOf(live))),
+    seenShare: Math.min(...threads.map(seenShareOf)),
+    isEndSeen: threads.every(({ live, count }) => live.atEnd !== undefined || count === 0),
+    liveBytes: sum((thread) => highest(levelsOf(thread))),
     grownBy: sum(({ live }) => live.grownBy),
     unknownBytes: sum(({ live }) => live.unknown),
     count: sum(({ count }) => count),
@@ -202,7 +216,6 @@ export function merge(threads: readonly ThreadProfile[], threshold: number): Pro
   };
 }
 
-type Live = ThreadProfile["live"];
 type Levels = readonly (readonly [made: number, bytes: number])[];
 
 /** Falls in a quarter of a run: the lowest of a few has little garbage in it. */
@@ -212,43 +225,125 @@ const FALLS = 4;
  * What was reachable in the course of a run: what looks told; without them the lowest that array buffers fell to in
  * each quarter, which has some garbage in it.
  */
-function levelsOf({ looks, falls }: Live): Levels {
-  if (looks.length >= LOOKS) return looks;
+function levelsOf({ live, bytes }: ThreadProfile): Levels {
+  const { looks, falls, atEnd } = live;
   const parts = Math.min(4, Math.floor(falls.length / FALLS));
-  return Array.from({ length: parts }, (_, i) => {
-    const part = falls.slice(Math.floor((i * falls.length) / parts), Math.floor(((i + 1) * falls.length) / parts));
-    return part.reduce((lowest, fall) => (fall[1] < lowest[1] ? fall : lowest));
-  });
+  const levels =
+    looks.length >= LOOKS
+      ? looks
+      : Array.from({ length: parts }, (_, i) => {
+          const part = falls.slice(
+            Math.floor((i * falls.length) / parts),
+            Math.floor(((i + 1) * falls.length) / parts),
+          );
+          return part.reduce((lowest, fall) => (fall[1] < lowest[1] ? fall : lowest));
+        });
+  // Programs let go of what they have when they end; what they have not is kept.
+  const last = levels.at(-1);
+  return last !== undefined && atEnd !== undefined && atEnd > last[1] ? [...levels, [bytes, atEnd]] : levels;
+}
+
+/** The last look may have missed what is kept since then, unless there was one at the end. */
+function seenShareOf({ live: { looks, atEnd }, bytes }: ThreadProfile): number {
+  const last = looks.at(-1);
+  return last === undefined || atEnd !== undefined ? 1 : Math.min(1, last[0] / Math.max(1, bytes));
 }
 
 function highest(levels: Levels): number {
   return levels.reduce((most, [, bytes]) => Math.max(most, bytes), 0);
 }
 
-/** Share of the bytes made in the second half of a run by which what is reachable grew meanwhile. */
+/** A rise by less than this, and than what there was before, may be that of buffers in use. */
+const RISE_BYTES = 8_388_608;
+
+/**
+ * Share of the bytes made in the second half of a run by which what is reachable grew meanwhile, or since it began to
+ * rise far.
+ */
 function growthOf(levels: Levels): number {
   const [first] = levels.slice(Math.max(0, Math.floor(levels.length / 2) - 1));
   const last = levels.at(-1);
-  if (first === undefined || last === undefined || last[0] <= first[0]) return 0;
-  return Math.max(0, (last[1] - first[1]) / (last[0] - first[0]));
+  if (first === undefined || last === undefined) return 0;
+  const low = levels.findLast(([, bytes]) => 2 * bytes + RISE_BYTES <= last[1]);
+  const since = (from: Levels[number]): number => (last[0] > from[0] ? (last[1] - from[1]) / (last[0] - from[0]) : 0);
+  return Math.max(0, since(first), low === undefined ? 0 : since(low));
 }
+
+/** By how much more is reachable at the end than mostly. */
+function riseOf(levels: Levels): number {
+  const sorted = levels.map(([, bytes]) => bytes).sort((a, b) => a - b);
+  return Math.max(0, (levels.at(-1)?.[1] ?? 0) - (sorted[sorted.length >> 1] ?? 0));
+}
+
+type Use = Pick<ObservedSite, "inUse" | "inUseFrom" | "keptShare">;
 
 function inUseOf(
   { inUse, inUseSamples, underWay, stale, staleOf, bytes, count }: SiteProfile,
-  { live }: ThreadProfile,
-): Pick<ObservedSite, "inUse" | "inUseFrom" | "keptShare"> {
+  thread: ThreadProfile,
+): Use {
   if (inUseSamples >= LOOKS) {
     return { inUse: Math.max(1, inUse) + underWay, inUseFrom: "place", keptShare: staleOf === 0 ? 0 : stale / staleOf };
   }
-  const levels = levelsOf(live);
+  const levels = levelsOf(thread);
   if (levels.length === 0) return { inUse: undefined, inUseFrom: undefined, keptShare: 0 };
   const room = Math.ceil((highest(levels) * count) / bytes);
   return { inUse: Math.max(1, Math.min(room, count)) + underWay, inUseFrom: "thread", keptShare: growthOf(levels) };
 }
 
-function add(to: ObservedSite, site: SiteProfile, thread: ThreadProfile): void {
-  const { inUse, inUseFrom, keptShare } = inUseOf(site, thread);
+/** Fewer buffers than this are what a program sets up with, and may be all in use. */
+const SET_UP = 32;
+/** Bytes that other threads may have received and not collected yet, or that this one has received. */
+const BETWEEN_THREADS = 134_217_728;
+/** The end of a run that has none: the lowest of so many looks has few bodies in it that are still coming. */
+const LAST_LOOKS = 3;
+
+/**
+ * What a thread's places explain of the array buffers that were reachable in it, and how much of the rest each place
+ * may keep: looks follow some buffers for a short while, and what a place keeps from some moment on can be missing from
+ * its figures, but not from the memory.
+ */
+function unexplainedOf(thread: ThreadProfile, threads: readonly ThreadProfile[]): (site: SiteProfile) => number {
+  const { live, sites } = thread;
+  const levels = levelsOf(thread);
+  const first = live.looks[0]?.[1] ?? 0;
+  let explained = 0;
+  // What was made before the first look only, such as tables, is in none of them but as memory.
+  let early = 0;
+  let moved = 0;
+  for (const site of sites) {
+    moved += (site.transferred * site.bytes) / site.count;
+    if (site.inUseSamples > 0) explained += usedBytes(site);
+    else if (site.count < SET_UP) explained += site.bytes;
+    else early += site.bytes;
+  }
+  const received = threads.reduce((sum, one) => sum + (one === thread ? 0 : sentBy(one)), 0);
+  explained += Math.min(early, first) + Math.min(moved, BETWEEN_THREADS) + Math.min(received, BETWEEN_THREADS);
+  const most = Math.max(highest(levels), live.atEnd ?? 0) - explained;
+  const atEnd = live.atEnd ?? Math.min(...live.looks.slice(-LAST_LOOKS).map(([, bytes]) => bytes), highest(levels));
+  return (site) => {
+    if (site.inUseSamples < LOOKS) return Math.min(site.bytes, riseOf(levels));
+    const rest = isJoined(site) ? atEnd - explained : most;
+    return Math.max(0, Math.min(rest, site.bytes - usedBytes(site)));
+  };
+}
+
+function usedBytes({ inUse, underWay, largest, bytes }: SiteProfile): number {
+  return Math.min(bytes, (Math.max(1, inUse) + underWay) * largest);
+}
+
+function sentBy({ sites }: ThreadProfile): number {
+  return sites.reduce((sum, { api, bytes }) => sum + (api === "postMessage" ? bytes : 0), 0);
+}
+
+/** Whether a place joins chunks, which Node makes: they are reachable, and at none of the places. */
+export function isJoined({ api, place }: Pick<SiteProfile, "api" | "place">): boolean {
+  return api === "Buffer.concat" || place.function === "chunksConcat";
+}
+
+function add(to: ObservedSite, site: SiteProfile, use: Use & Pick<ObservedSite, "unexplained">): void {
+  const { inUse, inUseFrom, keptShare, unexplained } = use;
   to.keptShare = Math.max(to.keptShare, keptShare);
+  to.unexplained = Math.max(to.unexplained, unexplained);
   if (inUse !== undefined && inUse >= (to.inUse ?? 0)) Object.assign(to, { inUse, inUseFrom });
   to.threads++;
   to.largest = Math.max(to.largest, site.largest);

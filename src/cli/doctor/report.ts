@@ -86,7 +86,10 @@ function facts(profile: Profile): string[][] {
     ],
   ];
   if (profile.liveBytes > 0) {
-    const how = profile.samples > 0 ? `as ${count(profile.samples, "look")} told` : "as its memory fell to";
+    const how =
+      profile.samples > 0
+        ? `as ${count(profile.samples, "look")}${profile.isEndSeen ? " and the end" : ""} told`
+        : "as its memory fell to";
     const isMoved = profile.sites.some(({ transferred }) => transferred > 0);
     const moved = isMoved ? " (one that was moved to a thread counts until that collects it)" : "";
     rows.push([

@@ -7,7 +7,9 @@
  * release of the lease finds them detached, and its pool frees the slot.
  *
  * Invariants: only memory whose allocator allows it is given (`Region.replaceable`), and only while nobody but this
- * lease refers to it; a buffer that came back is as long as the one that went. Everything is O(1).
+ * lease refers to it; a buffer that came back is as long as the one that went. Whether it is the same one cannot be
+ * told, so what was in the bytes that went counts as lost: the caller gives nothing that is filled, and takes only what
+ * the reader says it wrote. Everything is O(1).
  */
 import { moveClaims } from "../../memory/claims.ts";
 import type { Memory } from "../../memory/memory.ts";

@@ -50,6 +50,15 @@ function isThenable(value: Maybe<unknown>): value is Promise<unknown> {
   return typeof (value as Promise<unknown> | null | undefined)?.then === "function";
 }
 
+/**
+ * What pads want that several ways lead to, while one question about formats goes through the stages: behind n tees
+ * whose branches meet again there are 2^n ways. Undefined between two questions; no stage does anything inside one.
+ */
+let knownCaps: Map<OutputPad, Caps> | undefined;
+
+/** Pads that one request to negotiate again has come to. */
+let requested: Set<OutputPad> | undefined;
+
 /** What both kinds of pads have. */
 export abstract class Pad {
   /** The element that it belongs to. */
@@ -109,7 +118,15 @@ export class InputPad extends Pad {
   /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
   reconfigure(): void {
     const { peer } = this;
-    if (peer !== null) peer.element.callHook(() => peer.element.reconfigureRequested(peer));
+    if (peer === null || requested?.has(peer) === true) return;
+    const outer = requested;
+    requested ??= new Set();
+    requested.add(peer);
+    try {
+      peer.element.callHook(() => peer.element.reconfigureRequested(peer));
+    } finally {
+      requested = outer;
+    }
   }
 }
 
@@ -263,13 +280,43 @@ export class OutputPad extends Pad {
   /** What the stages downstream could take, also what this pad cannot make. */
   wanted(): Caps {
     const { peer } = this;
-    return peer === null ? this.caps : peer.element.acceptedCaps(peer).intersect(peer.caps);
+    if (peer === null) return this.caps;
+    const known = knownCaps?.get(this);
+    if (known !== undefined) return known;
+    const outer = knownCaps;
+    knownCaps ??= new Map();
+    try {
+      const caps = peer.element.acceptedCaps(peer).intersect(peer.caps);
+      if (this.element.inputs.length > 1) knownCaps.set(this, caps);
+      return caps;
+    } finally {
+      knownCaps = outer;
+    }
   }
 
-  /** Sends a question downstream. False: no stage answered, which is not an error. */
+  /**
+   * Sends a question downstream. False: no stage answered, which is not an error. A question that comes to a stage with
+   * several inputs by several ways is asked behind it once, and gets the same answer each time.
+   */
   query(query: AllocationQuery): Maybe<boolean> {
-    const { peer } = this;
     instance("query", "an AllocationQuery", AllocationQuery, query);
+    const { known } = query;
+    if (known === undefined || this.element.inputs.length < 2 || !query.isBlank) return this.#ask(query);
+    const before = known.get(this);
+    if (before?.query.asksLike(query) === true) {
+      query.repeat(before.query);
+      return before.answered;
+    }
+    const note = (answered: boolean): boolean => {
+      known.set(this, { query: query.copy(), answered });
+      return answered;
+    };
+    const asked = this.#ask(query);
+    return isThenable(asked) ? asked.then(note) : note(asked);
+  }
+
+  #ask(query: AllocationQuery): Maybe<boolean> {
+    const { peer } = this;
     if (peer === null) return false;
     query.answering = peer.element.name;
     return peer.element.boundedCall(peer.element.proposeAllocation(query, peer), this, "saying what memory it needs");
@@ -294,6 +341,7 @@ export class OutputPad extends Pad {
       const query = new AllocationQuery(format, {
         readOnly: Boolean(element.answered(element.sharesOutput(this))),
       });
+      query.known = new Map();
       // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
       query.answering = element.name;

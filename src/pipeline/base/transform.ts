@@ -267,7 +267,9 @@ export abstract class Transform extends Element {
     const { out } = this;
     // What is held is of the format before, and has to be gone before the new one is in force.
     if (out.format !== null) await this.#drained();
-    const made = this.outputFor(format, out.peerCaps());
+    // Not asked for a stage that looks at no caps: in a line of n stages, n questions would go through all of the rest.
+    const isSame = this.outputFor === Transform.prototype.outputFor;
+    const made = isSame ? format : this.outputFor(format, out.peerCaps());
     const output = isPromise(made) ? await this.bounded(made, "choosing its output format") : made;
     const configured = this.configure(format, output);
     const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;

@@ -102,7 +102,8 @@ export class Tee extends Element {
    * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags;
    * metas that all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old
    * buffer while another keeps new ones, and then the largest starves. One more when several branches hold, so that a
-   * slow one does not stop the others. A branch that does not answer requires nothing.
+   * slow one does not stop the others. What is behind a place where branches meet again counts once. A branch that does
+   * not answer requires nothing.
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     if (this.outputs.length === 1) return this.outputs[0]!.query(query);
@@ -114,6 +115,7 @@ export class Tee extends Element {
     let silent = false;
     for (const pad of this.outputs) {
       const one = new Query(query.format, { needPool: false, readOnly: true });
+      one.known = query.known;
       if (await pad.query(one)) answers.push(one);
       else silent = true;
     }
@@ -124,7 +126,8 @@ export class Tee extends Element {
     let isHeld = 0;
     for (const answer of answers) {
       answer.withholdPools(`${this.name} has several branches`);
-      for (const note of answer.notes) query.note(note);
+      // Where branches meet again, both have heard it.
+      for (const note of answer.notes) if (!query.notes.includes(note)) query.note(note);
       for (const entry of answer.params) {
         // Flags are what one consumer asks for its own bytes; no other branch asked for them.
         params = mergeParams(params, { ...entry.params, flags: 0 });

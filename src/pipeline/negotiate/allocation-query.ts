@@ -105,6 +105,12 @@ export function findMetaMerger(api: string): MetaMerger | undefined {
   return mergers.get(api);
 }
 
+/** What was answered at a pad that several ways lead to. */
+interface KnownAnswer {
+  readonly query: AllocationQuery;
+  readonly answered: boolean;
+}
+
 /** The question, and the answers so far. */
 export class AllocationQuery {
   /** What will flow. */
@@ -125,6 +131,8 @@ export class AllocationQuery {
   readonly parts: readonly RetainedPart[] = [];
   /** @internal name of the stage that is being asked */
   answering = "?";
+  /** @internal Answers by the pad that asked for them, while one negotiation goes on; undefined: none are kept. */
+  known: Map<object, KnownAnswer> | undefined;
 
   /** An empty question. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(format: StreamFormat | null, options: { needPool?: boolean; readOnly?: boolean } = {}) {
@@ -267,17 +275,25 @@ export class AllocationQuery {
     }
   }
 
-  /** Adds what another answer holds to every entry here: for stages that ask several others about the same buffers. */
+  /**
+   * Adds what another answer holds to every entry here: for stages that ask several others about the same buffers. What
+   * is behind the place where their ways meet again counts once.
+   */
   adopt(other: AllocationQuery): void {
     instance("other", "an AllocationQuery", AllocationQuery, other);
-    if (other.retained === 0) return;
+    const { retained } = other;
+    if (retained === 0) return;
+    const counted = new Set(this.parts);
+    const parts = other.parts.filter((part) => !counted.has(part));
+    const twice = sumOf(other.parts) - sumOf(parts);
+    const more = Math.max(0, retained - twice);
     const pools = this.pools as PoolProposal[];
-    if (pools.length === 0) pools.push(this.#proposal({ min: other.retained }));
+    if (pools.length === 0) pools.push(this.#proposal({ min: more }));
     else
       pools.forEach((entry, i) => {
-        pools[i] = { ...entry, min: entry.min + other.retained };
+        pools[i] = { ...entry, min: entry.min + more };
       });
-    (this.parts as RetainedPart[]).push(...other.parts);
+    (this.parts as RetainedPart[]).push(...parts);
   }
 
   /** Makes every entry at least `size` bytes. Throws `ERR_OUT_OF_RANGE`. */
@@ -315,17 +331,39 @@ export class AllocationQuery {
     for (const list of [this.pools, this.params, this.metas, this.parts] as unknown[][]) list.length = 0;
   }
 
+  /** @internal Nobody has answered, and nothing was noted. */
+  get isBlank(): boolean {
+    return [this.pools, this.params, this.metas, this.parts, this.notes].every((list) => list.length === 0);
+  }
+
+  /** @internal Whether the other one is the same question. */
+  asksLike(other: AllocationQuery): boolean {
+    return this.format === other.format && this.needPool === other.needPool && this.readOnly === other.readOnly;
+  }
+
+  /** @internal Adds what was answered and noted in the other one. */
+  repeat(other: AllocationQuery): void {
+    (this.pools as PoolProposal[]).push(...other.pools);
+    (this.params as ParamsProposal[]).push(...other.params);
+    (this.metas as MetaProposal[]).push(...other.metas);
+    (this.notes as string[]).push(...other.notes);
+    (this.parts as RetainedPart[]).push(...other.parts);
+    this.answering = other.answering;
+  }
+
   /** The same question and the same answers, independent of this one. */
   copy(): AllocationQuery {
     const twin = new AllocationQuery(this.format, { needPool: this.needPool, readOnly: this.readOnly });
-    (twin.pools as PoolProposal[]).push(...this.pools);
-    (twin.params as ParamsProposal[]).push(...this.params);
-    (twin.metas as MetaProposal[]).push(...this.metas);
-    (twin.notes as string[]).push(...this.notes);
-    (twin.parts as RetainedPart[]).push(...this.parts);
-    twin.answering = this.answering;
+    twin.known = this.known;
+    twin.repeat(this);
     return twin;
   }
+}
+
+function sumOf(parts: readonly RetainedPart[]): number {
+  let sum = 0;
+  for (const { count } of parts) sum += count;
+  return sum;
 }
 
 /** The least that suits both: alignments are powers of two, so the larger one is a multiple of the other. */

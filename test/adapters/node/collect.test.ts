@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { createServer, get, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
+import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { Duplex, PassThrough, Readable, type Writable } from "node:stream";
 import { afterEach, describe, expect, it } from "vitest";
@@ -656,6 +657,47 @@ describe("collect from HTTP/2", () => {
     expect(await endOf(collect(request, pages))).toMatch(/^ERR_(STREAM_PREMATURE_CLOSE|ENDED)$/);
     expect(pages.stats().live).toBe(0);
     close();
+  });
+
+  it("takes an empty body that Node has ended before anybody read it, and no other that has ended", async () => {
+    const outcomes: Record<string, string> = {};
+    const pages = PagePool.create();
+    for (const [name, send] of Object.entries({
+      empty: (to) => to.end(),
+      "read by others": (to) => to.end("abc"),
+      "reset in order": (to) => to.close(0),
+      reset: (to) => to.close(8),
+      "reset behind its end": (to) => to.end(() => to.close(8)),
+      cut: (to) => to.session?.destroy(),
+    } as Record<string, (to: http2.ClientHttp2Stream) => void>)) {
+      const server = http2.createServer();
+      server.on("session", (session) => session.on("error", () => {}));
+      const arrived = once(server, "stream") as Promise<[http2.ServerHttp2Stream]>;
+      await once(server.listen(0, "127.0.0.1"), "listening");
+      const session = http2.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+      session.on("error", () => {});
+      const client = session.request({ ":method": "POST" });
+      client.on("error", () => {});
+      // The body, or its end, comes in a frame of its own, behind the headers.
+      const [stream] = await arrived;
+      stream.on("error", () => {});
+      if (name === "read by others") stream.resume();
+      send(client);
+      await until(() => stream.readableEnded || stream.destroyed);
+      if (name !== "empty" && name !== "read by others") await until(() => stream.closed);
+      outcomes[name] = await endOf(collect(stream, pages));
+      session.destroy();
+      server.close();
+    }
+    expect(outcomes).toEqual({
+      empty: "ok 0",
+      "read by others": "ERR_ENDED",
+      "reset in order": "ERR_ENDED",
+      reset: "ERR_ENDED",
+      "reset behind its end": "ERR_ENDED",
+      cut: "ERR_ENDED",
+    });
+    expect(pages.stats().live).toBe(0);
   });
 
   it("takes an answer whose end came before a reset without an error", async () => {

@@ -69,7 +69,9 @@ export interface SiteProfile {
   inUseSamples: number;
   /** The most that were being read at a time, by a call that takes a while; they are not in {@link inUse}. */
   underWay: number;
-  /** Buffers of earlier looks that were still reachable at the last one. */
+  /**
+   * Buffers of earlier looks that were still reachable at the last one: of all, or, where more are left, of the last.
+   */
   stale: number;
   /** Of so many that were followed then. */
   staleOf: number;

@@ -84,13 +84,24 @@ const WARM_BYTES = 24 * 1024 * 1024;
 const LOOK_BUFFERS = 48;
 const LOOK_BYTES = 32 * 1024 * 1024;
 const LOOK_BUFFERS_MIN = 8;
-/** The first looks come in any case; more only while their collections took less than this share of the time. */
+/**
+ * The first looks come in any case, and one whenever so many times as much has been made as at the last; others only
+ * while they, without the first, took less than this share of the time.
+ */
 const SURE_LOOKS = 6;
+const SURE_GROWTH = 2;
 const LOOK_SHARE = 0.03;
 /** Where more of the followed buffers than this are left, the look was too short to see one go. */
 const SATURATED = 0.75;
-/** A heap as large as this takes most of a second to collect, which is not for the end of a program. */
+/**
+ * A heap as large as this takes most of a second to collect, which is not for the end of a program; twice that is,
+ * where the last look was long ago.
+ */
 const LAST_LOOK_HEAP = 512 * 1024 * 1024;
+/** Buffers that are kept from some moment on show among those of so many looks, and not among those of all. */
+const LATE_LOOKS = 3;
+/** Fewer that are left of these looks may be one that is in use for long, such as the last key frame. */
+const LATE_STALE_MIN = 3;
 
 /** Half of the young generation: emptier, and it was not its objects that asked for a scavenge. */
 const YOUNG_FILL = 0.5;
@@ -128,8 +139,8 @@ export class Recorder {
   readonly #byBuffer = new SafeWeakMap<object, SiteProfile>();
   readonly #followedBuffers = new SafeWeakMap<object, Followed>();
   readonly #underWay = new SafeWeakMap<SiteProfile, number>();
-  /** How many of a place were followed up to the look before. */
-  readonly #followedBefore = new SafeMap<SiteProfile, number>();
+  /** How many of a place had been followed at the end of each look that was counted. */
+  readonly #followedAt = new SafeMap<SiteProfile, [look: number, followed: number][]>();
   readonly #registry: SafeRegistry<Followed>;
   /** The engine's collector; null: not asked for yet, because a context of its own brings the first mark-compact on. */
   #collector: (() => void) | null | undefined = null;
@@ -165,6 +176,8 @@ export class Recorder {
   /** Looks begun; the present one's buffers, while one is under way. */
   #looks = 0;
   #look: { buffers: number; bytes: number } | undefined;
+  /** What the first looks took, in milliseconds. */
+  #sureMs = 0;
   /** Bytes that were made in looks. */
   #lookBytes = 0;
   /** True when there was no mark-compact for buffers before the first look. */
@@ -456,10 +469,13 @@ export class Recorder {
   }
 
   #beginLook(): void {
-    this.#nextLook = this.#bytes * LOOK_GROWTH;
+    const sure = SURE_GROWTH * this.#lookedAt();
+    const next = this.#bytes * LOOK_GROWTH;
+    this.#nextLook = this.#bytes < sure ? min(next, sure) : next;
     if (this.#collectorOf() === undefined) return;
     const { looks, ms } = this.#live;
-    if (looks.length >= SURE_LOOKS && ms > this.age * LOOK_SHARE) return;
+    const isDue = looks.length < SURE_LOOKS || this.#bytes >= sure;
+    if (!isDue && ms - this.#sureMs > this.age * LOOK_SHARE) return;
     this.#foldCollections();
     // Without mark-compacts so far there are none to come, but for the limits that looks change.
     if (this.#looks === 0) this.#isCalm = this.#majorCosts.count === 0;
@@ -474,6 +490,7 @@ export class Recorder {
     if (reachable === undefined) return;
     const { looks } = this.#live;
     looks[looks.length] = pair(this.#bytes, reachable);
+    if (looks.length <= SURE_LOOKS) this.#sureMs = this.#live.ms;
     this.#startProfiler();
     // The engine's word on each buffer comes with the turns of the event loop.
     const look = this.#looks;
@@ -483,6 +500,12 @@ export class Recorder {
       if (look === this.#looks && this.#bytes - made < LOOK_BYTES) attempt(() => this.#countSurvivors(reachable));
     };
     soon(() => soon(() => soon(count)));
+  }
+
+  /** Bytes that had been made at the last look. */
+  #lookedAt(): number {
+    const { looks } = this.#live;
+    return looks.length === 0 ? 0 : looks[looks.length - 1]![0];
   }
 
   /** Undefined: there are no looks, at least now. */
@@ -511,7 +534,10 @@ export class Recorder {
   }
 
   #lastLook(): void {
-    if (this.#count === 0 || getHeapStatistics().used_heap_size > LAST_LOOK_HEAP) return;
+    if (this.#count === 0) return;
+    const looked = this.#lookedAt();
+    const isLongAgo = looked > 0 && this.#bytes > LOOK_GROWTH * looked;
+    if (getHeapStatistics().used_heap_size > (isLongAgo ? 2 : 1) * LAST_LOOK_HEAP) return;
     const reachable = this.#collectNow();
     if (reachable !== undefined) this.#live.atEnd = reachable;
   }
@@ -519,25 +545,41 @@ export class Recorder {
   #countSurvivors(reachable: number): void {
     const look = this.#looks;
     const left = new SafeMap<SiteProfile, number>();
+    const lateStale = new SafeMap<SiteProfile, number>();
     this.#sites.forEach((site) => {
       site.stale = 0;
     });
     this.#followed.forEach((followed) => {
       const { site } = followed;
       if (followed.look === look) left.set(site, (left.get(site) ?? 0) + 1);
-      // Since an earlier look half as many bytes again have been made: it is kept.
-      else site.stale++;
+      // Since an earlier look a quarter as many bytes again have been made: it is kept.
+      else {
+        site.stale++;
+        if (followed.look >= look - LATE_LOOKS) lateStale.set(site, (lateStale.get(site) ?? 0) + 1);
+      }
     });
     this.#sites.forEach((site) => {
-      const followed = site.followed - (this.#followedBefore.get(site) ?? 0);
-      this.#followedBefore.set(site, site.followed);
+      const counted = this.#followedAt.get(site) ?? list();
+      const before = counted.length === 0 ? 0 : counted[counted.length - 1]![1];
+      const followed = site.followed - before;
+      if (followed > 0) {
+        counted[counted.length] = pair(look, site.followed);
+        this.#followedAt.set(site, counted);
+      }
+      let beforeLate = 0;
+      for (let i = 0; i < counted.length; i++) if (counted[i]![0] < look - LATE_LOOKS) beforeLate = counted[i]![1];
+      const earlier = site.followed - followed;
+      const stale = lateStale.get(site) ?? 0;
+      const late = earlier - beforeLate;
+      const isLate = stale >= LATE_STALE_MIN && stale * earlier > site.stale * late;
+      site.staleOf = isLate ? late : earlier;
+      if (isLate) site.stale = stale;
       if (followed === 0) return;
       const survivors = left.get(site) ?? 0;
       const room = min(site.count, ceil((reachable * site.count) / site.bytes));
       site.inUseSamples++;
       // Where none was seen to go, what all reachable memory has room for is the bound.
       site.inUse = max(site.inUse, survivors > SATURATED * followed ? max(survivors, room) : survivors);
-      site.staleOf = site.followed - followed;
     });
   }
 

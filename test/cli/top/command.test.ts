@@ -210,8 +210,11 @@ describe("millpond top", REPEATED, () => {
 
   it("says that a process does not answer which is blocked after the beginning of its answer", async () => {
     const { runtime } = await pretender((_path, response) => response.flushHeaders());
-    for (const args of [[], ["--json", "--interval", "0.05"]]) {
-      const { code, stdout, stderr } = await top(runtime, String(process.pid), ...args);
+    // Together, in processes of their own: each waits for some seconds.
+    const ways = [[], ["--json", "--interval", "0.05"]];
+    for (const { code, stdout, stderr } of await Promise.all(
+      ways.map((args) => command(runtime, String(process.pid), ...args).exit),
+    )) {
       expect([code, stdout]).toEqual([1, ""]);
       expect(stderr.replaceAll(/\s+/g, " ")).toContain("does not answer: its main thread is blocked or stopped");
     }
@@ -227,10 +230,7 @@ describe("millpond top", REPEATED, () => {
   it("prints what a process told once that is blocked since, and says so", async () => {
     const update = JSON.stringify(new FakeProgram({ title: "told once" }).update());
     const { runtime } = await pretender((_path, response) => void response.write(`${update}\n`));
-    const once = await top(runtime, String(process.pid));
-    expect(once.code).toBe(1);
-    expect(once.stdout).toContain("told once  pid ");
-    expect(once.stderr).toContain("does not answer: its main thread is blocked or stopped");
+    const waiting = command(runtime, String(process.pid)).exit;
     const { child, exit } = command(runtime, String(process.pid), "--interval", "0.05");
     let said = "";
     child.stderr!.on("data", (data) => {
@@ -241,6 +241,10 @@ describe("millpond top", REPEATED, () => {
     expect(said.replaceAll(/\s+/g, " ")).toContain(
       "does not answer: its main thread is blocked or stopped; it is waited for",
     );
+    const once = await waiting;
+    expect(once.code).toBe(1);
+    expect(once.stdout).toContain("told once  pid ");
+    expect(once.stderr).toContain("does not answer: its main thread is blocked or stopped");
   });
 
   it("serves the page on a port with a token, and what the process's socket says, until the process has ended", async () => {

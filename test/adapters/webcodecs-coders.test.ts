@@ -20,6 +20,8 @@ const platform = {
   coders: [] as FakeCoder[],
   /** The input whose coding fails by the error callback, counted from 1; 0: none does. */
   failsAt: 0,
+  /** What stands in the place of the second result; undefined: nothing does. */
+  odd: undefined as { readonly result: unknown } | undefined,
   /** It fails behind the call that gave it the input. */
   failsLater: false,
   /** What it makes comes out when it is flushed. */
@@ -89,6 +91,10 @@ class FakeCoder {
     if (fails && platform.failsLater) queueMicrotask(() => this.fail());
     else if (fails) this.fail();
     else for (let i = 0; i < 3; i++) this.#held.push(make());
+    if (platform.odd !== undefined && this.#inputs === 1) {
+      const [instead] = this.#held.splice(1, 1, platform.odd.result);
+      if (instead instanceof FakeFrame) instead.close();
+    }
     if (!platform.holdsBack) this.#giveOut();
   }
   #giveOut(): void {
@@ -128,6 +134,7 @@ beforeEach(() => {
     broken: new Set(),
     frames: [],
     coders: [],
+    odd: undefined,
     failsAt: 0,
     failsLater: false,
     holdsBack: false,
@@ -178,7 +185,7 @@ describe("an encoder stage", () => {
   it("loses no buffer when a packet has no time", async () => {
     platform.broken.add("chunk.timestamp");
     const pipeline = encoding();
-    expect(String(await runOrStall(pipeline))).toMatch(/NaN/);
+    expect(String(await runOrStall(pipeline))).toMatch(/timestamp of a packet must be .* NaN/);
     await expectAllBack(pipeline);
   });
 });
@@ -213,6 +220,41 @@ describe.each([
       await expectAllBack(pipeline);
     },
   );
+
+  it.each<[string, unknown]>([
+    ["null", null],
+    ["undefined", undefined],
+    ["a number", 5],
+    ["an object without methods", {}],
+    ["an object that has a close() only", { timestamp: 0, close() {} }],
+  ])("ends the run with a typed error behind what it had made, when it gives %s", async (_, result) => {
+    platform.odd = { result };
+    const sink = new NullSink();
+    const pipeline = link(sink);
+    expect(await runOrStall(pipeline)).toMatchObject({
+      code: "ERR_INVALID_ARG_TYPE",
+      message: expect.stringMatching(
+        /^what the Video(En|De)coder made must be (an EncodedVideoChunk|a VideoFrame), but/,
+      ),
+    });
+    expect(sink.count).toBe(1);
+    await expectAllBack(pipeline);
+    // The next run is another one.
+    platform.odd = undefined;
+    platform.coders.length = 0;
+    expect(await runOrStall(pipeline)).toBe("done");
+  });
+
+  it("ends the run with a typed error when what it gives has no time, no duration or no size", async () => {
+    const odd = [{ timestamp: Number.NaN }, { duration: undefined }, { timestamp: "0" }];
+    for (const fields of [...odd, link === encodingTo ? { byteLength: -1 } : { visibleRect: undefined }]) {
+      const result = Object.assign(Object.create(link === encodingTo ? chunk : new FakeFrame()), {});
+      for (const [name, value] of Object.entries(fields)) Object.defineProperty(result, name, { value });
+      platform.odd = { result };
+      const error = await runOrStall(link(new NullSink()));
+      expect(error, String(error)).toHaveProperty("code", expect.stringMatching(/^ERR_/));
+    }
+  });
 
   it("ends the run with its own error when it is flushed", async () => {
     platform.broken.add("flush");

@@ -6,7 +6,7 @@ import { nextTurn } from "../../src/pipeline/base/element.ts";
 import type { Maybe } from "../../src/pipeline/base/pad.ts";
 import { Sink } from "../../src/pipeline/base/sink.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
-import { AppSource } from "../../src/pipeline/elements/app-source.ts";
+import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { Identity } from "../../src/pipeline/elements/pass-through.ts";
@@ -196,6 +196,69 @@ describe("an application's item", () => {
     await pipeline.run({ signal: AbortSignal.abort() }).catch(() => {});
     expect(pool.outstanding).toBe(5);
     for (const lease of leases) lease.release();
+  });
+});
+
+/** Items whose `next()` gives what `give` is called with. */
+function waiting(): { readonly items: AsyncIterable<AppItem>; give(result: unknown): void } {
+  let settle: (result: unknown) => void = () => {};
+  const next = (): Promise<IteratorResult<AppItem>> =>
+    new Promise((resolve) => {
+      settle = resolve as (result: unknown) => void;
+    });
+  return { items: { [Symbol.asyncIterator]: () => ({ next }) }, give: (result) => settle(result) };
+}
+
+const thrower = (): never => {
+  throw new Error("of a getter");
+};
+
+describe("an iterator that keeps no promise of its own", () => {
+  test.each<[string, () => unknown]>([
+    ["undefined", () => undefined],
+    ["null", () => null],
+    ["a number", () => 5],
+    ["a value that throws when it is read", () => Object.defineProperty({}, "value", { get: thrower })],
+  ])("and gives %s behind the end of its run is no unhandled rejection", async (_, result) => {
+    const { items, give } = waiting();
+    const late = await lateRejections(async () => {
+      const abort = new AbortController();
+      const pipeline = new Pipeline().link(new AppSource(items, { format: byteFormat(16) }), new NullSink());
+      const run = pipeline.run({ signal: abort.signal });
+      setTimeout(() => abort.abort(new Error("enough")), 5);
+      await expect(run).rejects.toThrow("enough");
+      give(result());
+    });
+    expect(late).toEqual([]);
+  });
+
+  test.each<[string, unknown]>([
+    ["undefined", undefined],
+    ["null", null],
+    ["a number", 5],
+  ])("and gives %s fails the run, which commits nothing", async (_, result) => {
+    let committed = 0;
+    class Commits extends NullSink {
+      override commit(): void {
+        committed++;
+      }
+    }
+    let count = 0;
+    const next = async (): Promise<IteratorResult<AppItem>> =>
+      ++count < 3 ? { value: new Uint8Array(16) } : (result as IteratorResult<AppItem>);
+    const sink = new Commits();
+    const source = new AppSource({ [Symbol.asyncIterator]: () => ({ next }) }, { format: byteFormat(16), name: "app" });
+    const pipeline = new Pipeline().link(source, sink);
+    await expect(pipeline.run()).rejects.toMatchObject({
+      code: "ERR_INVALID_ARG_TYPE",
+      message: expect.stringMatching(/^what next\(\) of the items of "app" gave must be an object/),
+    });
+    expect([committed, sink.count]).toEqual([0, 2]);
+    expectHome(pipeline);
+    // What it gave is not what the next run gets first.
+    count = 2;
+    await expect(pipeline.run()).rejects.toThrow(/must be an object/);
+    expect(count).toBe(3);
   });
 });
 

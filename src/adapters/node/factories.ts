@@ -138,8 +138,9 @@ class WorkersWithResults extends WorkersElement {
   }
 }
 
-/** A BigInt is a number where that has all its digits, and a string of them otherwise. */
-function plain(_: string, value: unknown): unknown {
+/** A BigInt is a number where that has all its digits, and a string of them otherwise; so is an object of one. */
+function plain(_: string, given: unknown): unknown {
+  const value = given instanceof BigInt ? given.valueOf() : given;
   if (typeof value !== "bigint") return value;
   return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
 }

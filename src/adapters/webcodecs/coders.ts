@@ -110,6 +110,8 @@ export abstract class CoderElement<Out> extends Element {
   protected made: Out[] = [];
   /** What the coder's error callback said. A coder that has failed makes nothing more. */
   #failure: { readonly error: unknown } | undefined;
+  /** It gave what is no result: nothing that it gives after that is taken, and the stream has no gap. */
+  #isOdd = false;
   #wake: (() => void) | undefined;
 
   constructor(name: string | undefined, input: Caps, output: Caps) {
@@ -125,11 +127,8 @@ export abstract class CoderElement<Out> extends Element {
     coder = new Class({
       output: (result: never) => {
         // Behind stop() nobody takes it.
-        if (this.coder !== coder) this.#dropLate(result as Out);
-        else {
-          this.made.push(result as Out);
-          this.#alert();
-        }
+        if (this.coder !== coder || this.#isOdd) this.#dropLate(result as Out);
+        else this.#take(result as Out, name);
       },
       error: (error) => {
         if (this.coder !== coder) return;
@@ -138,6 +137,22 @@ export abstract class CoderElement<Out> extends Element {
       },
     });
     return coder;
+  }
+
+  #take(result: Out, name: string): void {
+    let bad: { readonly error: unknown } | undefined;
+    try {
+      if (!this.isResult(result)) bad = { error: wrongType(`what the ${name} made`, this.resultName, result) };
+    } catch (error) {
+      bad = { error };
+    }
+    if (bad === undefined) this.made.push(result);
+    else {
+      this.#isOdd = true;
+      this.#failure ??= { error: attachErrorSource(bad.error, this) };
+      this.#dropLate(result);
+    }
+    this.#alert();
   }
 
   #dropLate(result: Out): void {
@@ -191,6 +206,16 @@ export abstract class CoderElement<Out> extends Element {
 
   /** Closes results that go nowhere. */
   protected abstract drop(result: Out): void;
+
+  /** @internal Whether it has the methods of what the coder is to make. */
+  protected isResult(_result: Out): boolean {
+    return true;
+  }
+
+  /** @internal What the coder is to make, for messages. */
+  protected get resultName(): string {
+    return "a result";
+  }
 
   /**
    * @internal Gives a buffer to the coder with `code`, and lets it go. A coder that has failed gets nothing: its own
@@ -253,6 +278,7 @@ export abstract class CoderElement<Out> extends Element {
     const { coder } = this;
     this.coder = undefined;
     this.#failure = undefined;
+    this.#isOdd = false;
     const close = (): void => {
       if (coder !== undefined && coder.state !== "closed") coder.close();
     };
@@ -271,6 +297,17 @@ function inTurn(steps: readonly (() => void)[]): void {
     }
   }
   if (failure !== undefined) throw failure.error;
+}
+
+function hasMethods(value: unknown, names: readonly string[]): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === "function");
+}
+
+/** Nanoseconds of a time that the platform gave in microseconds. */
+function nanoseconds(name: string, microseconds: number): bigint {
+  if (Number.isFinite(microseconds)) return BigInt(Math.round(microseconds)) * 1000n;
+  throw wrongType(name, "a number of microseconds", microseconds);
 }
 
 /** How a {@link WebCodecsEncoder} is made. */
@@ -367,22 +404,33 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
   /** Copies one result into a pooled buffer, and pushes it. */
   protected override async send(chunk: CodedChunk): Promise<void> {
     await this.sendCopy((buffer) => {
-      if (chunk.byteLength > buffer.size) {
+      const byteLength = wholeNumber("byteLength of a packet", chunk.byteLength);
+      if (byteLength > buffer.size) {
         throw new MillpondError(
           "ERR_OUT_OF_RANGE",
-          `a packet has ${chunk.byteLength} bytes, and the buffers ${this.#format!.info.size}`,
+          `a packet has ${byteLength} bytes, and the buffers ${this.#format!.info.size}`,
         );
       }
-      chunk.copyTo(buffer.bytes.subarray(0, chunk.byteLength));
-      buffer.resize(0, chunk.byteLength);
-      buffer.pts = BigInt(Math.round(chunk.timestamp)) * 1000n;
-      if (chunk.duration !== null) buffer.duration = BigInt(Math.round(chunk.duration)) * 1000n;
+      chunk.copyTo(buffer.bytes.subarray(0, byteLength));
+      buffer.resize(0, byteLength);
+      buffer.pts = nanoseconds("timestamp of a packet", chunk.timestamp);
+      if (chunk.duration !== null) buffer.duration = nanoseconds("duration of a packet", chunk.duration);
       if (chunk.type === "delta") buffer.flags = BufferFlags.DELTA_UNIT;
     });
   }
 
   /** Closes a result that goes nowhere. */
   protected override drop(): void {}
+
+  /** @internal */
+  protected override isResult(chunk: CodedChunk): boolean {
+    return hasMethods(chunk, ["copyTo"]);
+  }
+
+  /** @internal */
+  protected override get resultName(): string {
+    return "an EncodedVideoChunk";
+  }
 
   /** `vp8`. */
   override get role(): string {
@@ -463,8 +511,8 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
       await this.sendCopy(async (buffer) => {
         const layout = this.#format!.info.planes.map(({ offset, stride }) => ({ offset, stride }));
         await frame.copyTo(buffer.bytes, { layout });
-        buffer.pts = BigInt(Math.round(frame.timestamp)) * 1000n;
-        if (frame.duration !== null) buffer.duration = BigInt(Math.round(frame.duration)) * 1000n;
+        buffer.pts = nanoseconds("timestamp of a picture", frame.timestamp);
+        if (frame.duration !== null) buffer.duration = nanoseconds("duration of a picture", frame.duration);
       });
     } finally {
       // An open frame stalls the decoder, which has few.
@@ -474,7 +522,7 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
 
   async #settle(frame: CodedFrame): Promise<void> {
     const { format, visibleRect } = frame;
-    if (format === null || visibleRect === null) {
+    if (format === null || visibleRect === null || typeof visibleRect !== "object") {
       throw new MillpondError("ERR_UNSUPPORTED", "the decoder's pictures are in a format that cannot be copied out");
     }
     const { width, height } = visibleRect;
@@ -490,6 +538,16 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
   /** Closes a result that goes nowhere. */
   protected override drop(frame: CodedFrame): void {
     frame.close();
+  }
+
+  /** @internal */
+  protected override isResult(frame: CodedFrame): boolean {
+    return hasMethods(frame, ["copyTo", "close"]);
+  }
+
+  /** @internal */
+  protected override get resultName(): string {
+    return "a VideoFrame";
   }
 
   /** The next stream says anew what it is. */

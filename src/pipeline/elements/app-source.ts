@@ -42,6 +42,9 @@ function iteratorOf(
   throw wrongType("items", "an iterable", items);
 }
 
+/** What a race gives whose others have not settled. */
+const UNSETTLED: unique symbol = Symbol("unsettled");
+
 /** Releases the buffers that a list still has; `most` bounds it where the list grows meanwhile. */
 function releaseRest(iterator: Iterator<AppItem>, most: number): void {
   for (let n = 0; n < most; n++) {
@@ -106,10 +109,20 @@ export class AppSource extends Source {
   /** The next item, or the end of the wait for it: an iterator cannot be interrupted, but the wait for it can end. */
   async #await(): Promise<IteratorResult<AppItem> | undefined> {
     this.#pending ??= Promise.resolve(this.#iterator!.next());
-    const result = await Promise.race([this.#pending, this.#interruptions.waitFor(this.#pending)]);
-    if (result !== undefined) this.#pending = undefined;
-    else if (this.out.flushing) throw flushingError(String(this.out));
+    const pending = this.#pending;
+    const result: unknown = await Promise.race([pending, this.#interruptions.waitFor(pending)]);
+    if ((typeof result === "object" && result !== null) || typeof result === "function") this.#pending = undefined;
+    else await this.#checkWait(pending, result);
     return result as IteratorResult<AppItem> | undefined;
+  }
+
+  /** The wait ended without a result: it was interrupted, or what came is none. */
+  async #checkWait(pending: Promise<unknown>, result: unknown): Promise<void> {
+    if (result !== undefined || (await Promise.race([pending, UNSETTLED])) !== UNSETTLED) {
+      this.#pending = undefined;
+      throw wrongType(`what next() of the items of "${this.name}" gave`, "an object { done, value }", result);
+    }
+    if (this.out.flushing) throw flushingError(String(this.out));
   }
 
   /** The item itself, or a buffer of the pool with its bytes. */
@@ -162,12 +175,13 @@ export class AppSource extends Source {
     const pending = this.#pending;
     this.#pending = undefined;
     // An item that arrives too late may be a buffer, which must not be lost with it.
-    pending?.then(
-      ({ value }) => {
+    pending
+      ?.then((result) => {
+        const value = result?.value;
         if (value instanceof MediaBuffer) giveBack(value);
-      },
-      () => {},
-    );
+      })
+      // Also what its getters throw: the run is over, and has its error.
+      .catch(() => {});
     // An iterator of the program may throw, and a buffer that is mapped cannot be released: each step whatever the
     // one before throws.
     try {

@@ -34,13 +34,21 @@ function linesOf(file: string): { frame: number; result: unknown }[] {
 }
 
 describe("results of a workers stage", () => {
-  test("have every digit of a BigInt", async () => {
+  test("have every digit of a BigInt, also of an object of one", async () => {
     const out = named(".jsonl");
-    const module = moduleOf("export default ({ index }) => [2n ** 53n - 1n, -(2n ** 53n), 10n ** 400n][index];");
+    const module = moduleOf(
+      "export default ({ index }) => [2n ** 53n - 1n, -(2n ** 53n), 10n ** 400n, { a: [Object(3n)] }, Object(10n ** 20n)][index];",
+    );
     await pipelineFromText(
-      `pattern width=8 height=8 frames=3 ! workers ${module} n=1 results=${out} ! null`,
+      `pattern width=8 height=8 frames=5 ! workers ${module} n=1 results=${out} ! null`,
     ).pipeline.run();
-    expect(linesOf(out).map(({ result }) => result)).toEqual([2 ** 53 - 1, String(-(2n ** 53n)), String(10n ** 400n)]);
+    expect(linesOf(out).map(({ result }) => result)).toEqual([
+      2 ** 53 - 1,
+      String(-(2n ** 53n)),
+      String(10n ** 400n),
+      { a: [3] },
+      String(10n ** 20n),
+    ]);
   });
 
   test("go on behind the frames that a seek dropped before a thread had them", async () => {

@@ -40,8 +40,8 @@ function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
 }
 
 /**
- * Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`; what its `free` throws surfaces in a
- * later turn. O(metas).
+ * Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`; what its `free` throws surfaces in
+ * a later turn. O(metas).
  */
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta from");

@@ -38,7 +38,6 @@ export class Listener {
     this.#load = load;
     this.#options = options;
     this.#server = createServer((socket) => this.#onConnection(socket));
-    this.#server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
     if (options.keepsAlive !== true) this.#server.unref();
   }
 
@@ -86,7 +85,9 @@ export class Listener {
   }
 
   #onConnection(socket: Socket): void {
-    if (closeOnStandard(socket)) return void socket.destroy();
+    // Not by maxConnections of the server: what that drops never comes here, and keeps such a number for good.
+    const { maxConnections = MAX_CONNECTIONS } = this.#options;
+    if (closeOnStandard(socket) || this.#sockets.size >= maxConnections) return void socket.destroy();
     if (this.#options.keepsAlive !== true) socket.unref();
     this.#sockets.add(socket);
     socket.on("error", () => {});

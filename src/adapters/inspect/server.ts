@@ -207,8 +207,8 @@ async function serveFound(): Promise<Served> {
 /** The file goes with the process, or when what is returned is called. */
 function removeAtExit(removeFile: () => void): () => void {
   const remove = (): void => {
-    forget();
     removeFile();
+    forget();
   };
   const forget = onExit(remove);
   return remove;

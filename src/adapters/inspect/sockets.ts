@@ -11,6 +11,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { privateFolder, userFolder } from "../../os/private-folder.ts";
 import { process } from "../../os/process.ts";
+import { closeOnStandard } from "../../os/standard-descriptors.ts";
 import { MillpondError } from "../../util/errors.ts";
 
 /** A process that serves, or did. */
@@ -103,6 +104,12 @@ function isSocket(path: string, user: number): boolean {
 export function probeSocket(path: string): Promise<"listens" | "refused" | "absent"> {
   return new Promise((resolve) => {
     const socket = connect(path);
+    // The program may have closed one of these numbers: nothing of ours is to be there, not even for a moment longer.
+    if (closeOnStandard(socket)) {
+      socket.destroy();
+      resolve("listens");
+      return;
+    }
     socket.unref();
     socket.on("connect", () => {
       socket.destroy();

@@ -15,7 +15,7 @@ import { notDone, type Outcome } from "../../os/result.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
@@ -66,6 +66,13 @@ interface ConnectRequest {
 }
 
 /**
+ * What a child asks before it joins by a request, and what it hears. Who made the request may have given it up before
+ * it was read: then the port is closed, and the child waits for the next.
+ */
+const WANTED = "wanted?";
+const GO = "go";
+
+/**
  * Connects to a child process, which calls {@link receiveProcess}. It gets a membership of its own; when it ends,
  * however it does, what it held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE`
  * when the child ends or fails to join first, or does not answer in time, the signal's reason, `ERR_POOL_DEAD`.
@@ -107,9 +114,15 @@ export async function connectProcess<Data = unknown>(
     if (!isAnswered) child.send!(request as never, () => {});
   };
   try {
-    port = ipcPort(child, id, sendRequest);
+    const made = ipcPort(child, id, sendRequest);
+    port = made;
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
-    const answer = firstMessage(port, { signal, timeout, clock }, "the child", pool);
+    const answer = firstMessage(made, { signal, timeout, clock }, "the child", pool, (said) => {
+      if (said !== WANTED) return true;
+      isAnswered = true;
+      made.postMessage(GO);
+      return false;
+    });
     sendRequest();
     await ready(answer);
     isAnswered = true;
@@ -157,8 +170,9 @@ export interface ReceiveProcessOptions extends Omit<ProcessOpenOptions, "members
 const RECEIVE_KEYS = ["name", "asyncWait", "stop", "watch", "clock", "ops", "descriptor", "signal", "source"] as const;
 
 /**
- * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Rejects with the signal's reason,
- * and with what {@link ProcessPool.attach} throws, which the parent is told too.
+ * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Requests that the parent has
+ * given up, or whose pool is closed, are passed over. Rejects with the signal's reason, `ERR_INACTIVE` when the parent
+ * goes, and with what else {@link ProcessPool.attach} throws, which the parent is told too.
  */
 export async function receiveProcess<Data = unknown>(
   options: ReceiveProcessOptions = {},
@@ -169,20 +183,39 @@ export async function receiveProcess<Data = unknown>(
   if (descriptor !== undefined) wholeNumber("options.descriptor", descriptor, 0, 0x7fffffff);
   abortSignal("options.signal", signal);
   checkAttach(rest);
-  const { millpondConnect: id, offer, block } = await connectRequest(source, signal);
-  const port = ipcPort(source, id);
-  try {
-    // Before anything is opened.
-    if (offer === null || typeof offer !== "object") throw wrongType("request.offer", "an offer", offer);
-    word("request.offer.name", offer.name);
-    const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
-    const pool = ProcessPool.attach(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
-    return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
-  } catch (error) {
-    tellFailure(port, error);
-    port.close();
-    throw error;
+  for (;;) {
+    const { request, port } = await connectRequest(source, signal);
+    const { offer, block } = request;
+    try {
+      // Before anything is opened.
+      if (offer === null || typeof offer !== "object") throw wrongType("request.offer", "an offer", offer);
+      word("request.offer.name", offer.name);
+      if (!(await isWanted(port, signal))) {
+        port.close();
+        continue;
+      }
+      const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
+      const pool = ProcessPool.attach(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
+      return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
+    } catch (error) {
+      tellFailure(port, error);
+      port.close();
+      // Otherwise it was given up, or its pool closed, since the parent said that it is wanted.
+      if (!isMillpondError(error, "ERR_POOL_DEAD")) throw error;
+    }
   }
+}
+
+/** Whether the parent still waits for the answer to a request; false: it has ended the port. */
+function isWanted(port: ProcessPort, signal: AbortSignal | undefined): Promise<boolean> {
+  return abortable(signal, ({ resolve, onEnd }) => {
+    port.addEventListener("close", () => resolve(false));
+    port.onmessage = ({ data }) => resolve(data === GO);
+    onEnd(() => {
+      port.onmessage = null;
+    });
+    port.postMessage(WANTED);
+  });
 }
 
 /** @internal Says that this side has joined, and makes its end of the lane; leaves the pool when that fails. */
@@ -227,13 +260,15 @@ export function processLane<Data>(
 }
 
 /**
- * @internal The first message on a port. Rejects with the signal's reason, and `ERR_INACTIVE` when none comes in time.
+ * @internal The first message on a port that is an answer. Rejects with the signal's reason, and `ERR_INACTIVE` when
+ * none comes in time.
  */
 export function firstMessage(
   port: ProcessPort,
   { signal, timeout, clock }: { signal: AbortSignal | undefined; timeout: number; clock: Clock },
   who: string,
   pool?: ProcessPool,
+  isAnswer: (said: unknown) => boolean = () => true,
 ): Promise<unknown> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
     const failed = (what: string): void =>
@@ -247,7 +282,9 @@ export function firstMessage(
       onEnd(lookNowAndThen(clock, () => pool.lookForEnd()));
     }
     port.addEventListener("close", () => failed("ended"));
-    port.onmessage = (event) => resolve(event.data);
+    port.onmessage = ({ data }) => {
+      if (isAnswer(data)) resolve(data);
+    };
     onEnd(() => {
       port.onmessage = null;
     });
@@ -305,14 +342,18 @@ function openSame(opened: Outcome<number>, inode: string, ops: NativeOps): Outco
  * Waits for a request, one for each who waits, and says so to the parent, which sends it again: it may have come
  * before.
  */
-function connectRequest(source: IpcEnd, signal: AbortSignal | undefined): Promise<ConnectRequest> {
+function connectRequest(
+  source: IpcEnd,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly request: ConnectRequest; readonly port: ProcessPort }> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
     const gone = (): void => reject(new MillpondError("ERR_INACTIVE", "the parent went before it connected"));
     if (source.connected === false) {
       gone();
       return;
     }
-    onEnd(inboxOf(source).wait(resolve));
+    // The port at once: the word that it was given up may be the next message.
+    onEnd(inboxOf(source).wait((request) => resolve({ request, port: ipcPort(source, request.millpondConnect) })));
     source.on("disconnect", gone);
     onEnd(() => source.removeListener("disconnect", gone));
     const receiving: Receiving = { millpondReceive: true };

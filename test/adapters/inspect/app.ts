@@ -1,5 +1,5 @@
 /** A program with pools and workers for the inspector's tests: `app.ts MODE`. It says on stdout when it is ready. */
-import { closeSync } from "node:fs";
+import { closeSync, writeSync } from "node:fs";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
@@ -42,8 +42,25 @@ if (isMainThread) {
       own.on("disconnect", () => own.exit());
       own.stdout.write("ready\n");
     } else if (mode === "no-stderr") {
+      process.on("message", (text) => {
+        try {
+          if (text === "close") closeSync(2);
+          else writeSync(2, "not for viewers");
+          process.send!("done");
+        } catch (error) {
+          process.send!((error as NodeJS.ErrnoException).code!);
+        }
+      });
       console.log("ready");
-      closeSync(2);
+    } else if (mode === "spoiled") {
+      process.on("disconnect", () => {
+        Math.max = () => Number.NaN;
+        process.removeListener = process.setMaxListeners = () => {
+          throw new Error("the program's own");
+        };
+        process.on("exit", () => console.log("the program's last word"));
+      });
+      console.log("ready");
     } else console.log("ready");
     if (mode === "bare") await new Promise(() => {});
     if (mode === "input") process.disconnect?.();

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -167,12 +167,40 @@ describe("a program that has the inspector preloaded", () => {
     expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
   });
 
-  it("is not looked at, and goes on, while it has closed its standard error, whose number a connection gets", async () => {
-    const { child, socketPath } = await ready("no-stderr");
-    for (let look = 0; look < 3; look++) await expect(ask({ socketPath }, "/snapshot")).rejects.toThrow();
-    const exit = once(child, "exit");
+  it.each([0, 40])(
+    "is not looked at, and goes on, while it has closed its standard error, whose number a connection gets, beside %i others",
+    async (others) => {
+      const { child, socketPath } = await ready("no-stderr");
+      const told = async (text: string): Promise<unknown> => {
+        child.send(text);
+        return ((await once(child, "message")) as unknown[])[0];
+      };
+      const heard: string[] = [];
+      const connected = (): Socket => {
+        const socket = connect(socketPath).on("data", (bytes: Buffer) => heard.push(String(bytes)));
+        onTestFinished(() => void socket.destroy());
+        return socket.on("error", () => {});
+      };
+      const idle = Array.from({ length: others }, connected);
+      await Promise.all(idle.map((socket) => socket.connecting && once(socket, "connect")));
+      expect(await told("close")).toBe("done");
+      for (let look = 0; look < 3; look++) await expect(ask({ socketPath }, "/snapshot")).rejects.toThrow();
+      const late = connected();
+      await once(late, "close");
+      expect(await told("write")).toBe("EBADF");
+      expect(heard).toEqual([]);
+      const exit = once(child, "exit");
+      child.disconnect();
+      expect(await exit).toEqual([0, null]);
+    },
+  );
+
+  it("ends as it would though it has spoiled what an exit listener uses", async () => {
+    const { child, folder } = await ready("spoiled");
     child.disconnect();
-    expect(await exit).toEqual([0, null]);
+    await said(child, "the program's last word");
+    const [code] = (await once(child, "exit")) as [number];
+    expect([code, readdirSync(folder)]).toEqual([0, []]);
   });
 
   it("may exit in the middle of an answer", async () => {

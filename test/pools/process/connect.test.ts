@@ -4,6 +4,8 @@ import { readdirSync, readlinkSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { connectProcess, ProcessPool, receiveProcess } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
+import { encode } from "../../../src/pools/process/wire.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 
@@ -147,6 +149,9 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
       const { parent } = channel();
       const there = receiveProcess({ source: parent }).catch((error: unknown) => error);
       parent.emit("message", { millpondConnect: "id", ...request });
+      await turns();
+      const go = Buffer.from(encode("go")).toString("base64");
+      parent.emit("message", { millpondLane: "id", message: go });
       const error = await there;
       expect([request, isMillpondError(error)]).toEqual([request, true]);
       // Beside what it says when it begins: the reason.
@@ -154,6 +159,44 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
       expect([parent.listenerCount("message"), parent.listenerCount("disconnect")]).toEqual([0, 0]);
     }
     expect(descriptors()).toBe(before);
+  });
+
+  it.each(["timeout", "signal", "close", "retire"] as const)(
+    "that was given up by %s before the child began to wait is passed over: the next one is taken",
+    async (way) => {
+      const { child, parent } = channel();
+      // What is under way until the child listens.
+      const late: unknown[] = [];
+      const keep = (message: unknown): void => void late.push(message);
+      parent.on("message", keep);
+      const pool = make("a");
+      const clock = new FakeClock();
+      const controller = new AbortController();
+      const options = { timeout: { timeout: 5, clock }, signal: { signal: controller.signal } };
+      const given = codeOf(connectProcess(pool, child, way in options ? options[way as "timeout"] : {}));
+      await turns();
+      if (way === "timeout") clock.advance(5);
+      else if (way === "signal") controller.abort("aborted");
+      else pool[way]();
+      expect(await given).toBe(way === "timeout" ? "ERR_INACTIVE" : way === "signal" ? "aborted" : "ERR_POOL_DEAD");
+      const next = connectProcess(way === "close" || way === "retire" ? make("b") : pool, child);
+      await turns();
+      parent.removeListener("message", keep);
+      const there = receiveProcess({ source: parent });
+      for (const message of late) parent.emit("message", message);
+      await meet(await next, await there);
+    },
+  );
+
+  it("whose receiver stops to wait for the parent's word is told so", async () => {
+    const { child, parent } = channel();
+    const controller = new AbortController();
+    const there = codeOf(receiveProcess({ source: parent, signal: controller.signal }));
+    const connecting = codeOf(connectProcess(make("a"), child));
+    // It comes before the parent's answer.
+    child.on("message", (message: object) => "millpondLane" in message && controller.abort());
+    expect(await there).toMatch(/AbortError/);
+    expect(await connecting).toBe("ERR_INACTIVE");
   });
 
   it("cannot come to one whose channel is closed: it does not wait", async () => {

@@ -111,8 +111,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const child = start(pool, "take and stay", "inherited");
     const aborted = new AbortController();
     const connected = codeOf(connectProcess<Data>(pool, child, { signal: aborted.signal }));
-    await once(child, "spawn");
-    // The request goes out in a turn of the event loop; then nothing is heard here until the child has its lease.
+    // The answer to the child's question goes out in a turn of the event loop; then nothing is heard here until the
+    // child has its lease.
+    await new Promise<void>((resolve) => child.on("message", (said: object) => "millpondLane" in said && resolve()));
     await new Promise((resolve) => setImmediate(resolve));
     const word = new Int32Array(new SharedArrayBuffer(4));
     for (let i = 0; i < 6000 && pool.stats().held === 0; i++) Atomics.wait(word, 0, 0, 10);

@@ -395,7 +395,10 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const first = start(pool, ["hold", "1"]);
     await firstLine(first);
     expect(code(() => ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
+    const exit = once(first, "exit");
     first.kill("SIGKILL");
+    // What starts it anew hears of its end; a busy machine may take longer for that than for the start.
+    await exit;
     const second = start(pool, ["hold", "1"]);
     // It may have looked for a membership before, and found none: it looks again.
     setTimeout(() => pool.reclaimEnded(), 400);

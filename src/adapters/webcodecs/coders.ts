@@ -299,6 +299,9 @@ function inTurn(steps: readonly (() => void)[]): void {
   if (failure !== undefined) throw failure.error;
 }
 
+const CHUNK_METHODS = ["copyTo"] as const;
+const FRAME_METHODS = ["copyTo", "close"] as const;
+
 function hasMethods(value: unknown, names: readonly string[]): boolean {
   if (typeof value !== "object" || value === null) return false;
   return names.every((name) => typeof (value as Record<string, unknown>)[name] === "function");
@@ -424,7 +427,7 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
 
   /** @internal */
   protected override isResult(chunk: CodedChunk): boolean {
-    return hasMethods(chunk, ["copyTo"]);
+    return hasMethods(chunk, CHUNK_METHODS);
   }
 
   /** @internal */
@@ -542,7 +545,7 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
 
   /** @internal */
   protected override isResult(frame: CodedFrame): boolean {
-    return hasMethods(frame, ["copyTo", "close"]);
+    return hasMethods(frame, FRAME_METHODS);
   }
 
   /** @internal */

@@ -39,7 +39,10 @@ function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
   throw sharedBuffer(slot, "add a meta to");
 }
 
-/** Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`. O(metas). */
+/**
+ * Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`; what its `free` throws surfaces in
+ * a later turn. O(metas).
+ */
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta from");
   if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw inHookError(slot, "remove a meta from");
@@ -52,8 +55,7 @@ export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): b
   } else if (!removeOlder(metas, meta)) {
     return false;
   }
-  const { free } = meta.type.spec;
-  if (free !== undefined) free(meta, buffer);
+  endMeta(meta, buffer);
   return true;
 }
 

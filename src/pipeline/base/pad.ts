@@ -344,6 +344,7 @@ export class OutputPad extends Pad {
       query.known = new Map();
       // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
+      query.known = undefined;
       query.answering = element.name;
       const deciding: Maybe<void> = element.decideAllocation(query, this);
       if (isThenable(deciding)) await element.bounded(deciding, "choosing its memory");

@@ -28,6 +28,7 @@ import { deserializeMeta, deserializeMetas, serializeMeta, serializeMetas } from
 import { VideoInfo } from "../../../src/media/video/info.ts";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../../pools/buffer/pools.ts";
 
 const four = (): MediaBuffer => MediaBuffer.allocate(4);
@@ -161,6 +162,34 @@ describe("rules", () => {
     ]);
     buffer.release();
     expect(plain.freed.sort()).toEqual([1, 2, 3]);
+  });
+
+  it("removeMeta() is done when free throws, and so is the end of a parent whose pool's reset() throws: the errors come later", async () => {
+    const type = registerMeta({
+      api: "test-throws",
+      free: () => {
+        throw new Error("free");
+      },
+    });
+    class Grumpy extends BufferPool {
+      protected override reset(): void {
+        throw new Error("reset");
+      }
+    }
+    const pool = new Grumpy({ name: "grumpy" });
+    pool.configure({ size: 4, max: 1 });
+    pool.activate();
+    const buffer = four();
+    const meta = buffer.addMeta(type)!;
+    const parent = pool.tryAcquire()!;
+    const keeper = buffer.addMeta(ParentBufferMeta, parent)!;
+    parent.release();
+    const removed: boolean[] = [];
+    expect(await lateErrors(() => removed.push(buffer.removeMeta(meta), buffer.removeMeta(keeper)))).toEqual([
+      "free",
+      "reset",
+    ]);
+    expect([removed, buffer.metas(), pool.outstanding]).toEqual([[true, true], [], 0]);
   });
 
   it("a shared buffer takes none and gives none; a wrong type is refused", () => {

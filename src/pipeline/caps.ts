@@ -5,6 +5,9 @@
  * field `memory` says what kinds of memory a pad can take ("memory:DMABuf"). A structure that restricts something and
  * does not say it means "memory:SystemMemory", as there; one without any field means any memory.
  *
+ * Invariants: all of a set is frozen, values are copies that were checked when it was made, and no list has a value
+ * twice or more than 4096 values. Two lists are compared in O(values of both), not value by value.
+ *
  * ```ts
  * const screen = Caps.video({ format: ["RGBA", "BGRA"], width: { min: 16, max: 1920 } });
  * const wanted = Caps.video({ format: "RGBA", width: 4096 });
@@ -13,16 +16,8 @@
  */
 
 import { MillpondError } from "../util/errors.ts";
-import { frozenData } from "../util/same-data.ts";
-import { badValue, instance, listOf, oneOf, wrongType } from "../util/validate.ts";
-import {
-  checkFormat,
-  type Fraction,
-  memoryOfFormat,
-  type StreamFormat,
-  SYSTEM_MEMORY,
-  sameFraction,
-} from "./stream-format.ts";
+import { badValue, instance, isRevoked, listOf, oneOf, outOfRange, wrongType } from "../util/validate.ts";
+import { checkFormat, type Fraction, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "./stream-format.ts";
 
 /** Whole numbers from `min` to `max`, both included; with `step`, only multiples of it. */
 export interface Range {
@@ -37,7 +32,10 @@ export interface Range {
 /** One value of a field. */
 export type CapsScalar = string | number | Fraction;
 
-/** What a field may be: one value, one of a list (the first is liked best), or a range. */
+/**
+ * What a field may be: one value, one of a list (the first is liked best; at most 4096, and what stands there again is
+ * left out), or a range.
+ */
 export type CapsValue = CapsScalar | readonly CapsScalar[] | Range;
 
 /**
@@ -65,16 +63,28 @@ const FIELDS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
 const MAX_COMMON = 256;
 
 /**
- * What one intersection may cost, in comparisons of two structures: a quarter of a second. Structures that are neither
- * apart nor in one another cost the square of their number.
+ * What one intersection may cost, in comparisons of two structures or looks at a value of a list: a quarter of a
+ * second. Structures that are neither apart nor in one another cost the square of their number.
  */
 const MAX_STEPS = 1 << 22;
 
 /** The making of a structure costs as much as so many comparisons. */
 const MAKING_STEPS = 16;
 
-/** So many values in lists cost as much again as the comparison of a structure without any. */
-const VALUES_PER_STEP = 4;
+/** So many characters of a name cost as much as a value. */
+const CHARACTERS_PER_VALUE = 32;
+
+/** To put a value into an index, or into a filter, costs as much as to look at so many. */
+const INDEXING_VALUES = 3;
+
+/**
+ * The most values of one list: those of real devices have tens, and two structures with five such lists each are
+ * compared in some milliseconds. More is a range.
+ */
+const MAX_VALUES = 4096;
+
+/** Lists up to this length are looked through; an index of them costs more than it saves. */
+const SHORT_LIST = 8;
 
 /** A set of formats; immutable. */
 export class Caps {
@@ -101,17 +111,20 @@ export class Caps {
   /** Nothing. */
   static readonly none: Caps = new Caps([]);
 
-  /** Pictures. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an unknown field or an impossible value. */
+  /**
+   * Pictures; without fields: all of them, in any memory. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an
+   * unknown field or an impossible value, `ERR_OUT_OF_RANGE` for a list of more than 4096 values.
+   */
   static video(fields: CapsFields = {}): Caps {
     return new Caps([checkStructure("fields", "video", fields)]);
   }
 
-  /** Audio; errors as {@link Caps.video}. */
+  /** Audio; without fields: all of it, in any memory. Errors as {@link Caps.video}. */
   static audio(fields: CapsFields = {}): Caps {
     return new Caps([checkStructure("fields", "audio", fields)]);
   }
 
-  /** Bytes; errors as {@link Caps.video}. */
+  /** Bytes; without fields: all of them, in any memory. Errors as {@link Caps.video}. */
   static bytes(fields: CapsFields = {}): Caps {
     return new Caps([checkStructure("fields", "bytes", fields)]);
   }
@@ -130,15 +143,15 @@ export class Caps {
   /** This set, then the other: an alternative that is liked less. */
   or(other: Caps): Caps {
     checkCaps("other", other);
-    return new Caps([...this.structures, ...other.structures]);
+    return capsOf([...this.structures, ...other.structures]);
   }
 
   /**
    * What is in both; the order of this set counts first, then that of the other. An alternative that has nothing which
    * an earlier one lacks is left out, as in GStreamer, so that alternatives which overlap do not multiply. Throws
    * `ERR_NOT_NEGOTIATED` when more alternatives are left than the longer of both has, and than 256, or when they take
-   * too long to find.
-   * O(structures of both, multiplied, times what they have in common).
+   * too long to find: a quarter of a second, counted by structures and values.
+   * O(structures of both, multiplied, times what they have in common); two lists in O(values of both).
    */
   intersect(other: Caps): Caps {
     checkCaps("other", other);
@@ -147,15 +160,25 @@ export class Caps {
     const both: CapsStructure[] = [];
     const masks: number[][] = [];
     const most = Math.max(MAX_COMMON, this.structures.length, other.structures.length);
+    const start = valuesSeen;
     let steps = 0;
+    const spend = (more: number): void => {
+      steps += more;
+      if (steps + valuesSeen - start > MAX_STEPS) throw tooManyError(this, other, most);
+    };
+    const isKnown = (common: CapsStructure, mask: readonly number[]): boolean =>
+      both.some((earlier, i) => {
+        if (!isWithin(mask, masks[i]!)) return false;
+        spend(1);
+        return isSubset(common, earlier);
+      });
     for (const mine of this.structures) {
       for (const theirs of other.structures) {
         const common = intersectStructures(mine, theirs);
-        steps += common === undefined ? 1 : stepsOf(common) * (MAKING_STEPS + both.length);
-        if (steps > MAX_STEPS) throw tooManyError(this, other, most);
+        spend(common === undefined ? 1 : MAKING_STEPS + both.length);
         if (common === undefined) continue;
         const mask = masksOf(common);
-        if (both.some((earlier, i) => isWithin(mask, masks[i]!) && isSubset(common, earlier))) continue;
+        if (isKnown(common, mask)) continue;
         if (both.length === most) throw tooManyError(this, other, most);
         both.push(common);
         masks.push(mask);
@@ -224,10 +247,15 @@ export class Caps {
 const intersections: WeakSet<Caps> = new WeakSet();
 
 /** Caps of structures that were made of checked ones, and are not checked again. */
-function settledCaps(structures: CapsStructure[]): Caps {
+function capsOf(structures: CapsStructure[]): Caps {
   const made = Object.assign(Object.create(Caps.prototype) as Caps, { structures: Object.freeze(structures) });
-  intersections.add(made);
   return Object.freeze(made);
+}
+
+function settledCaps(structures: CapsStructure[]): Caps {
+  const made = capsOf(structures);
+  intersections.add(made);
+  return made;
 }
 
 function isMinimal(caps: Caps): boolean {
@@ -238,21 +266,12 @@ function isOneKind({ structures }: Caps): boolean {
   return structures.every(({ kind }) => kind === structures[0]!.kind);
 }
 
-function stepsOf({ fields }: CapsStructure): number {
-  let values = 0;
-  for (const name in fields) {
-    const value = fields[name]!;
-    if (isList(value)) values += value.length;
-  }
-  return 1 + values / VALUES_PER_STEP;
-}
-
 function tooManyError(a: Caps, b: Caps, limit: number): MillpondError {
   const [first, second] = [a.structures.length, b.structures.length];
   return new MillpondError(
     "ERR_NOT_NEGOTIATED",
     `caps of ${first} alternatives and caps of ${second} have too many in common to be settled: at most ${limit} ` +
-      "may be left of them; name fewer alternatives, with lists and ranges of values in each",
+      "may be left of them; name fewer alternatives, with short lists and ranges of values in each",
     { first, second, limit },
   );
 }
@@ -299,50 +318,60 @@ function fits(structure: CapsStructure, prefer: Readonly<Record<string, CapsScal
   );
 }
 
-/** Copies the fields first, so that what was checked is what is used. */
+/** Copies what it checks, so that what was checked is what is used. */
 function checkStructure(name: string, kind: StreamFormat["kind"], fields: CapsFields): CapsStructure {
-  if (fields === null || typeof fields !== "object" || Array.isArray(fields)) {
+  if (fields === null || typeof fields !== "object" || isRevoked(fields) || Array.isArray(fields)) {
     throw wrongType(name, "an object of fields", fields);
   }
-  const copy = frozenData(name, { ...fields });
-  for (const [key, value] of Object.entries(copy)) {
+  const copy: Record<string, CapsValue> = {};
+  for (const [key, value] of Object.entries({ ...fields })) {
     if (!FIELDS[kind].includes(key)) throw badValue("field", `one of ${FIELDS[kind].join(", ")} for ${kind}`, key);
-    checkValue(key, value);
+    copy[key] = checkedValue(key, value);
   }
-  return Object.freeze({ kind, fields: copy });
+  return Object.freeze({ kind, fields: Object.freeze(copy) });
 }
 
-function checkValue(name: string, value: CapsValue): void {
-  if (isList(value)) {
-    if (value.length === 0) throw badValue(name, "a list with something in it", "an empty list");
-    for (const one of value) checkValue(name, one);
-    return;
+function checkedValue(name: string, value: CapsValue): CapsValue {
+  if (isRevoked(value)) throw wrongType(name, "a value, a list or a range", value);
+  if (isList(value)) return checkedList(name, value);
+  if (!isRange(value)) return checkedScalar(name, value, "a value, a list or a range");
+  const { min, max, step } = value;
+  const range: Range = Object.freeze(step === undefined ? { min, max } : { min, max, step });
+  const ok = [min, max, step ?? 1].every((n) => Number.isInteger(n)) && min <= max && (step ?? 1) >= 1;
+  if (!ok || firstIn(range) === undefined) throw badValue(name, "a range with a whole number in it", valueText(range));
+  return range;
+}
+
+/** Each value at its first place. */
+function checkedList(name: string, list: readonly CapsScalar[]): readonly CapsScalar[] {
+  const { length } = list;
+  if (length === 0) throw badValue(name, "a list with something in it", "an empty list");
+  if (length > MAX_VALUES) throw outOfRange(`${name}.length`, `at most ${MAX_VALUES} (write a range)`, length);
+  const index = new ValueIndex();
+  const values: CapsScalar[] = [];
+  for (let i = 0; i < length; i++) {
+    const value = checkedScalar(name, list[i]!, "a list of strings, numbers and ratios { num, den }");
+    if (index.add(value)) values.push(value);
   }
-  if (isRange(value)) {
-    const { min, max, step = 1 } = value;
-    const ok = [min, max, step].every((n) => Number.isInteger(n)) && min <= max && step >= 1;
-    if (!ok || firstIn(value) === undefined)
-      throw badValue(name, "a range with a whole number in it", valueText(value));
-    return;
-  }
-  if (isFraction(value)) {
-    const isRatio = Number.isSafeInteger(value.num) && Number.isSafeInteger(value.den);
-    if (!(isRatio && value.num >= 0 && value.den >= 1))
-      throw badValue(name, "a ratio of whole numbers", valueText(value));
-    return;
-  }
-  if (typeof value !== "string" && typeof value !== "number")
-    throw wrongType(name, "a value, a list or a range", value);
+  return Object.freeze(values);
+}
+
+function checkedScalar(name: string, value: CapsScalar, expected: string): CapsScalar {
+  if (typeof value === "string" || typeof value === "number") return value;
+  if (isRevoked(value) || isList(value) || isRange(value) || !isFraction(value)) throw wrongType(name, expected, value);
+  const { num, den } = value;
+  const isRatio = Number.isSafeInteger(num) && Number.isSafeInteger(den);
+  if (!(isRatio && num >= 0 && den >= 1)) throw badValue(name, "a ratio of whole numbers", valueText({ num, den }));
+  return Object.freeze({ num, den });
 }
 
 /** Checks what a set is to be fixed near, and copies it. */
 function checkPreference(prefer: Readonly<Record<string, CapsScalar>>): Readonly<Record<string, CapsScalar>> {
   if (prefer === null || typeof prefer !== "object") throw wrongType("prefer", "an object of values", prefer);
-  const preferred = frozenData("prefer", { ...prefer });
-  for (const [name, value] of Object.entries(preferred)) {
-    const isScalar = ["string", "number", "undefined"].includes(typeof value) || isFraction(value);
-    if (!isScalar) throw wrongType(`prefer.${name}`, "a string, a number or a ratio { num, den }", value);
-    if (isFraction(value)) checkValue(`prefer.${name}`, value);
+  const preferred: Record<string, CapsScalar> = Object.create(null) as Record<string, CapsScalar>;
+  for (const [name, value] of Object.entries({ ...prefer })) {
+    if (value !== undefined)
+      preferred[name] = checkedScalar(`prefer.${name}`, value, "a string, a number or a ratio { num, den }");
   }
   return preferred;
 }
@@ -360,8 +389,81 @@ function isFraction(value: CapsValue): value is Fraction {
 }
 
 function sameScalar(a: CapsScalar, b: CapsScalar): boolean {
-  if (a === b) return true;
-  return isFraction(a) && isFraction(b) && sameFraction(a, b);
+  if (a === b || Object.is(a, b)) return true;
+  if (!isFraction(a) || !isFraction(b)) return false;
+  const product = a.num * b.den;
+  // Products that are rounded may be equal where the ratios are not.
+  return product === b.num * a.den && (Number.isSafeInteger(product) || ratioKey(a) === ratioKey(b));
+}
+
+/** Ratios with terms below this are equal where their quotients are: others differ by more than what is rounded. */
+const SMALL_TERM = 2 ** 26;
+
+/** To reduce a ratio of large terms costs as much as to look at so many values. */
+const REDUCING_VALUES = 12;
+
+/** Equal ratios have equal keys. */
+function ratioKey({ num, den }: Fraction): number | string {
+  if (num < SMALL_TERM && den < SMALL_TERM) return num / den;
+  valuesSeen += REDUCING_VALUES;
+  const divisor = gcd(num, den);
+  const [n, d] = [num / divisor, den / divisor];
+  return n < SMALL_TERM && d < SMALL_TERM ? n / d : `${n}/${d}`;
+}
+
+/** Values by what they are; ratios that are equal are one value. */
+class ValueIndex {
+  readonly #plain: Set<string | number> = new Set();
+  /** By {@link ratioKey}. */
+  readonly #ratios: Set<number | string> = new Set();
+
+  /** False: it is there already. */
+  add(value: CapsScalar): boolean {
+    if (this.has(value)) return false;
+    if (isFraction(value)) this.#ratios.add(ratioKey(value));
+    else this.#plain.add(value);
+    return true;
+  }
+
+  has(value: CapsScalar): boolean {
+    return isFraction(value) ? this.#ratios.has(ratioKey(value)) : this.#plain.has(value);
+  }
+}
+
+/** Indexes of lists that were compared; a list is frozen. */
+const indexes: WeakMap<readonly CapsScalar[], ValueIndex> = new WeakMap();
+
+/** Looks at values, over all sets: what an intersection costs beside its structures. */
+let valuesSeen = 0;
+
+/** @internal How often a value of a list was looked at, for tests: they count what they would have to time. */
+export function valuesLookedAt(): number {
+  return valuesSeen;
+}
+
+/** Whether a list has a value. O(1) beside the index, which is made once for a list. */
+function holds(list: readonly CapsScalar[], value: CapsScalar): boolean {
+  if (list.length <= SHORT_LIST) {
+    valuesSeen += list.length * costOf(value);
+    return list.some((one) => sameScalar(one, value));
+  }
+  let index = indexes.get(list);
+  if (index === undefined) {
+    index = new ValueIndex();
+    for (const one of list) {
+      valuesSeen += costOf(one) * INDEXING_VALUES;
+      index.add(one);
+    }
+    indexes.set(list, index);
+  }
+  valuesSeen += costOf(value);
+  return index.has(value);
+}
+
+/** Long names are compared to their last character; a ratio is divided first. */
+function costOf(value: CapsScalar): number {
+  if (typeof value === "string") return 1 + Math.floor(value.length / CHARACTERS_PER_VALUE);
+  return typeof value === "number" ? 1 : 2;
 }
 
 function firstIn({ min, max, step = 1 }: Range): number | undefined {
@@ -427,10 +529,19 @@ function masksOf(structure: CapsStructure): number[] {
 
 function maskOf(value: CapsValue | undefined): number {
   if (value === undefined) return ANY_VALUE;
-  if (isList(value)) return value.reduce<number>((mask, one) => mask | maskOf(one), 0);
+  if (isList(value)) return maskOfList(value);
   if (isRange(value)) return ANY_VALUE;
   // Ratios that are equal are equal numbers.
   return 1 << hashOf(isFraction(value) ? value.num / value.den : value);
+}
+
+function maskOfList(list: readonly CapsScalar[]): number {
+  let mask = 0;
+  for (let i = 0; i < list.length && mask !== ANY_VALUE; i++) {
+    valuesSeen += INDEXING_VALUES;
+    mask |= maskOf(list[i]);
+  }
+  return mask;
 }
 
 function hashOf(value: string | number): number {
@@ -449,23 +560,31 @@ function isWithin(mine: readonly number[], theirs: readonly number[]): boolean {
 
 function isSubvalue(a: CapsValue, b: CapsValue): boolean {
   if (a === b) return true;
-  if (isList(a)) return a.every((one) => isSubvalue(one, b));
-  if (isList(b)) return b.some((one) => isSubvalue(a, one));
-  if (!isRange(b)) return !isRange(a) && (sameScalar(a, b) || Object.is(a, b));
-  if (!isRange(a)) return isIn(a, b);
-  return a.min >= b.min && a.max <= b.max && (a.step ?? 1) % (b.step ?? 1) === 0;
+  if (isList(a)) return a.every((one) => isAmong(one, b));
+  if (isRange(a)) return isRange(b) && a.min >= b.min && a.max <= b.max && (a.step ?? 1) % (b.step ?? 1) === 0;
+  return isAmong(a, b);
+}
+
+/** Whether one value is allowed. */
+function isAmong(value: CapsScalar, values: CapsValue): boolean {
+  if (isList(values)) return holds(values, value);
+  valuesSeen += costOf(value);
+  return isRange(values) ? isIn(value, values) : sameScalar(value, values);
 }
 
 /** What both values allow, in the first one's order; undefined: nothing. */
 function intersectValues(a: CapsValue, b: CapsValue): CapsValue | undefined {
-  if (isList(a)) {
-    const common = a.filter((one) => intersectValues(one, b) !== undefined);
-    return common.length === 0 ? undefined : common.length === 1 ? common[0] : Object.freeze(common);
-  }
-  if (isList(b)) return intersectValues(b, a);
-  if (isRange(a)) return isRange(b) ? intersectRanges(a, b) : isIn(b, a) ? b : undefined;
-  if (isRange(b)) return isIn(a, b) ? a : undefined;
-  return sameScalar(a, b) ? a : undefined;
+  if (isList(a)) return intersectList(a, b);
+  if (isRange(a))
+    return isList(b) ? intersectList(b, a) : isRange(b) ? intersectRanges(a, b) : isIn(b, a) ? b : undefined;
+  return isAmong(a, b) ? a : undefined;
+}
+
+function intersectList(list: readonly CapsScalar[], other: CapsValue): CapsValue | undefined {
+  const common = list === other ? list : list.filter((one) => isAmong(one, other));
+  if (common.length < 2) return common[0];
+  // The same list again has its index already.
+  return common.length === list.length ? list : Object.freeze(common);
 }
 
 /** With `keep`, a range with one whole number in it stays one. */
@@ -478,9 +597,13 @@ function intersectRanges(a: Range, b: Range, keep = false): CapsValue | undefine
 }
 
 function lcm(a: number, b: number): number {
+  return (a / gcd(a, b)) * b;
+}
+
+function gcd(a: number, b: number): number {
   let [x, y] = [a, b];
   while (y !== 0) [x, y] = [y, x % y];
-  return (a / x) * b;
+  return x;
 }
 
 function fixateValue(value: CapsValue, preferred: CapsScalar | undefined): CapsScalar {

@@ -51,6 +51,24 @@ describe("results of a workers stage", () => {
     ]);
   });
 
+  test("are what JSON makes of values that it has no word for", async () => {
+    const out = named(".jsonl");
+    const module = moduleOf(
+      "export default ({ index }) => [undefined, [undefined, NaN, -Infinity], new Map([[1, 2]]), { a: undefined, b: new Set([1]) }, new Uint8Array([7]), new Date(0)][index];",
+    );
+    await pipelineFromText(
+      `pattern width=8 height=8 frames=6 ! workers ${module} n=1 results=${out} ! null`,
+    ).pipeline.run();
+    expect(readFileSync(out, "utf8").trim().split("\n")).toEqual([
+      '{"frame":0}',
+      '{"frame":1,"result":[null,null,null]}',
+      '{"frame":2,"result":{}}',
+      '{"frame":3,"result":{"b":{}}}',
+      '{"frame":4,"result":{"0":7}}',
+      '{"frame":5,"result":"1970-01-01T00:00:00.000Z"}',
+    ]);
+  });
+
   test("go on behind the frames that a seek dropped before a thread had them", async () => {
     const out = named(".jsonl");
     const module = moduleOf("export default ({ bytes }) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);");

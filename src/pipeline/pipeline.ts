@@ -43,6 +43,7 @@ import {
   abortSignal,
   callback,
   flag,
+  instance,
   milliseconds,
   outOfRange,
   readOptions,
@@ -214,6 +215,8 @@ export class Pipeline {
     });
     const out = from instanceof OutputPad ? from : source.freeOutput();
     const input = to instanceof InputPad ? to : target.freeInput();
+    if (out !== undefined) instance(source.answerOf("freeOutput"), "an OutputPad or undefined", OutputPad, out);
+    if (input !== undefined) instance(target.answerOf("freeInput"), "an InputPad or undefined", InputPad, input);
     if (out === undefined || out.peer !== null) throw noPad(source, "output", out);
     if (input === undefined || input.peer !== null) throw noPad(target, "input", input);
     if (out.caps.intersect(input.caps).isEmpty) {

@@ -215,6 +215,27 @@ export abstract class Element {
   }
 
   /**
+   * @internal Caps that a hook answered, checked. Throws `ERR_INVALID_ARG_TYPE`, which names the hook and this stage.
+   */
+  answeredCaps(hook: string, answer: Caps): Caps {
+    return this.answeredWell(() => checkCaps(this.answerOf(hook), this.answered(answer)));
+  }
+
+  /** @internal Checks an answer; the error is of this stage. */
+  answeredWell<T>(check: () => T): T {
+    try {
+      return check();
+    } catch (error) {
+      throw attachErrorSource(error, this);
+    }
+  }
+
+  /** @internal What messages call an answer of a hook. */
+  answerOf(hook: string): string {
+    return `what ${hook}() of "${this.name}" answered`;
+  }
+
+  /**
    * Buffers that come through in all, about, where a stage upstream knows, once it has started; undefined where none
    * does. Default: as many as come in; a stage that knows better overrides it.
    */

@@ -286,7 +286,8 @@ export class OutputPad extends Pad {
     const outer = knownCaps;
     knownCaps ??= new Map();
     try {
-      const caps = peer.element.acceptedCaps(peer).intersect(peer.caps);
+      const accepted = peer.element.answeredCaps("acceptedCaps", peer.element.acceptedCaps(peer));
+      const caps = accepted.intersect(peer.caps);
       if (this.element.inputs.length > 1) knownCaps.set(this, caps);
       return caps;
     } finally {

@@ -20,12 +20,13 @@
  *
  * Complexity: a step is O(1) beside the hooks, and makes no promise when no hook and no stage downstream waits.
  */
-import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stagesWatched, stageWaits, watchedCall } from "../../observe/stages.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
-import { isSettled, type StreamFormat } from "../stream-format.ts";
+import { instance, wrongType } from "../../util/validate.ts";
+import { Caps, type CapsScalar, checkCaps, type FixedCaps } from "../caps.ts";
+import { checkFormat, isSettled, type StreamFormat } from "../stream-format.ts";
 import { Element, isPromise, TimeSlice } from "./element.ts";
 import { DOWNSTREAM, type HookResult, type InputPad, type Maybe, type OutputPad } from "./pad.ts";
 
@@ -77,9 +78,10 @@ export abstract class Source extends Element {
 
   /**
    * Settles one format out of what this source can make and what downstream takes, nearest to `prefer`.
-   * Throws `ERR_NOT_NEGOTIATED` with both sides when there is nothing in common.
+   * Throws `ERR_NOT_NEGOTIATED` with both sides when there is nothing in common, `ERR_INVALID_ARG_TYPE`.
    */
   protected agree(mine: Caps, prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps {
+    checkCaps("mine", mine);
     const theirs = this.out.wanted();
     const fixed = mine.intersect(this.out.caps).intersect(theirs).fixate(prefer);
     if (fixed !== undefined) return fixed;
@@ -133,9 +135,19 @@ export abstract class Source extends Element {
 
   async #settle(format: StreamFormat): Promise<void> {
     const { out } = this;
-    await out.setFormat(format);
+    const checked = this.answeredWell(() => {
+      this.#checkHooks();
+      return checkFormat(this.answerOf("next"), format);
+    });
+    await out.setFormat(checked);
     if (!this.usesPool) out.needsReconfigure = false;
     else if (!out.finished) await out.negotiate(this.retainedBuffers);
+  }
+
+  /** Without the hook that makes buffers, the source is refused at its format. */
+  #checkHooks(): void {
+    const [name, hook]: [string, unknown] = this.create === undefined ? ["fill", this.fill] : ["create", this.create];
+    if (typeof hook !== "function") throw wrongType(`${name}() of "${this.name}"`, "a function", hook);
   }
 
   #fillOne(): Maybe<boolean> {
@@ -197,6 +209,7 @@ export abstract class Source extends Element {
     const created = stagesWatched ? watchedCall(this, "create", this.create!) : this.create!();
     const buffer = isPromise(created) ? await this.bounded(created, "making a buffer") : created;
     if (buffer === undefined) return false;
+    this.answeredWell(() => instance(this.answerOf("create"), "a MediaBuffer or undefined", MediaBuffer, buffer));
     await this.#pushed(this.out.push(buffer));
     return true;
   }

@@ -22,16 +22,21 @@ import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrDrop, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";
-import { oneOf, readOptions } from "../../util/validate.ts";
+import { oneOf, readOptions, wrongType } from "../../util/validate.ts";
 import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
 import { dropPool } from "../negotiate/pool.ts";
-import type { StreamFormat } from "../stream-format.ts";
+import { checkFormat, type StreamFormat } from "../stream-format.ts";
 import { attachErrorSource, Element, isPromise } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
 
 /** How a {@link Transform} treats buffers. */
 export type TransformMode = "passthrough" | "in-place" | "copy";
+
+const MODES: readonly TransformMode[] = ["passthrough", "in-place", "copy"];
+
+/** The hook that gets the buffers. */
+const HOOK_OF = { passthrough: "inspect", "in-place": "transformInPlace", copy: "transform" } as const;
 
 /** What both pads can take and make at all, and how. */
 export interface TransformOptions {
@@ -63,7 +68,7 @@ export abstract class Transform extends Element {
     const { input, output, mode = "copy" } = readOptions("options", options, ["input", "output", "mode"]);
     this.in = this.addInput("in", input === undefined ? input : checkCaps("options.input", input));
     this.out = this.addOutput("out", output === undefined ? output : checkCaps("options.output", output));
-    this.#mode = oneOf("options.mode", mode, ["passthrough", "in-place", "copy"]);
+    this.#mode = oneOf("options.mode", mode, MODES);
   }
 
   /** How it treats buffers now. */
@@ -96,7 +101,10 @@ export abstract class Transform extends Element {
     return downstream;
   }
 
-  /** Hook: both formats are settled; prepares, and says how buffers are treated with them (nothing: as before). */
+  /**
+   * Hook: both formats are settled; prepares, and says how buffers are treated with them (nothing: as before). A mode
+   * whose hook is not there fails the run with `ERR_INVALID_ARG_TYPE`, before a buffer comes.
+   */
   // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
   configure(_input: StreamFormat, _output: StreamFormat): Maybe<TransformMode | undefined | void> {}
 
@@ -270,11 +278,12 @@ export abstract class Transform extends Element {
     // Not asked for a stage that looks at no caps: in a line of n stages, n questions would go through all of the rest.
     const isSame = this.outputFor === Transform.prototype.outputFor;
     const made = isSame ? format : this.outputFor(format, out.peerCaps());
-    const output = isPromise(made) ? await this.bounded(made, "choosing its output format") : made;
+    const chosen = isPromise(made) ? await this.bounded(made, "choosing its output format") : made;
+    const output = isSame ? chosen : this.answeredWell(() => checkFormat(this.answerOf("outputFor"), chosen));
     const configured = this.configure(format, output);
     const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;
     const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
-    if (typeof mode === "string") this.#mode = mode;
+    this.#mode = this.answeredWell(() => this.#checkMode(mode));
     this.#largest = 0;
     // Once on copies, always on copies: pools upstream were made without what is held downstream of here.
     this.#copiesFirst = this.#mode === "in-place" && (copied || this.in.isShared);
@@ -284,6 +293,19 @@ export abstract class Transform extends Element {
     if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.retainedOutputBuffers);
     else this.#dropSupply();
     this.#isNegotiated = true;
+  }
+
+  /** A mode whose hook is not there is refused at the format, and not at the first buffer. */
+  #checkMode(answer: unknown): TransformMode {
+    const isAnswered = typeof answer === "string";
+    const mode = isAnswered ? oneOf(this.answerOf("configure"), answer, MODES) : this.#mode;
+    // What a stage does that has a chain() of its own is not known.
+    if (!this.boundsChain) return mode;
+    const name = HOOK_OF[mode];
+    const hook: unknown = this[name];
+    if (typeof hook === "function" || (mode === "passthrough" && hook === undefined)) return mode;
+    const why = isAnswered ? `configure() answered "${mode}"` : `its mode is "${mode}"`;
+    throw wrongType(`${name}() of "${this.name}"`, `a function, since ${why}`, hook);
   }
 
   #drained(): Maybe<void> {
@@ -308,7 +330,7 @@ export abstract class Transform extends Element {
 
   /** Within its own caps, what {@link inputsFor} says. */
   override acceptedCaps(pad: InputPad): Caps {
-    return this.inputsFor(this.out.peerCaps()).intersect(pad.caps);
+    return this.answeredCaps("inputsFor", this.inputsFor(this.out.peerCaps())).intersect(pad.caps);
   }
 
   /**
@@ -341,7 +363,7 @@ export abstract class Transform extends Element {
     }
     for (let i = query.metas.length - 1; i >= 0; i--) {
       const { api, params } = query.metas[i]!;
-      if (isMemoryMeta(api) || !this.keepsMeta(api, params)) query.removeMeta(i);
+      if (isMemoryMeta(api) || !this.answered(this.keepsMeta(api, params))) query.removeMeta(i);
     }
     this.#kept = query.metas.slice();
   }

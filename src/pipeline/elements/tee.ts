@@ -11,6 +11,7 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrPass } from "../../media/buffer/release.ts";
 import { type AllocationParams, DEFAULT_PARAMS } from "../../memory/params.ts";
+import { wrongType } from "../../util/validate.ts";
 import { Element, isPromise } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
@@ -184,5 +185,9 @@ function mergeMeta(
   b: MetaProposal["params"],
 ): MetaProposal["params"] | undefined {
   if (a === null && b === null) return null;
-  return findMetaMerger(api)?.(a, b);
+  const merged: unknown = findMetaMerger(api)?.(a, b);
+  if (merged === undefined || merged === null) return merged;
+  if (typeof merged === "object" && !Array.isArray(merged) && !isPromise(merged as Maybe<unknown>))
+    return merged as MetaProposal["params"];
+  throw wrongType(`what the merger of meta "${api}" answered`, "an object of data, null or undefined", merged);
 }

@@ -75,7 +75,10 @@ const WANTED = "wanted?";
 const GO = "go";
 const PASSED = "passed";
 
-/** Milliseconds for what an ended child has sent: who inherited its end of the channel may keep that open for good. */
+/**
+ * Milliseconds without a word of an ended child until its channel is taken for closed: who inherited its end of the
+ * channel may keep that open for good.
+ */
 const LAST_WORDS_MS = 1000;
 
 /**
@@ -105,7 +108,7 @@ export async function connectProcess<Data = unknown>(
     // It was waited for, so none of its threads is left.
     if (!pool.isOver) pool.reclaim(handle);
     pool.reclaimEnded();
-    clock.setTimer(() => port?.lose(), LAST_WORDS_MS, true);
+    afterLastWords(child, clock, () => port?.lose());
   };
   const { membership } = handle;
   const isSettled = (): boolean => pool.isOver || hasLeftPool(pool.core, membership);
@@ -141,6 +144,25 @@ export async function connectProcess<Data = unknown>(
     if (isSettled()) unwatch?.();
     throw error;
   }
+}
+
+/** Calls `over` when a child that has ended has said nothing for a while: what it sent before its end comes first. */
+function afterLastWords(child: ChildEnd, clock: Clock, over: () => void): void {
+  let hasSpoken = false;
+  const hear = (): void => {
+    hasSpoken = true;
+  };
+  const look = (): void => {
+    if (hasSpoken && child.connected === true) {
+      hasSpoken = false;
+      clock.setTimer(look, LAST_WORDS_MS, true);
+    } else {
+      child.removeListener("message", hear);
+      over();
+    }
+  };
+  child.on("message", hear);
+  clock.setTimer(look, LAST_WORDS_MS, true);
 }
 
 /**

@@ -251,6 +251,7 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     const lane = await connectProcess(make("b"), other.child, { clock });
     const { pool } = await there;
     pools.push(pool);
+    other.parent.removeAllListeners();
     const waits = [
       lane.receive().then(
         () => "ok",
@@ -263,8 +264,14 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     ];
     other.child.emit("exit");
     await turns();
-    clock.advance(1000);
+    // What it sent before comes in.
+    clock.advance(999);
+    other.child.emit("message", "the program's own");
+    clock.advance(999);
+    expect(other.child.listenerCount("disconnect")).toBe(1);
+    clock.advance(1001);
     await Promise.all(waits);
+    expect(other.child.listenerCount("message")).toBe(0);
     Object.assign(child, { exitCode: 0 });
     expect(await codeOf(connectProcess(make("c"), child))).toBe("ERR_INACTIVE");
     expect(parent.listenerCount("message")).toBe(0);

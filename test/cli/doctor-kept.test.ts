@@ -367,6 +367,14 @@ describe("a program", REPEATED, () => {
     ["that keeps some that came back", "process.exit(0);", "false", "n % 20 === 0", 0, []],
     ["whose worker gives all back", "worker.postMessage([-1]);", "false", "null", 0, ["make"]],
     ["whose worker has memory of WebAssembly beside", "worker.postMessage([-1]);", "false", "null", 1600, ["make"]],
+    [
+      "that has memory of WebAssembly and ends before its worker",
+      "globalThis.tables = new WebAssembly.Memory({ initial: 1600 }); process.exit(0);",
+      "false",
+      "null",
+      0,
+      ["make"],
+    ],
   ])("%s", async (_, end, isKept, isBack, pages, names) => {
     const { advice } = await examined(threads(end, isKept, isBack).replaceAll("TABLES", `${pages}`));
     expect(advice!.pools.map(({ name }) => name)).toEqual(names);

@@ -552,11 +552,17 @@ export class Recorder {
    */
   #heldOf(buffers: number): number {
     const outside = this.#outside();
-    if (outside - buffers < RECEIVED_MIN) return outside;
+    // What it moved and nobody has collected yet is among those that it made.
+    let moved = 0;
+    this.#sites.forEach((site) => {
+      moved += (site.transferred * site.bytes) / max(1, site.count);
+    });
+    const own = max(0, buffers - moved);
+    if (outside - own < RECEIVED_MIN) return outside;
     const began = now();
     this.#hasWasm ||= hasWasmMemory() ?? true;
     this.#live.ms += now() - began;
-    return this.#hasWasm ? buffers : outside;
+    return this.#hasWasm ? own : outside;
   }
 
   /** What a thread has that makes no large buffers came from others. */

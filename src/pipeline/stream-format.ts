@@ -329,7 +329,7 @@ export function isSettled(a: StreamFormat | null, b: StreamFormat | null): boole
 }
 
 /** Equality of ratios, not of their terms: 50/2 is 25/1. */
-export function sameFraction(a: Fraction | undefined, b: Fraction | undefined): boolean {
+function sameFraction(a: Fraction | undefined, b: Fraction | undefined): boolean {
   if (a === b) return true;
   return isRatio(a) && isRatio(b) && a.num * b.den === b.num * a.den;
 }

@@ -32,7 +32,7 @@ const KB = 1000;
 /** Goals that are not reached: BufferPool 9 kB, SlabPool 4 kB (docs/architecture.md says what stands in the way). */
 const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "BufferPool", bytes: 25.3 * KB },
-  { entry: "millpond", name: "MediaBuffer", bytes: 13.8 * KB },
+  { entry: "millpond", name: "MediaBuffer", bytes: 13.9 * KB },
   { entry: "millpond", name: "PagePool", bytes: 16.9 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 8.8 * KB },
   { entry: "millpond", name: "RealtimePool", bytes: 18.7 * KB },
@@ -42,7 +42,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.6 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.7 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 43.9 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 45.2 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.8 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.8 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.5 * KB },
@@ -56,17 +56,17 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2261 * KB;
+const PACKAGE_BYTES = 2290 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.
  */
-const PAGES_BYTES = 500 * KB;
+const PAGES_BYTES = 505 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */
 const IMPORT_FILES = 10;
-const IMPORT_BYTES = 332 * KB;
+const IMPORT_BYTES = 334 * KB;
 
 /** An application that imports one name of a built entry point, minified. */
 async function bundled(file: string, name: string): Promise<OutputChunk[]> {

@@ -12,7 +12,8 @@
  * How bytes land in a slot:
  *
  * - a byte stream, memory of the system allocator: the reader takes the slot's ArrayBuffer and gives it back filled;
- *   what that answer left of the slot is read into one scratch buffer and copied;
+ *   what that answer left of the slot is read into one scratch buffer and copied, and so is one answer while no slot is
+ *   free, which tells whether the stream is over;
  * - a byte stream, any other memory (shared, WebAssembly, pages, native, yours), or a prefix: all by the scratch
  * buffer;
  * - any other stream, and on Node a branch of a `tee()`: its chunks are copied.
@@ -47,7 +48,7 @@ import {
 
 /** How {@link readInto} reads. */
 export interface ReadIntoOptions {
-  /** Ends the loop and cancels the stream; the loop rejects with its reason. */
+  /** Ends the loop and cancels the stream; the next turn rejects with its reason, also behind the last buffer. */
   signal?: AbortSignal;
   /** Milliseconds to wait for a buffer, then `ERR_STARVED`. Default: no limit. */
   timeout?: number;
@@ -98,8 +99,9 @@ const CHUNK = 64 * 1024;
  * Reads a stream into buffers of `pool` that the consumer owns and releases: each one full (see {@link
  * ReadIntoOptions.min}), the last one as long as what was left. A byte stream is read straight into the slots where
  * their memory allows it (the table of this module), as far as one answer of its source fills them, which detaches
- * views of a slot that an earlier lease kept. When every buffer is out, nothing is read (but for one byte, or one
- * chunk, that tells whether the stream is over), and the stream's own back-pressure reaches its source.
+ * views of a slot that an earlier lease kept. When every buffer is out, nothing is read (but for one answer of at most
+ * a buffer's size and 256 KiB, or one chunk, that tells whether the stream is over), and the stream's own back-pressure
+ * reaches its source.
  *
  * The stream is locked from the first turn of the loop on. At its end it is unlocked; when the loop is left early, when
  * it fails, and when the signal is aborted it is canceled first, without waiting for its source. A read that was under
@@ -227,7 +229,7 @@ class Fill {
   #take(buffer: MediaBuffer | undefined): boolean {
     this.#buffer = buffer;
     this.filled = 0;
-    this.#size = buffer?.size ?? 0;
+    if (buffer !== undefined) this.#size = buffer.size;
     return buffer !== undefined;
   }
 
@@ -246,9 +248,9 @@ class Fill {
     return this.#size - this.filled;
   }
 
-  /** Bytes that fit into a buffer that is empty. */
-  get size(): number {
-    return this.#size;
+  /** Bytes to read at once into a scratch buffer: those of the last slot, or of the pool's, where they are not more. */
+  get scratchSize(): number {
+    return Math.min(SCRATCH, this.#size || this.#pool.config?.size || SCRATCH);
   }
 
   /**
@@ -306,35 +308,51 @@ async function* fromBytes(
   ended: AbortSignal,
 ): AsyncGenerator<MediaBuffer, void, undefined> {
   let scratch: ArrayBuffer | undefined;
+  /** Bytes of the scratch buffer that had no room in a slot; it is not read into while there are any. */
+  let held: Uint8Array | undefined;
   const answered = answersAtEnd(reader);
   const read = (view: Uint8Array): Promise<BytesRead> => {
     ended.throwIfAborted();
     return answered(reader.read(view));
   };
+  /** One answer into the scratch buffer, of `most` bytes at most; done: there is none. */
+  const readScratch = async (most: number): Promise<boolean> => {
+    scratch ??= new ArrayBuffer(fill.scratchSize);
+    const { done, value } = await read(new Uint8Array(scratch, 0, Math.min(scratch.byteLength, most)));
+    scratch = value?.buffer as ArrayBuffer | undefined;
+    held = value;
+    return done;
+  };
+  const copyHeld = (): void => {
+    const copied = fill.copy(held!);
+    held = copied < held!.length ? held!.subarray(copied) : undefined;
+  };
   try {
     for (let isEnd = false; !isEnd; ) {
+      ended.throwIfAborted();
       if (!fill.tryBegin()) {
-        // The end of a stream is told by a read, and must not have to wait for a slot: one byte tells it.
-        const { done, value } = await read(new Uint8Array(1));
-        ended.throwIfAborted();
-        if (done) return;
+        // The end of a stream is told by a read, and must not have to wait for a slot: one answer tells it.
+        if (held === undefined) {
+          const isOver = await readScratch(SCRATCH);
+          ended.throwIfAborted();
+          if (isOver) return;
+        }
         await fill.begin();
-        fill.copy(value!);
       }
+      if (held !== undefined) copyHeld();
       while (!isEnd && !fill.isFull) {
         const whole = fill.whole();
-        if (whole === undefined) scratch ??= new ArrayBuffer(Math.min(SCRATCH, fill.size));
-        const { done, value } = await read(
-          whole ?? new Uint8Array(scratch!, 0, Math.min(scratch!.byteLength, fill.room)),
-        );
-        isEnd = done;
-        let isLost = false;
         if (whole === undefined) {
-          scratch = value?.buffer as ArrayBuffer | undefined;
-          if (value !== undefined) fill.copy(value);
-        } else isLost = value !== undefined && !fill.returned(value);
+          isEnd = await readScratch(fill.room);
+          if (held !== undefined) copyHeld();
+          ended.throwIfAborted();
+          continue;
+        }
+        const { done, value } = await read(whole);
+        isEnd = done;
+        const isLost = value !== undefined && !fill.returned(value);
         ended.throwIfAborted();
-        if (isLost) throw strangeError(value!.buffer);
+        if (isLost) throw strangeError(value.buffer);
       }
       if (fill.filled > 0) yield fill.handOut();
     }

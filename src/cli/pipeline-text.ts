@@ -216,8 +216,11 @@ class GraphFile {
 }
 
 /** Nothing has been opened yet: a file that is both read and written is still whole. */
-async function assertApart({ pipeline }: ParsedPipeline, { graph, trace }: TextOptions): Promise<void> {
+async function assertApart({ pipeline }: ParsedPipeline, options: TextOptions): Promise<void> {
+  const { graph, trace, json, quiet, describe: describes, dryRun } = options;
   const { reads, writes } = filesOf(pipeline.elements);
+  const isTold = json || !quiet || describes || dryRun;
+  if (isTold && reportStream(pipeline) === process.stdout) writes.push({ path: "-", by: "the report" });
   if (graph !== undefined) writes.push({ path: graph, by: "--graph" });
   if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
   await assertPathsApart(reads, writes);

@@ -6,6 +6,9 @@
 import { lstatSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
 
+// What the program puts in their place later is not called.
+const [look, removeFile] = [lstatSync, rmSync];
+
 /**
  * Removes the file, unless it is gone, or another one's, or may not be removed: a socket without a server is harmless.
  */
@@ -15,11 +18,11 @@ export type RemoveOwn = () => void;
 export function ownFile(path: string): RemoveOwn {
   // The working directory may be another one when it is removed.
   const absolute = resolve(path);
-  const { dev, ino } = lstatSync(absolute, { bigint: true });
+  const { dev, ino } = look(absolute, { bigint: true });
   return () => {
     try {
-      const now = lstatSync(absolute, { bigint: true });
-      if (now.dev === dev && now.ino === ino) rmSync(absolute);
+      const now = look(absolute, { bigint: true });
+      if (now.dev === dev && now.ino === ino) removeFile(absolute);
     } catch {
       // It is left behind then: who ends a server has no use for this error.
     }

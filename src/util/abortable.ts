@@ -52,6 +52,18 @@ function reasonOf(signal: AbortSignal): unknown {
   }
 }
 
+/**
+ * The reason of a signal that is aborted at this moment; undefined: it is not. What the signal itself throws is its
+ * reason.
+ */
+export function abortOf(signal: AbortSignal | undefined): { readonly error: unknown } | undefined {
+  try {
+    return signal?.aborted ? { error: signal.reason } : undefined;
+  } catch (error) {
+    return { error };
+  }
+}
+
 /** What the code that begins a wait ends it with. After the end, all three do nothing more than is said here. */
 interface Wait<T> {
   /** Ends the wait with a value. */

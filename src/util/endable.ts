@@ -4,8 +4,10 @@
  *
  * Life-cycle: nothing runs before the first call. From then on the body's signal is aborted by the caller's signal
  * (next() rejects with its reason) or by return() (next() is done). The body answers by throwing that reason, and
- * undoes in its `finally` what it did. It also runs, with a signal that is aborted already, when return() is the first
- * call: what it was given has to be closed all the same. Afterwards nothing listens any more.
+ * undoes in its `finally` what it did. A next() that finds the signal aborted rejects with its reason, also where the
+ * body was at its end already, or has failed, until the end was told once. The body also runs, with a signal that is
+ * aborted already, when return() is the first call: what it was given has to be closed all the same. Afterwards nothing
+ * listens any more.
  *
  * Invariants: the body runs once; its signal is aborted once at most; what the body yielded before the end reaches the
  * consumer. Each step is O(1).
@@ -31,6 +33,8 @@ class Endable<T> implements AsyncIterableIterator<T, void, undefined> {
   readonly #signal: AbortSignal | undefined;
   #ignore: (() => void) | undefined;
   #hasLeft = false;
+  /** The end was told: done, or an error. */
+  #isTold = false;
 
   constructor(signal: AbortSignal | undefined, body: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>) {
     this.#signal = signal;
@@ -38,15 +42,27 @@ class Endable<T> implements AsyncIterableIterator<T, void, undefined> {
   }
 
   async next(): Promise<IteratorResult<T, void>> {
+    let isAborted = false;
+    let end: () => IteratorResult<T, void>;
     try {
       this.#ignore ??= onAbort(this.#signal, (reason) => this.#end.abort(reason));
+      isAborted = this.#end.signal.aborted;
       const step = await this.#steps.next();
-      if (step.done === true) this.#ignore();
-      return step;
+      if (step.done !== true) return step;
+      end = () => step;
     } catch (error) {
-      this.#ignore?.();
-      return this.#leave(error);
+      end = () => this.#leave(error);
     }
+    this.#ignore?.();
+    return this.#tell(isAborted, end);
+  }
+
+  /** The end, which is the signal's reason for a call that found it aborted. Told once, it stays as it is. */
+  #tell(isAborted: boolean, otherwise: () => IteratorResult<T, void>): IteratorResult<T, void> {
+    const isReason = isAborted && !this.#isTold && !this.#hasLeft;
+    this.#isTold = true;
+    if (isReason) throw this.#end.signal.reason;
+    return otherwise();
   }
 
   async return(): Promise<IteratorResult<T, void>> {

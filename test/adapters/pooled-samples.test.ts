@@ -295,6 +295,17 @@ describe("pooledSamples", () => {
     await expectWhole(pool);
   });
 
+  it("ends by its signal behind its last frame as well", async () => {
+    const pool = openPool({ size: INFO.size, max: 2 });
+    const stop = new AbortController();
+    const loop = pooledSamples(await openTrack(), pool, { signal: stop.signal });
+    for (let i = 0; i < PACKETS; i++) ((await loop.next()).value as MediaBuffer).release();
+    const reason = new Error("enough");
+    stop.abort(reason);
+    await expect(loop.next()).rejects.toBe(reason);
+    expect(pool.outstanding).toBe(0);
+  });
+
   it("throws what the decoder throws, and what the pool does, with every frame closed", async () => {
     given.failAt = 10;
     const pool = openPool({ size: INFO.size, max: 2 });

@@ -212,9 +212,71 @@ describe("readInto", () => {
     expectWhole(pool);
   });
 
+  it("hands out all that one answer brought, also when no slot was free for it", async () => {
+    for (const [size, piece, lengths] of [
+      [65_536, Number.POSITIVE_INFINITY, [65_536, 34_464]],
+      [65_536, 30_000, [30_000, 30_000, 30_000, 10_000]],
+      [300_000, Number.POSITIVE_INFINITY, [100_000]],
+      [30_000, 40_000, [30_000, 30_000, 30_000, 10_000]],
+    ] as const) {
+      for (const config of Object.values(memories)) {
+        const pool = openPool({ size, max: 1, ...config() });
+        const bytes = pattern(100_000);
+        // Out before the loop begins, so that the first is waited for, too.
+        const held = pool.tryAcquire()!;
+        setImmediate(() => held.release());
+        const read: Uint8Array[] = [];
+        for await (const buffer of readInto(byteSource(bytes, piece).stream, pool, { min: 1 })) {
+          read.push(buffer.bytes.slice());
+          setImmediate(() => buffer.release());
+        }
+        expect(read.map(({ length }) => length)).toEqual(lengths);
+        expect(joined(read).equals(bytes)).toBe(true);
+        await settle();
+        expectWhole(pool);
+      }
+    }
+  });
+
+  it("hands out in order what was read for a larger slot than came, and nothing of it behind an abort", async () => {
+    for (const min of [undefined, 1, 40]) {
+      for (const isAborted of [false, true]) {
+        const pool = openPool({ size: 64, max: 2 });
+        // A pool that does not say how large its slots are: 256 KiB are asked for.
+        let asked = 0;
+        const sizeless = {
+          acquire: (options: object) => pool.acquire(options),
+          tryAcquire: () => (asked++ === 0 ? undefined : pool.tryAcquire()),
+          configure: () => {},
+        } as unknown as BufferPool;
+        const stop = new AbortController();
+        const { stream, seen } = byteSource(pattern(1000), 150);
+        const options = { signal: stop.signal, ...(min === undefined ? {} : { min }) };
+        const loop = readInto(stream, sizeless, options);
+        const read: Uint8Array[] = [];
+        for (let i = 0; ; i++) {
+          if (isAborted && i === 1) stop.abort(new Error("enough"));
+          const step = loop.next();
+          if (isAborted && i === 1) {
+            await expect(step).rejects.toThrow("enough");
+            break;
+          }
+          const { done, value } = await step;
+          if (done === true) break;
+          read.push(value.bytes.slice());
+          value.release();
+        }
+        expect(seen.views[0]).toBe(2 ** 18);
+        expect(joined(read).equals(pattern(isAborted ? 64 : 1000))).toBe(true);
+        expect(read.every(({ length }) => length > 0)).toBe(true);
+        expectWhole(pool);
+      }
+    }
+  });
+
   it("reads nothing while every slot is out, but for what tells the end", async () => {
     for (const [make, ahead] of [
-      [() => byteSource(pattern(10_000)), 1],
+      [() => byteSource(pattern(10_000)), 64],
       [() => chunkSource(Array.from({ length: 100 }, () => pattern(64))), 64],
     ] as const) {
       const pool = openPool({ size: 64, max: 3 });
@@ -223,7 +285,7 @@ describe("readInto", () => {
       const held = [await read.next(), await read.next(), await read.next()].map(({ value }) => value as MediaBuffer);
       const fourth = read.next();
       await settle();
-      const given = ahead === 1 ? seen.given : seen.given * 64;
+      const given = "views" in seen ? seen.given : seen.given * 64;
       expect(given).toBe(3 * 64 + ahead);
       expect(pool.stats()).toMatchObject({ outstanding: 3, waiting: 1 });
       held[0]!.release();

@@ -19,6 +19,8 @@ import { ROOT } from "./command.ts";
 
 const MB = 1024 * 1024;
 const FRAME = 3_110_400;
+/** Other threads told that they keep none. */
+const GIVEN_BACK = { bytes: 0, isEnd: true, isReceivers: true };
 
 const NO_GC: GcProfile = {
   minors: 0,
@@ -179,7 +181,7 @@ describe("a pool is advised", () => {
     ],
     [
       "clones to a worker",
-      { api: "postMessage", inUse: undefined, inUseFrom: undefined },
+      { api: "postMessage", inUse: undefined, inUseFrom: undefined, held: GIVEN_BACK },
       "TransferPool",
       /lane\.send\(lease\)/,
     ],
@@ -336,7 +338,7 @@ describe("no pool is advised", () => {
     [
       "clones beside such a decoder",
       "native",
-      { api: "postMessage", inUse: undefined },
+      { api: "postMessage", inUse: undefined, held: GIVEN_BACK },
       { grownBy: 80 * MB, unknownBytes: 75 * MB },
     ],
   ])("for %s: %s", (_, reason, site, changes) => {

@@ -96,7 +96,7 @@ describe("the doctor's lines run", () => {
       },
     ],
     ["PagePool", { sizes: far, largest: 8_000_000 }],
-    ["TransferPool", { api: "postMessage" }],
+    ["TransferPool", { api: "postMessage", held: { bytes: 0, isEnd: true, isReceivers: true } }],
     ["spawnFrames", { api: "Buffer.concat" }, ["ffmpeg"]],
     ["collect", { api: "Buffer.concat" }],
     ["collect", { api: "Buffer.concat", package: "undici" }],

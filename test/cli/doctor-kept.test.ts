@@ -210,6 +210,99 @@ describe("a place whose use explains what is reachable gets its pool", () => {
   });
 });
 
+describe("a place whose buffers go between threads", () => {
+  const moved = (changes: Partial<SiteProfile> & { size?: number } = {}): SiteProfile =>
+    placeOf("move", { transferred: 6000, ...changes });
+  const cloned = placeOf("post", { api: "postMessage", inUse: 0, inUseSamples: 0, followed: 0, staleOf: 0 });
+  const maker = (site: SiteProfile, reachable = SIZE, held = 0, changes: Partial<ThreadProfile> = {}) => {
+    const thread = threadOf([site], { reachable: () => reachable }, changes);
+    return { ...thread, live: { ...thread.live, held } };
+  };
+  const receiver = (held: number | undefined, id = 1, isFinal = true): ThreadProfile => {
+    const thread = threadOf([], { reachable: () => 0, looks: [] }, { thread: id, isFinal, resources: undefined });
+    return { ...thread, live: { ...thread.live, atEnd: 0, ...(held !== undefined && { held }) } };
+  };
+
+  it.each([moved(), cloned])("gets none when a worker keeps as many as there are slots, or more: %#", (site) => {
+    // 4 slots are 2 MB, which is less than what may be small buffers.
+    for (const buffers of [9, 312, 499, 1000]) {
+      const { pools, kept, refused } = adviceOf(maker(site), receiver(buffers * SIZE));
+      expect([pools, kept]).toEqual([[], [site.place.function]]);
+      expect(refused[0]!.words).toContain(
+        `${buffers.toLocaleString("en-US")} buffers are kept, and a pool would run out of slots`,
+      );
+    }
+    expect(adviceOf(maker(site), receiver(8 * SIZE)).names).toEqual([site.place.function]);
+    expect(adviceOf(maker(site), receiver(0)).names).toEqual([site.place.function]);
+  });
+
+  it("nor when it takes all workers together to keep them", () => {
+    const large = moved({ size: 2_000_000 });
+    const workers = (held: number): ThreadProfile[] => [receiver(held), receiver(held, 2), receiver(held, 3)];
+    expect(adviceOf(maker(large), ...workers(3 * 2_000_000)).names).toEqual(["move"]);
+    expect(adviceOf(maker(large), ...workers(4 * 2_000_000)).kept).toEqual(["move"]);
+    const elsewhere = { ...receiver(500 * SIZE), pid: 2 };
+    expect(adviceOf(maker(large), ...workers(0), elsewhere).names).toEqual(["move"]);
+  });
+
+  it("nor when the thread that made them keeps some that came back", () => {
+    const back = maker(moved(), 249 * SIZE, 249 * SIZE);
+    expect(adviceOf(back, receiver(0)).kept).toEqual(["move"]);
+    expect(adviceOf(back, receiver(undefined, 1, false)).kept).toEqual(["move"]);
+    // A cache of another place of that thread is that place's.
+    const cache = placeOf("cache", { count: 400, inUse: 249 });
+    const both = threadOf([moved(), cache], { reachable: () => 249 * SIZE });
+    const named = adviceOf({ ...both, live: { ...both.live, held: 250 * SIZE } }, receiver(0));
+    expect([named.names, named.kept]).toEqual([["move"], ["cache"]]);
+  });
+
+  it("nor when more was reachable than one thread leaves uncollected, and nothing told the end", () => {
+    const killed = receiver(undefined, 1, false);
+    const lazy = LIMITS.lazyBytes + SIZE;
+    expect(adviceOf(maker(moved(), lazy - SIZE - 1), killed).names).toEqual(["move"]);
+    expect(adviceOf(maker(moved(), lazy + LIMITS.unexplained), killed).kept).toEqual(["move"]);
+    // That once, however many places move some.
+    const two = threadOf([moved(), { ...moved({ size: 600_000 }), place: placeOf("tiles").place }], {
+      reachable: () => 1.5 * LIMITS.lazyBytes,
+    });
+    expect(adviceOf(two, killed).kept).toEqual(["tiles", "move"]);
+  });
+
+  it("gets its pool when several workers collect seldom, and told that they keep none", () => {
+    const workers = [receiver(0), receiver(0, 2), receiver(0, 3), receiver(0, 4)];
+    expect(adviceOf(maker(moved(), 2 * LIMITS.lazyBytes), ...workers).names).toEqual(["move"]);
+  });
+
+  it("is not known when clones went to a thread that did not tell, and much memory was taken", () => {
+    const told = (isFinal: boolean, held?: number): string[] => {
+      const { refused } = adviceOf(maker(cloned), receiver(held, 1, isFinal));
+      return refused.map(({ reason }) => reason);
+    };
+    expect(told(false)).toEqual(["unknown"]);
+    expect(told(false, 0)).toEqual([]);
+    // What was on its way when it was ended was not kept.
+    expect(told(false, 8 * SIZE)).toEqual([]);
+    expect(told(false, 20 * SIZE)).toEqual(["kept"]);
+  });
+});
+
+describe("a place beside one that keeps all of its buffers", () => {
+  const keeper = (changes: Partial<SiteProfile> = {}): SiteProfile =>
+    placeOf("keep", { count: 500, inUse: 462, followed: 44, collected: 0, stale: 38, staleOf: 38, ...changes });
+
+  it("gets its pool: that one explains as many as it made", () => {
+    const { names, kept } = adviceOf(threadOf([placeOf("give"), keeper()], { reachable: () => 501 * SIZE }));
+    expect([names, kept]).toEqual([["give"], ["keep"]]);
+  });
+
+  it("but none for what is more than that, or when that one lets some go", () => {
+    const more = { reachable: () => 520 * SIZE };
+    expect(adviceOf(threadOf([placeOf("give"), keeper()], more)).kept).toEqual(["give", "keep"]);
+    const some = keeper({ collected: 20 });
+    expect(adviceOf(threadOf([placeOf("give"), some], { reachable: () => 501 * SIZE })).names).toEqual([]);
+  });
+});
+
 describe("a program", REPEATED, () => {
   const examined = async (code: string): Promise<Diagnosis> => {
     const file = join(scratch.path, "program.mjs");
@@ -235,6 +328,57 @@ describe("a program", REPEATED, () => {
     // All 60 of them are there at the end, however many looks there were; Node's own may have gone meanwhile.
     expect(profile!.liveBytes).toBeGreaterThan(50_000_000);
     expect(profile!.isEndSeen).toBe(true);
+  });
+
+  const threads = (end: string, isKept: string, isBack: string): string => `
+    import { Worker, isMainThread, parentPort } from "node:worker_threads";
+    const kept = [];
+    if (isMainThread) {
+      const worker = new Worker(new URL(import.meta.url));
+      let under = 0, go;
+      worker.on("message", ([n, back]) => { under--; if (back && ${isBack}) kept.push(back); go?.(); });
+      function make(n) { return new Uint8Array(500_000).fill(n); }
+      for (let n = 0; n < 1200; n++) {
+        const bytes = make(n);
+        worker.postMessage([n, bytes], [bytes.buffer]);
+        if (++under === 3) await new Promise((resolve) => { go = resolve; });
+      }
+      while (under > 0) await new Promise((resolve) => { go = resolve; });
+      ${end}
+    } else {
+      const tables = TABLES > 0 ? new WebAssembly.Memory({ initial: TABLES }) : undefined;
+      parentPort.on("message", ([n, bytes]) => {
+        if (n < 0) return process.exit(tables?.grow(0) & 0);
+        if (${isKept}) kept.push(bytes);
+        if (${isBack} !== null && bytes.buffer.byteLength > 0 && !kept.includes(bytes)) parentPort.postMessage([n, bytes], [bytes.buffer]);
+        else parentPort.postMessage([n]);
+      });
+    }`;
+
+  it.each([
+    [
+      "whose worker keeps some of the last fifth of moved buffers",
+      "worker.postMessage([-1]);",
+      "n >= 960 && n % 4 === 0",
+      "null",
+      0,
+      [],
+    ],
+    ["that keeps some that came back", "process.exit(0);", "false", "n % 20 === 0", 0, []],
+    ["whose worker gives all back", "worker.postMessage([-1]);", "false", "null", 0, ["make"]],
+    ["whose worker has memory of WebAssembly beside", "worker.postMessage([-1]);", "false", "null", 1600, ["make"]],
+    [
+      "that has memory of WebAssembly and ends before its worker",
+      "globalThis.tables = new WebAssembly.Memory({ initial: 1600 }); process.exit(0);",
+      "false",
+      "null",
+      0,
+      ["make"],
+    ],
+  ])("%s", async (_, end, isKept, isBack, pages, names) => {
+    const { advice } = await examined(threads(end, isKept, isBack).replaceAll("TABLES", `${pages}`));
+    expect(advice!.pools.map(({ name }) => name)).toEqual(names);
+    if (names.length === 0) expect(advice!.refused.map(({ reason }) => reason)).toEqual(["kept"]);
   });
 
   it("that keeps none is looked at again whenever twice as much has been made, and gets its pool", async () => {

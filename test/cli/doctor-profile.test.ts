@@ -37,7 +37,7 @@ function whole(): { [key: string]: Json } {
       ...{ minors: 3, minorMs: 2, minorsByBuffers: 1, minorMsByBuffers: 1, majors: 9, majorMs: 20 },
       ...{ majorsByBuffers: 8, majorMsByBuffers: 18, peakExternal: 1e7, grownExternal: 1e7 },
     },
-    live: { looks: [[1e6, 2e5]], falls: [[1e6, 3e5]], atEnd: 0, ms: 3, grownBy: 0, unknown: -1 },
+    live: { looks: [[1e6, 2e5]], falls: [[1e6, 3e5]], atEnd: 0, held: 0, ms: 3, grownBy: 0, unknown: -1 },
     ...{ bytes: 4e6, count: 40, isEstimate: false, sites: [site], elsewhere: 0 },
     ...{ addons: ["a.node"], programs: ["ffmpeg"] },
   };
@@ -78,7 +78,15 @@ describe("profiles that lie in a folder", () => {
       .flatMap((path) =>
         [undefined, null, "x", -1, [], {}, [[]], true].map((value) => JSON.stringify(withAt(path, value))),
       );
-    const none = ["", "null", "[]", "5", '{"format":1}', JSON.stringify({ ...whole(), format: 2 }), "{"];
+    const none = [
+      "",
+      "null",
+      "[]",
+      "5",
+      '{"format":1}',
+      JSON.stringify({ ...whole(), format: PROFILE_FORMAT + 1 }),
+      "{",
+    ];
     expect(readProfiles(folderOf(...none))).toEqual([]);
     const threads = readProfiles(folderOf(...odd));
     expect(odd.length).toBeGreaterThan(400);

@@ -23,9 +23,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { exitOf } from "../helpers/child.ts";
 import { FULL } from "../helpers/effort.ts";
 import { mulberry32 } from "../helpers/random.ts";
-import { CLIP, untilListening } from "./command.ts";
+import { CLIP, MAIN, untilListening } from "./command.ts";
 import { type HostileRun, hold, hostileRuns, runCommand } from "./hostile.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "millpond-data-"));
@@ -313,6 +314,24 @@ describe("standard input", () => {
     await hold({ name: "stdin", args, code: 1, message: /the input would be lost/, stdin });
     closeSync(stdin);
     expect(readFileSync(path).equals(before)).toBe(true);
+  });
+});
+
+describe("standard output", () => {
+  it.each([
+    ["--trace", ["run", "a.y4m", "--json", "--trace", "s"], "s"],
+    ["--out", ["run", "a.y4m", "--out", "p"], "p/frames.json"],
+    ["--graph", ["run", "rawvideo a.y4m ! null", "--describe", "--graph", "s.svg"], "s.svg"],
+    ["a sink", ["run", "rawvideo a.y4m ! y4msink s.y4m"], "s.y4m"],
+  ])("that is the file of %s is refused: the report would be lost", async (_, args, file) => {
+    const folder = join(scratch, `stdout-${args.length}-${file.replace("/", "-")}`);
+    mkdirSync(join(folder, "p"), { recursive: true });
+    copyFileSync(join(scratch, "a.y4m"), join(folder, "a.y4m"));
+    const stdout = openSync(join(folder, file), "w");
+    const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, stdio: ["ignore", stdout, "pipe"] });
+    const { code, stderr } = await exitOf(child);
+    closeSync(stdout);
+    expect([code, stderr.replaceAll(/\s+/g, " ")]).toEqual([1, expect.stringMatching(/the report.*would both write/)]);
   });
 });
 

@@ -36,6 +36,9 @@ export interface InspectorOptions {
 let hub: Promise<RealmHub> | undefined;
 /** Ends a worker's answers, or the main thread's notes of its workers. */
 let endPart: (() => void) | undefined;
+// What the program puts in its place later is not called.
+const removeFile = rmSync;
+
 /** Servers that listen, or are about to. */
 let users = 0;
 /** The server that is found by itself: there is one a process, which all who asked for it share. */
@@ -193,7 +196,7 @@ async function serveFound(): Promise<Served> {
   }
   const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
   // Before it is there: a short program ends before it hears that it listens.
-  const remove = removeAtExit(() => rmSync(path, { force: true }));
+  const remove = removeAtExit(() => removeFile(path, { force: true }));
   try {
     await listen(listener, { path }, path);
     closeToOthers(path);

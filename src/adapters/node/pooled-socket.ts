@@ -38,7 +38,7 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { giveBack, releaseOrPass } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
-import { onAbort } from "../../util/abortable.ts";
+import { abortOf, onAbort } from "../../util/abortable.ts";
 import { disposeWith } from "../../util/dispose.ts";
 import { type ErrorCode, isMillpondError, MillpondError } from "../../util/errors.ts";
 import {
@@ -373,6 +373,9 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   /** Destroyed, or failed; what waited was refused. */
   #isOver = false;
   #isClosed = false;
+  /** A read() has told the end, or it is the caller's own: the signal changes nothing of it any more. */
+  #isTold = false;
+  readonly #signal: AbortSignal | undefined;
   #failure: { readonly error: unknown } | undefined;
   #ending: Promise<void> | undefined;
   /** Writes that have not ended. */
@@ -396,6 +399,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   ) {
     this.#pool = pool;
     this.#isEager = fill === "any";
+    this.#signal = signal;
     this.#ahead = ahead;
     this.#allowHalfOpen = address.allowHalfOpen === true;
     this.#timeout = address.timeout ?? 0;
@@ -446,11 +450,17 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
 
   /**
    * The next lease, as large as what it holds; undefined when the other side has ended. The caller releases it. Several
-   * calls are served in order. Rejects with the connection's error (`ECONNRESET`), the signal's reason,
-   * `ERR_TIMED_OUT`, `ERR_ENDED` after {@link destroy}, and what `pool.acquire` rejects with, which destroys the
-   * connection.
+   * calls are served in order. Rejects with the signal's reason (also where the connection has ended before the abort,
+   * and no call has told it), the connection's error (`ECONNRESET`), `ERR_TIMED_OUT`, `ERR_ENDED` after {@link
+   * destroy}, and what `pool.acquire` rejects with, which destroys the connection.
    */
   read(): Promise<MediaBuffer | undefined> {
+    const aborted = this.#isTold ? undefined : abortOf(this.#signal);
+    if (aborted !== undefined) {
+      this.#shut(aborted);
+      this.#isTold = true;
+      return Promise.reject(aborted.error);
+    }
     // What has come while nobody asked is handed out as it is.
     if (this.#ready.length === 0 && this.#isEager && (this.#target?.filled ?? 0) > 0) this.#handOut();
     const lease = this.#ready.shift();
@@ -459,9 +469,15 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
       this.#stopListening();
       return Promise.resolve(lease);
     }
-    if (this.#isOver) return Promise.reject(this.#refusal("read"));
+    if (this.#isOver) {
+      this.#isTold = true;
+      return Promise.reject(this.#refusal("read"));
+    }
     // What came in the front may still wait for a slot.
-    if (this.#isEnded && this.#held.length === 0) return Promise.resolve(undefined);
+    if (this.#isEnded && this.#held.length === 0) {
+      this.#isTold = true;
+      return Promise.resolve(undefined);
+    }
     return new Promise((resolve, reject) => {
       this.#readers.push({ resolve, reject });
       this.#start();
@@ -592,6 +608,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
    * `ERR_ENDED` without one; leases that are being written come back before {@link closed} settles. Twice: nothing.
    */
   destroy(error?: unknown): void {
+    if (!this.#isOver) this.#isTold = true;
     this.#shut(error === undefined ? undefined : { error });
   }
 
@@ -609,6 +626,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.#target = undefined;
     this.#held = [];
     for (const lease of this.#ready.splice(0)) giveBack(lease);
+    if (this.#readers.length > 0) this.#isTold = true;
     for (const reader of this.#readers.splice(0)) reader.reject(this.#refusal("read"));
     this.#stopListening();
   }
@@ -771,6 +789,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   }
 
   #finishReaders(): void {
+    if (this.#readers.length > 0) this.#isTold = true;
     for (const reader of this.#readers.splice(0)) reader.resolve(undefined);
   }
 

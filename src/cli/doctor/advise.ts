@@ -337,20 +337,55 @@ function refusalOf(
   return nativeRefusal(profile);
 }
 
-/** How many are in use is the receiver's matter, of which only the memory tells. */
+/**
+ * How many are in use is the receiver's matter: of it tell what all threads hold when they are collected, and the
+ * memory. A slot that is kept never comes back, so that as many as there are slots are too many.
+ */
 function heldRefusal(
-  { api, bytes }: ObservedSite,
-  { resources, liveBytes }: Profile,
+  site: ObservedSite,
+  profile: Profile,
 ): { readonly reason: Refusal; readonly words: string } | undefined {
+  const { api, bytes, count, held: atEnd } = site;
+  const { resources, liveBytes } = profile;
+  const all = (laneSlots(profile) * bytes) / count;
+  const mend = "Copy those that are kept, then ask again";
+  // What was on its way when a thread was ended from outside was not kept.
+  if (atEnd !== undefined && atEnd.bytes >= Math.max(LIMITS.unexplained, atEnd.isEnd ? all : 2 * all)) {
+    return {
+      reason: "kept",
+      words:
+        `the threads that they go between held ${megabytes(atEnd.bytes)} of buffers ${atEnd.isEnd ? "at their end" : "when they were looked at last"} that the use of no other place explains: if ` +
+        `they are of this place, ${some(Math.ceil((atEnd.bytes * count) / bytes), "buffer")} are kept, and a pool would run out of slots. ${mend}`,
+    };
+  }
+  if (!isClone(api) && site.inUseFrom === "place" && site.unexplained >= Math.max(LIMITS.unexplained, all)) {
+    return {
+      reason: "kept",
+      words:
+        `${megabytes(site.unexplained)} more of buffers were reachable, at the end or before, than the use of any place explains, or a thread that collects seldom: the thread that gets them seems to keep ` +
+        `${some(Math.ceil((site.unexplained * count) / bytes), "buffer")}, and a pool would run out of slots. ${mend}`,
+    };
+  }
   const isMoved = !isClone(api) && liveBytes > 0;
   // Of clones only the process's memory tells, in which the rest of the program is too.
   const held = isMoved ? liveBytes : (resources?.maxRss ?? 0) - LIMITS.lazyBytes;
-  if (held < LIMITS.lazyBytes || held < LIMITS.maxHeld * bytes) return undefined;
+  if (held < LIMITS.lazyBytes) return undefined;
+  if (held < LIMITS.maxHeld * bytes) {
+    if (atEnd?.isReceivers) return undefined;
+    return {
+      reason: "unknown",
+      words: `up to ${megabytes(held)} may be what the thread that gets them keeps, which was ended from outside before it told: let it work longer, or end by itself`,
+    };
+  }
   const seen = isMoved ? "were in use" : "of memory were taken";
   return {
     reason: "kept",
-    words: `up to ${megabytes(held)} ${seen} while ${megabytes(bytes)} went to another thread, which seems to keep many of them: a pool would run out of slots. Copy those that are kept, then ask again`,
+    words: `up to ${megabytes(held)} ${seen} while ${megabytes(bytes)} went to another thread, which seems to keep many of them: a pool would run out of slots. ${mend}`,
   };
+}
+
+function laneSlots({ threads }: Profile): number {
+  return LIMITS.slotsPerWorker * Math.max(1, threads - 1);
 }
 
 function nativeRefusal({
@@ -404,8 +439,7 @@ function poolFor(site: ObservedSite, cost: Cost, profile: Profile): PoolAdvice {
   const isOneSize = times >= LIMITS.oneSize * count;
   const remedy = remedyFor(site, isOneSize, profile);
   const name = isBody(site) ? "bodies" : nameOf(site);
-  const slots =
-    remedy === "TransferPool" ? LIMITS.slotsPerWorker * Math.max(1, profile.threads - 1) : slotsFor(site.inUse ?? 1);
+  const slots = remedy === "TransferPool" ? laneSlots(profile) : slotsFor(site.inUse ?? 1);
   const bytes =
     remedy === "BufferPool"
       ? size

@@ -27,8 +27,20 @@ export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples"
    * is known by the thread only: by how much more was reachable at the end than mostly.
    */
   unexplained: number;
+  /** Of a place whose buffers go to other threads; absent: no thread told. */
+  held?: Held;
   /** Threads that ran it. */
   threads: number;
+}
+
+/** What the threads of a process held when each was collected last. */
+interface Held {
+  /** Bytes beyond what the use of their own places explains. */
+  readonly bytes: number;
+  /** Whether each of them was collected when it ended: what was on its way is not in it. */
+  readonly isEnd: boolean;
+  /** Whether a thread told that did not make them. */
+  readonly isReceivers: boolean;
 }
 
 /** All that advice is made of. */
@@ -157,6 +169,7 @@ const isWhole = shape({
     looks: listOf(pair),
     falls: listOf(pair),
     atEnd: orAbsent(isNumber),
+    held: orAbsent(isNumber),
   }),
   sites: listOf(isSite),
   addons: listOf(isText),
@@ -182,7 +195,8 @@ export function merge(threads: readonly ThreadProfile[], threshold: number): Pro
     for (const site of thread.sites) {
       const key = JSON.stringify([site.api, site.place, site.caller]);
       const known = sites.get(key);
-      const use = { ...inUseOf(site, thread), unexplained: unexplained(site) };
+      const held = isSent(site) ? heldOf(thread, threads) : undefined;
+      const use = { ...inUseOf(site, thread), unexplained: unexplained(site), ...(held !== undefined && { held }) };
       if (known === undefined) sites.set(key, { ...site, ...use, threads: 1 });
       else add(known, site, use);
     }
@@ -294,6 +308,8 @@ function inUseOf(
 const SET_UP = 32;
 /** Bytes that other threads may have received and not collected yet, or that this one has received. */
 const BETWEEN_THREADS = 134_217_728;
+/** Share of the followed buffers of which none may have gone where a place keeps all. */
+const ALL_KEPT = 0.95;
 /** The end of a run that has none: the lowest of so many looks has few bodies in it that are still coming. */
 const LAST_LOOKS = 3;
 
@@ -312,12 +328,15 @@ function unexplainedOf(thread: ThreadProfile, threads: readonly ThreadProfile[])
   let moved = 0;
   for (const site of sites) {
     moved += (site.transferred * site.bytes) / site.count;
-    if (site.inUseSamples > 0) explained += usedBytes(site);
+    if (site.inUseSamples > 0) explained += explainedBytes(site);
     else if (site.count < SET_UP) explained += site.bytes;
     else early += site.bytes;
   }
   const received = threads.reduce((sum, one) => sum + (one === thread ? 0 : sentBy(one)), 0);
-  explained += Math.min(early, first) + Math.min(moved, BETWEEN_THREADS) + Math.min(received, BETWEEN_THREADS);
+  // One collector's laziness, unless each of them told what it had: then each may have been so between.
+  const others = threads.filter(({ pid, thread: id }) => pid === thread.pid && id !== thread.thread);
+  const lazy = others.every(({ live }) => live.held !== undefined) ? Math.max(1, others.length) : 1;
+  explained += Math.min(early, first) + Math.min(moved + received, lazy * BETWEEN_THREADS);
   const most = Math.max(highest(levels), live.atEnd ?? 0) - explained;
   const atEnd = live.atEnd ?? Math.min(...live.looks.slice(-LAST_LOOKS).map(([, bytes]) => bytes), highest(levels));
   return (site) => {
@@ -331,6 +350,42 @@ function usedBytes({ inUse, underWay, largest, bytes }: SiteProfile): number {
   return Math.min(bytes, (Math.max(1, inUse) + underWay) * largest);
 }
 
+/** Bytes that a place can have in use: all of them where looks saw none go. */
+function explainedBytes(site: SiteProfile): number {
+  const { stale, staleOf, followed, collected, transferred, bytes } = site;
+  const isKeeper =
+    transferred === 0 && staleOf > 0 && stale >= ALL_KEPT * staleOf && collected <= (1 - ALL_KEPT) * followed;
+  return isKeeper ? bytes : usedBytes(site);
+}
+
+/** What a thread's own places explain of what it holds. */
+function ownBytes({ sites }: ThreadProfile): number {
+  return sites.reduce((sum, site) => {
+    const { api, inUseSamples, transferred, bytes, count, largest } = site;
+    // The receiver has them.
+    if (api === "postMessage") return sum;
+    const left = bytes * Math.max(0, 1 - transferred / count);
+    if (inUseSamples === 0) return sum + left;
+    return sum + Math.min(explainedBytes(site), Math.max(left, largest));
+  }, 0);
+}
+
+/** Buffers may come back, so that the thread which makes them counts as well as those that get them. */
+function heldOf(thread: ThreadProfile, threads: readonly ThreadProfile[]): Held | undefined {
+  const all = threads.filter(({ pid }) => pid === thread.pid);
+  const told = all.filter(({ live }) => live.held !== undefined);
+  if (told.length === 0) return undefined;
+  return {
+    bytes: all.reduce((sum, one) => sum + Math.max(0, (one.live.held ?? 0) - ownBytes(one)), 0),
+    isEnd: all.every((one) => one.isFinal && told.includes(one)),
+    isReceivers: told.some((one) => one !== thread),
+  };
+}
+
+function isSent({ api, transferred }: SiteProfile): boolean {
+  return api === "postMessage" || transferred > 0;
+}
+
 function sentBy({ sites }: ThreadProfile): number {
   return sites.reduce((sum, { api, bytes }) => sum + (api === "postMessage" ? bytes : 0), 0);
 }
@@ -340,8 +395,9 @@ export function isJoined({ api, place }: Pick<SiteProfile, "api" | "place">): bo
   return api === "Buffer.concat" || place.function === "chunksConcat";
 }
 
-function add(to: ObservedSite, site: SiteProfile, use: Use & Pick<ObservedSite, "unexplained">): void {
-  const { inUse, inUseFrom, keptShare, unexplained } = use;
+function add(to: ObservedSite, site: SiteProfile, use: Use & Pick<ObservedSite, "unexplained" | "held">): void {
+  const { inUse, inUseFrom, keptShare, unexplained, held } = use;
+  if (held !== undefined && held.bytes >= (to.held?.bytes ?? 0)) to.held = held;
   to.keptShare = Math.max(to.keptShare, keptShare);
   to.unexplained = Math.max(to.unexplained, unexplained);
   if (inUse !== undefined && inUse >= (to.inUse ?? 0)) Object.assign(to, { inUse, inUseFrom });

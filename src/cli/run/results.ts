@@ -51,10 +51,11 @@ export class Results {
 
   /** Makes the folder, and begins frames.json. Throws {@link Failure}. */
   async open(source: OpenSource): Promise<void> {
-    const { out, trace } = this.#options;
+    const { out, trace, json, quiet } = this.#options;
     const names = out === undefined ? [] : Object.values(OUTPUT_NAMES).map((name) => inFolder(out, name));
     const writes = names.map((path) => ({ path, by: "--out" }));
     if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
+    if (json || !quiet) writes.push({ path: "-", by: "the report" });
     await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
     if (out === undefined) return;
     this.#sheet = new ContactSheet(this.#options.tiles, source.facts.expectedFrames ?? undefined);

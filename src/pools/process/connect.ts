@@ -12,17 +12,18 @@ import { randomUUID } from "node:crypto";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
+import type { SharedMemory } from "../../os/shared-memory.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
-import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { SharedConnection } from "../lane/shared-transport.ts";
 import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
-import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
+import { checkAttach, nativeError, openBlock, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { MAX_MESSAGE } from "./wire.ts";
@@ -66,11 +67,19 @@ interface ConnectRequest {
 }
 
 /**
- * What a child asks before it joins by a request, and what it hears. Who made the request may have given it up before
- * it was read: then the port is closed, and the child waits for the next.
+ * What a child asks before it joins by a request, what it hears, and what it says when it gives up before it has heard.
+ * Who made the request may have given it up before it was read: then the port is closed, and the child waits for the
+ * next.
  */
 const WANTED = "wanted?";
 const GO = "go";
+const PASSED = "passed";
+
+/**
+ * Milliseconds without a word of an ended child until its channel is taken for closed: who inherited its end of the
+ * channel may keep that open for good.
+ */
+const LAST_WORDS_MS = 1000;
 
 /**
  * Connects to a child process, which calls {@link receiveProcess}. It gets a membership of its own; when it ends,
@@ -89,7 +98,7 @@ export async function connectProcess<Data = unknown>(
   const block = pool instanceof ProcessPool ? pool.block : undefined;
   if (block === undefined) throw wrongType("pool", "a ProcessPool with its block", pool);
   const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = checkConnectOptions(options);
-  if (child.connected !== true) {
+  if (child.connected !== true || typeof child.exitCode === "number" || typeof child.signalCode === "string") {
     throw new MillpondError("ERR_INACTIVE", "the child has ended, or its IPC channel is closed");
   }
   const { handle, connection } = SharedConnection.offer(pool);
@@ -99,6 +108,7 @@ export async function connectProcess<Data = unknown>(
     // It was waited for, so none of its threads is left.
     if (!pool.isOver) pool.reclaim(handle);
     pool.reclaimEnded();
+    afterLastWords(child, clock, () => port?.lose());
   };
   const { membership } = handle;
   const isSettled = (): boolean => pool.isOver || hasLeftPool(pool.core, membership);
@@ -118,9 +128,9 @@ export async function connectProcess<Data = unknown>(
     port = made;
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
     const answer = firstMessage(made, { signal, timeout, clock }, "the child", pool, (said) => {
-      if (said !== WANTED) return true;
-      isAnswered = true;
-      made.postMessage(GO);
+      if (said === WANTED) made.postMessage(GO);
+      else if (said === PASSED) sendRequest();
+      else return true;
       return false;
     });
     sendRequest();
@@ -134,6 +144,25 @@ export async function connectProcess<Data = unknown>(
     if (isSettled()) unwatch?.();
     throw error;
   }
+}
+
+/** Calls `over` when a child that has ended has said nothing for a while: what it sent before its end comes first. */
+function afterLastWords(child: ChildEnd, clock: Clock, over: () => void): void {
+  let hasSpoken = false;
+  const hear = (): void => {
+    hasSpoken = true;
+  };
+  const look = (): void => {
+    if (hasSpoken && child.connected === true) {
+      hasSpoken = false;
+      clock.setTimer(look, LAST_WORDS_MS, true);
+    } else {
+      child.removeListener("message", hear);
+      over();
+    }
+  };
+  child.on("message", hear);
+  clock.setTimer(look, LAST_WORDS_MS, true);
 }
 
 /**
@@ -183,6 +212,7 @@ export async function receiveProcess<Data = unknown>(
   if (descriptor !== undefined) wholeNumber("options.descriptor", descriptor, 0, 0x7fffffff);
   abortSignal("options.signal", signal);
   checkAttach(rest);
+  const ops = checkOps("options.ops", rest.ops);
   for (;;) {
     const { request, port } = await connectRequest(source, signal);
     const { offer, block } = request;
@@ -194,16 +224,47 @@ export async function receiveProcess<Data = unknown>(
         port.close();
         continue;
       }
-      const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
-      const pool = ProcessPool.attach(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
+    } catch (error) {
+      // Another receiver may take it.
+      if (signal?.aborted === true) passOn(source, request, port);
+      else fail(port, error);
+      throw error;
+    }
+    try {
+      const from = descriptor === undefined ? parentsBlock(block, ops) : inheritedBlock(descriptor, offer.name, ops);
+      const pool = ProcessPool.attach(from, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
+      if (descriptor !== undefined) inherited.delete(descriptor);
       return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
     } catch (error) {
-      tellFailure(port, error);
+      // The parent may have given it up, or closed the pool, since it was asked.
+      if (await isWanted(port, signal).catch(() => true)) {
+        fail(port, error);
+        throw error;
+      }
       port.close();
-      // Otherwise it was given up, or its pool closed, since the parent said that it is wanted.
-      if (!isMillpondError(error, "ERR_POOL_DEAD")) throw error;
     }
   }
+}
+
+/** Blocks by the inherited descriptor that they were opened by, which no pool has yet: a failed attach leaves it. */
+const inherited: Map<number, SharedMemory> = new Map();
+
+function inheritedBlock(descriptor: number, name: string, ops: NativeOps): SharedMemory {
+  const block = inherited.get(descriptor) ?? openBlock(descriptor, name, ops);
+  inherited.set(descriptor, block);
+  return block;
+}
+
+function fail(port: ProcessPort, error: unknown): void {
+  tellFailure(port, error);
+  port.close();
+}
+
+/** The parent sends the request again, to whom it comes first. */
+function passOn(source: IpcEnd, { millpondConnect: id }: ConnectRequest, port: ProcessPort): void {
+  inboxOf(source).forget(id);
+  port.postMessage(PASSED);
+  port.leave();
 }
 
 /** Whether the parent still waits for the answer to a request; false: it has ended the port. */
@@ -379,6 +440,11 @@ class Inbox {
     if (this.#receivers.size === 0) this.#source.on("message", this.#onMessage);
     this.#receivers.add(receive);
     return () => this.#end(receive);
+  }
+
+  /** It was not taken after all: it may come again. */
+  forget(id: string): void {
+    this.#seen.delete(id);
   }
 
   #end(receive: (request: ConnectRequest) => void): void {

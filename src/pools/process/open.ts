@@ -158,8 +158,7 @@ export function attachProcess<T>(
   const { ops, name = "shared" } = settings;
   if (typeof source === "string")
     return joinOwn(orThrow(openName(source, ops), cannot("open", source)), settings, source, construct);
-  if (typeof source === "number")
-    return joinOwn(orThrow(openSharedMemory(source, ops), cannot("open", name)), settings, name, construct);
+  if (typeof source === "number") return joinOwn(openBlock(source, name, ops), settings, name, construct);
   if (source === null || typeof source !== "object") {
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }
@@ -170,6 +169,11 @@ export function attachProcess<T>(
   withMethods("source", "a block of shared memory", source, ["retire", "closeDescriptor"]);
   wholeNumber("source.size", size, 0, buffer.byteLength);
   return join(source, buffer, size, settings, name, construct);
+}
+
+/** @internal The block of a descriptor, which is its own from now on. Throws {@link nativeError}. */
+export function openBlock(descriptor: number, name: string, ops?: NativeOps): SharedMemory {
+  return orThrow(openSharedMemory(descriptor, ops), cannot("open", name));
 }
 
 function shapeOf(source: SharedMemory): { readonly buffer: unknown; readonly size: number } {

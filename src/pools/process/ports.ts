@@ -31,6 +31,8 @@ interface Channel {
   send(messages: readonly Uint8Array[]): void;
   /** No message goes out after this; the other side hears so. */
   close(): void;
+  /** The same, and the other side does not hear of it. */
+  leave?(): void;
 }
 
 /**
@@ -91,6 +93,19 @@ export class ProcessPort implements LanePort {
     this.#flush();
     this.#closed = true;
     this.#channel.close();
+  }
+
+  /** @internal As {@link close}, but the other side goes on: what it says from now on is another port's. */
+  leave(): void {
+    if (this.#closed) return;
+    this.#flush();
+    this.#closed = true;
+    this.#channel.leave?.();
+  }
+
+  /** @internal The other side is gone, though the channel does not tell. */
+  lose(): void {
+    if (!this.#closed) this.#channel.cut?.();
   }
 
   #flush(): void {
@@ -230,6 +245,8 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
       closed();
       leaveChannel(end, id);
     },
+    leave: () => leaveChannel(end, id),
+    cut: over,
   });
   joinChannel(end, id, { onMessage, onReceiving, onDisconnect: over });
   return port;

@@ -1,6 +1,6 @@
 /** Requests over a child's channel: those that nobody heard, that come twice, of two pools at once, and broken ones. */
 import { EventEmitter } from "node:events";
-import { readdirSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { connectProcess, ProcessPool, receiveProcess } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
@@ -146,12 +146,14 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     ];
     const before = descriptors();
     for (const request of broken) {
-      const { parent } = channel();
+      const { child, parent } = channel();
+      const go = Buffer.from(encode("go")).toString("base64");
+      const asked = Buffer.from(encode("wanted?")).toString("base64");
+      child.on("message", ({ message }: { message?: string }) => {
+        if (message === asked) parent.emit("message", { millpondLane: "id", message: go });
+      });
       const there = receiveProcess({ source: parent }).catch((error: unknown) => error);
       parent.emit("message", { millpondConnect: "id", ...request });
-      await turns();
-      const go = Buffer.from(encode("go")).toString("base64");
-      parent.emit("message", { millpondLane: "id", message: go });
       const error = await there;
       expect([request, isMillpondError(error)]).toEqual([request, true]);
       // Beside what it says when it begins: the reason.
@@ -188,15 +190,91 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     },
   );
 
-  it("whose receiver stops to wait for the parent's word is told so", async () => {
+  it.each(["signal", "close", "retire"] as const)(
+    "that was given up by %s when the child had heard that it is wanted is passed over, and its descriptor is kept",
+    async (way) => {
+      for (const isInherited of [false, true]) {
+        const { child, parent } = channel();
+        const pool = make("a");
+        const controller = new AbortController();
+        const given = codeOf(connectProcess(pool, child, { signal: controller.signal }));
+        // Behind the listener that answers.
+        const giveUp = (message: object): void => {
+          if (!("millpondLane" in message)) return;
+          child.removeListener("message", giveUp as never);
+          if (way === "signal") controller.abort("aborted");
+          else pool[way]();
+        };
+        child.on("message", giveUp);
+        const descriptor = openSync(`/proc/self/fd/${pool.descriptor}`, "r+");
+        const there = receiveProcess({ source: parent, ...(isInherited ? { descriptor } : {}) });
+        expect(await given).toBe(way === "signal" ? "aborted" : "ERR_POOL_DEAD");
+        await turns();
+        if (way !== "signal" && isInherited) {
+          parent.connected = false;
+          parent.emit("disconnect");
+          expect(await codeOf(there)).toBe("ERR_INACTIVE");
+        } else {
+          await meet(await connectProcess(way === "signal" ? pool : make("b"), child), await there);
+          if (!isInherited) closeSync(descriptor);
+        }
+      }
+    },
+  );
+
+  it("whose receiver gives up before the parent has answered goes to the next one, there already or not", async () => {
+    for (const isThere of [true, false]) {
+      const { child, parent } = channel();
+      const controller = new AbortController();
+      const first = codeOf(receiveProcess({ source: parent, signal: controller.signal }));
+      const second = isThere ? receiveProcess({ source: parent }) : undefined;
+      const connecting = connectProcess(make("a"), child);
+      // It comes before the parent's answer.
+      const giveUp = (message: object): void => void ("millpondLane" in message && controller.abort("aborted"));
+      child.on("message", giveUp);
+      expect(await first).toBe("aborted");
+      const there = await (second ?? receiveProcess({ source: parent }));
+      await meet(await connecting, there);
+    }
+  });
+
+  it("ends with the child, though another process has its end of the channel, and so does the lane", async () => {
+    const clock = new FakeClock();
     const { child, parent } = channel();
-    const controller = new AbortController();
-    const there = codeOf(receiveProcess({ source: parent, signal: controller.signal }));
-    const connecting = codeOf(connectProcess(make("a"), child));
-    // It comes before the parent's answer.
-    child.on("message", (message: object) => "millpondLane" in message && controller.abort());
-    expect(await there).toMatch(/AbortError/);
-    expect(await connecting).toBe("ERR_INACTIVE");
+    const waiting = codeOf(connectProcess(make("a"), child, { clock }));
+    child.emit("exit");
+    await turns();
+    clock.advance(1000);
+    expect(await waiting).toBe("ERR_INACTIVE");
+    const other = channel();
+    const there = receiveProcess({ source: other.parent });
+    const lane = await connectProcess(make("b"), other.child, { clock });
+    const { pool } = await there;
+    pools.push(pool);
+    other.parent.removeAllListeners();
+    const waits = [
+      lane.receive().then(
+        () => "ok",
+        () => "failed",
+      ),
+      lane.close().then(
+        () => "ok",
+        () => "failed",
+      ),
+    ];
+    other.child.emit("exit");
+    await turns();
+    // What it sent before comes in.
+    clock.advance(999);
+    other.child.emit("message", "the program's own");
+    clock.advance(999);
+    expect(other.child.listenerCount("disconnect")).toBe(1);
+    clock.advance(1001);
+    await Promise.all(waits);
+    expect(other.child.listenerCount("message")).toBe(0);
+    Object.assign(child, { exitCode: 0 });
+    expect(await codeOf(connectProcess(make("c"), child))).toBe("ERR_INACTIVE");
+    expect(parent.listenerCount("message")).toBe(0);
   });
 
   it("cannot come to one whose channel is closed: it does not wait", async () => {

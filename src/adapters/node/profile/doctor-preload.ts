@@ -60,7 +60,7 @@ export function start({ folder, threshold, root }: PreloadOptions): void {
         isFinal,
         // Before the last collection, which is the doctor's.
         ...(isMainThread && { resources: resources() }),
-        ...recorder.profile(isFinal),
+        ...recorder.profile(isFinal, !isMainThread),
         addons: listOf(recorder.addons),
         programs: listOf(recorder.programs),
       };

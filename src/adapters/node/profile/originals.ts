@@ -71,6 +71,27 @@ export function valueInNewContext(code: string): unknown {
   return runInContext(script, createContext(bare({}), bare({ name: "millpond" })), bare({ displayErrors: false }));
 }
 
+const { queryObjects } = v8 as { queryObjects?: (of: object, options: object) => unknown };
+const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: object } }).WebAssembly;
+
+/**
+ * Whether the thread has a WebAssembly memory; undefined: this Node does not tell. Collects, too. It is experimental:
+ * what Node warns of is the doctor's use of it, not the program's.
+ */
+export function hasWasmMemory(): boolean | undefined {
+  if (queryObjects === undefined) return undefined;
+  const present = getOwnPropertyDescriptor(process, "emitWarning");
+  if (present === undefined || present.configurable !== true) return undefined;
+  const silent = { __proto__: null, value: () => undefined, writable: true, configurable: true };
+  defineProperty(process, "emitWarning", silent as never);
+  try {
+    return queryObjects(Memory, { __proto__: null, format: "count" }) !== 0;
+  } finally {
+    setPrototypeOf(present, null);
+    defineProperty(process, "emitWarning", present);
+  }
+}
+
 /** The class itself. */
 export const Profiler: typeof v8.GCProfiler = v8.GCProfiler;
 export const residentBytes: () => number = memoryUsage.rss;

@@ -1,7 +1,7 @@
 /** What the doctor's preload writes of one thread, and what the command reads. Plain data, in JSON. */
 
 /** Grows with every change of the form: a process of another version of this package writes none that is misread. */
-export const PROFILE_FORMAT = 1;
+export const PROFILE_FORMAT = 2;
 
 /** Where large buffers come from. The words are those of the program's code. */
 export type Api =
@@ -138,6 +138,12 @@ export interface ThreadProfile {
     readonly falls: readonly (readonly [made: number, left: number])[];
     /** Reachable at the end of the thread; absent: it did not end in order. */
     readonly atEnd?: number;
+    /**
+     * Bytes outside the heap that the thread itself could reach when it was collected last, also those of buffers that
+     * came from other threads, without those that it moved to them; absent: it was not. Where there is memory of
+     * WebAssembly: of the array buffers that it made or cloned only.
+     */
+    readonly held?: number;
     /** Milliseconds that they took. */
     readonly ms: number;
     /** Bytes of large buffers made while nothing was freed and the process was at its largest. */

@@ -25,6 +25,7 @@ import {
   frameLine,
   framesBelow,
   getHeapStatistics,
+  hasWasmMemory,
   indexIn,
   lastIndexIn,
   list,
@@ -98,6 +99,8 @@ const SATURATED = 0.75;
  * where the last look was long ago.
  */
 const LAST_LOOK_HEAP = 512 * 1024 * 1024;
+/** What a thread has received is not looked at while it is less than this. */
+const RECEIVED_MIN = 4 * 1024 * 1024;
 /** Buffers that are kept from some moment on show among those of so many looks, and not among those of all. */
 const LATE_LOOKS = 3;
 /** Fewer that are left of these looks may be one that is in use for long, such as the last key frame. */
@@ -189,10 +192,13 @@ export class Recorder {
     looks: [made: number, reachable: number][];
     falls: [made: number, left: number][];
     atEnd?: number;
+    held?: number;
     ms: number;
     grownBy: number;
     unknown: number;
   } = { looks: list(), falls: list(), ms: 0, grownBy: 0, unknown: 0 };
+  /** Whether there is memory of WebAssembly, as far as was asked. */
+  #hasWasm = false;
   readonly #began = now();
 
   /** @param ownFolder where this package's files lie, as stacks name it: frames there are the package's */
@@ -281,12 +287,14 @@ export class Recorder {
     if (followed !== undefined) this.#followed.delete(followed);
   }
 
-  /** What is known. */
+  /** What is known. A worker's end may not be seen, because the main thread ends it. */
   profile(
     isFinal: boolean,
+    isWorker = false,
   ): Pick<ThreadProfile, "gc" | "live" | "bytes" | "count" | "isEstimate" | "sites" | "elsewhere"> {
     this.#foldCollections();
     if (isFinal) this.#lastLook();
+    else if (isWorker && this.#count === 0) this.#lookAtReceived();
     else if (this.#look === undefined) this.#startProfiler();
     return {
       gc: this.#collections(),
@@ -533,13 +541,54 @@ export class Recorder {
     return max(0, arrayBuffers - this.#base);
   }
 
+  /** Bytes outside the heap: buffers of this thread, whichever thread made them. */
+  #outside(): number {
+    return max(0, getHeapStatistics().external_memory - this.#baseExternal);
+  }
+
+  /**
+   * After a collection: what is outside the heap, unless the memory of WebAssembly may be in it. Then buffers that were
+   * moved to this thread are not known.
+   */
+  #heldOf(buffers: number): number {
+    const outside = this.#outside();
+    // What it moved and nobody has collected yet is among those that it made.
+    let moved = 0;
+    this.#sites.forEach((site) => {
+      moved += (site.transferred * site.bytes) / max(1, site.count);
+    });
+    const own = max(0, buffers - moved);
+    if (outside - own < RECEIVED_MIN) return outside;
+    const began = now();
+    this.#hasWasm ||= hasWasmMemory() ?? true;
+    this.#live.ms += now() - began;
+    return this.#hasWasm ? own : outside;
+  }
+
+  /** What a thread has that makes no large buffers came from others. */
+  #lookAtReceived(): void {
+    const outside = this.#outside();
+    if (outside < RECEIVED_MIN) {
+      this.#live.held = outside;
+      return;
+    }
+    if (this.#live.ms > this.age * LOOK_SHARE || getHeapStatistics().used_heap_size > LAST_LOOK_HEAP) return;
+    const reachable = this.#collectNow();
+    if (reachable !== undefined) this.#live.held = this.#heldOf(reachable);
+  }
+
   #lastLook(): void {
-    if (this.#count === 0) return;
+    if (this.#count === 0 && this.#outside() < HEAP_STEP) {
+      this.#live.held = this.#outside();
+      return;
+    }
     const looked = this.#lookedAt();
     const isLongAgo = looked > 0 && this.#bytes > LOOK_GROWTH * looked;
     if (getHeapStatistics().used_heap_size > (isLongAgo ? 2 : 1) * LAST_LOOK_HEAP) return;
     const reachable = this.#collectNow();
-    if (reachable !== undefined) this.#live.atEnd = reachable;
+    if (reachable === undefined) return;
+    if (this.#count > 0) this.#live.atEnd = reachable;
+    this.#live.held = this.#heldOf(reachable);
   }
 
   #countSurvivors(reachable: number): void {

@@ -7,7 +7,8 @@
  *
  * Invariants: no slot is taken before a byte for it is here; at most `ahead` frames are here that no call has asked
  * for, and a frame that is read ahead takes a free slot and never joins the pool's line of waiters; after the end no
- * lease is here. Calls are served in order.
+ * lease is here. Calls are served in order. A call that finds the signal aborted rejects with its reason, whatever the
+ * read-ahead has seen, unless the loop was ended by its consumer or its end was told.
  *
  * Complexity: O(1) a frame beside its bytes; two promises a call.
  */
@@ -15,7 +16,7 @@
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import { releaseOrPass } from "../../../media/buffer/release.ts";
 import type { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
-import { onAbort } from "../../../util/abortable.ts";
+import { abortOf, onAbort } from "../../../util/abortable.ts";
 import type { ByteReader } from "../../raw-video/chunk-reader.ts";
 import type { RawVideoPlan } from "../../raw-video/layout.ts";
 import { type RawVideo, startRawVideo } from "../../raw-video/source.ts";
@@ -64,6 +65,8 @@ export class FrameLoop {
   #calls = 0;
   #onAsked: (() => void) | undefined;
   #delivered = 0;
+  /** The end was told by a call, or is the consumer's own: a signal changes nothing any more. */
+  #isTold = false;
 
   constructor(origin: FrameOrigin, slots: FrameSlots, plan: RawVideoPlan, options: FrameLoopOptions) {
     this.#origin = origin;
@@ -92,6 +95,23 @@ export class FrameLoop {
 
   /** The next frame; calls are served in order. */
   async next(): Promise<IteratorResult<MediaBuffer, void>> {
+    const aborted = abortOf(this.#options.signal);
+    let end: { readonly result: IteratorResult<MediaBuffer, void> } | Thrown;
+    try {
+      const result = await this.#step();
+      if (result.done !== true) return result;
+      end = { result };
+    } catch (error) {
+      end = { error };
+    }
+    const isReason = aborted !== undefined && !this.#isTold;
+    this.#isTold = true;
+    if (isReason) throw aborted.error;
+    if ("error" in end) throw end.error;
+    return end.result;
+  }
+
+  async #step(): Promise<IteratorResult<MediaBuffer, void>> {
     this.#calls++;
     this.#asked();
     const ahead = this.#ahead;
@@ -116,6 +136,7 @@ export class FrameLoop {
 
   /** Ends the loop now; with a failure, it rejects with it. The first call counts. */
   stop(failure?: Thrown): void {
+    if (this.#stopped === undefined && failure === undefined) this.#isTold = true;
     this.#stopped ??= failure === undefined ? {} : { failure };
     this.#stopWaiting.abort();
     this.#unlisten?.();

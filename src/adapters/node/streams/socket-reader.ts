@@ -16,6 +16,7 @@
  * Invariants: `onread` is armed only while a byte is waited for, or none has come since; nothing else reads the
  * descriptor; no descriptor is read after its socket was destroyed.
  */
+import { randomBytes, timingSafeEqual } from "node:crypto";
 import { mkdtempSync, readSync, rmdirSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -238,14 +239,32 @@ const SOCKET = "s";
 /** Bytes of a path that every system's sockets take; longer ones are cut silently by some. */
 const MAX_PATH = 100;
 
+/** Of a random name, and of what an end has to say: not to be guessed. */
+const SECRET_BYTES = 16;
+/** Connections at a time while a pair is made: others' too, where the socket has a name that all can see. */
+const MAX_CONNECTIONS = 16;
+
 /**
- * Two connected Unix sockets, made in a folder that only this user can enter and that is gone when this resolves.
- * Undefined where the platform has none, or no folder can be made for them. Never rejects.
+ * Two connected Unix sockets. On Linux they find each other by a name that is no file, which is gone with them whatever
+ * ends this thread; elsewhere, and where such names are refused, in a folder that only this user can enter and that is
+ * gone when this resolves. Undefined where the platform has no sockets, or no folder can be made for them. Never
+ * rejects.
  */
 export async function openSocketPair(): Promise<SocketPair | undefined> {
   const { bun, deno } = process.versions as { bun?: string; deno?: string };
   // Other runtimes give no descriptor, or take no socket as a child's output.
   if (process.platform === "win32" || bun !== undefined || deno !== undefined) return undefined;
+  if (process.platform === "linux") {
+    try {
+      return await connectedPair(`\0millpond-${randomBytes(SECRET_BYTES).toString("hex")}`);
+    } catch {
+      // Some sandboxes refuse such names, and others' connections may be in the way.
+    }
+  }
+  return await pairInFolder();
+}
+
+async function pairInFolder(): Promise<SocketPair | undefined> {
   let folder: string | undefined;
   try {
     // In one step with its entry below, so that an exit at any moment finds it there.
@@ -281,14 +300,27 @@ function remove(folder: string): void {
   }
 }
 
+/**
+ * Two ends of a connection that nobody else has an end of. The near one has reached the server, whose name nobody else
+ * can have while it is there. The far one is the one that the near one's secret comes out of: others who see the name
+ * of a socket may connect to it too, and first.
+ */
 function connectedPair(path: string): Promise<SocketPair> {
   return new Promise((resolve, reject) => {
+    const secret = randomBytes(SECRET_BYTES);
     let near: Socket | undefined;
     let far: Socket | undefined;
     let reader: SocketReader | undefined;
+    /** Accepted, and not known yet. */
+    const strangers = new Set<Socket>();
     const server: Server = createServer({ pauseOnConnect: true });
-    const fail = (error: Error): void => {
+    server.maxConnections = MAX_CONNECTIONS;
+    const close = (): void => {
       server.close();
+      for (const stranger of strangers) stranger.destroy();
+    };
+    const fail = (error: Error): void => {
+      close();
       near?.destroy();
       far?.destroy();
       reject(error);
@@ -297,7 +329,7 @@ function connectedPair(path: string): Promise<SocketPair> {
     const lost = (): void => fail(new Error("the other end was closed"));
     const ready = (): void => {
       if (far === undefined || near === undefined || near.connecting) return;
-      server.close();
+      close();
       const descriptor = (near as { _handle?: { fd?: unknown } })._handle?.fd;
       if (typeof descriptor !== "number" || descriptor < 3) {
         fail(new Error("this runtime tells no descriptor"));
@@ -306,17 +338,33 @@ function connectedPair(path: string): Promise<SocketPair> {
       near.off("error", fail);
       near.off("close", lost);
       reader = new SocketReader(near, descriptor);
-      far.on("error", () => {});
       resolve({ reader, far });
     };
     server.on("error", fail);
     server.on("connection", (socket) => {
-      if (far === undefined) {
+      strangers.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => strangers.delete(socket));
+      let said = Buffer.alloc(0);
+      socket.on("data", function onData(bytes: Buffer) {
+        said = Buffer.concat([said, bytes]);
+        if (said.length < SECRET_BYTES) return;
+        socket.off("data", onData);
+        if (far !== undefined || said.length > SECRET_BYTES || !timingSafeEqual(said, secret)) {
+          socket.destroy();
+          return;
+        }
+        // Its next bytes, of which there are none, are not to be read.
+        socket.pause();
+        strangers.delete(socket);
         far = socket;
         ready();
-      } else socket.destroy();
+      });
+      // It was accepted paused.
+      socket.resume();
     });
-    server.listen(path, () => {
+    // Of this process alone, in a worker of a cluster too.
+    server.listen({ path, exclusive: true }, () => {
       const buffer = new Uint8Array(1);
       near = connect({
         path,
@@ -324,7 +372,10 @@ function connectedPair(path: string): Promise<SocketPair> {
       });
       near.on("error", fail);
       near.on("close", lost);
-      near.on("connect", ready);
+      near.on("connect", () => {
+        near!.write(secret);
+        ready();
+      });
     });
   });
 }

@@ -1,8 +1,10 @@
 import { execFileSync, spawn } from "node:child_process";
 import { getEventListeners, once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
@@ -26,21 +28,38 @@ const NODE = process.execPath;
 // A folder of its own, so that what is left over can be seen.
 let folder = "";
 const before = process.env.TMPDIR;
+const { platform } = process;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "frames-test-"));
   mkdirSync(join(folder, "tmp"));
 });
-beforeEach(() => {
-  process.env.TMPDIR = join(folder, "tmp");
-});
+beforeEach(withSockets);
 afterAll(() => {
+  setPlatform(platform);
   if (before === undefined) delete process.env.TMPDIR;
   else process.env.TMPDIR = before;
   rmSync(folder, { recursive: true, force: true });
 });
 
+function setPlatform(value: string): void {
+  Object.defineProperty(process, "platform", { value, configurable: true, enumerable: true, writable: false });
+}
+
+/** The platform's own way to make sockets. */
+function withSockets(): void {
+  setPlatform(platform);
+  process.env.TMPDIR = join(folder, "tmp");
+}
+
+/** Sockets that are files, as on systems without names that are none. */
+function withSocketFiles(): void {
+  setPlatform("freebsd");
+  process.env.TMPDIR = join(folder, "tmp");
+}
+
 /** A folder that is not there: no socket can be made in it. */
 function withoutSockets(): void {
+  setPlatform("freebsd");
   process.env.TMPDIR = join(folder, "nothing");
 }
 
@@ -123,8 +142,8 @@ describe("frames of a program", () => {
       for (const isY4m of [false, true]) {
         for (const allocator of [undefined, new SharedAllocator(), new WasmAllocator()]) {
           for (const transport of ["socketpair", "pipe"] as const) {
-            process.env.TMPDIR = join(folder, "tmp");
             if (transport === "pipe") withoutSockets();
+            else withSockets();
             const pool = BufferPool.create({
               size: info.size,
               max: 3,
@@ -172,11 +191,11 @@ describe("frames of a program", () => {
           max: fc.integer({ min: 1, max: 3 }),
           ahead: fc.constantFrom(0, 1),
           turns: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 5 }),
-          withSockets: fc.constantFrom(true, true, true, false),
+          hasSockets: fc.constantFrom(true, true, true, false),
         }),
-        async ({ width, height, strideAlign, isY4m, pieces, max, ahead, turns, withSockets }) => {
-          process.env.TMPDIR = join(folder, "tmp");
-          if (!withSockets) withoutSockets();
+        async ({ width, height, strideAlign, isY4m, pieces, max, ahead, turns, hasSockets }) => {
+          if (hasSockets) withSockets();
+          else withoutSockets();
           const info = VideoInfo.of({ format: "I420", width, height, strideAlign });
           const count = Math.max(3, Math.min(50, Math.floor(1_000_000 / info.payload)));
           const program = script(`
@@ -401,9 +420,9 @@ describe("frames of a program", () => {
           { command: folder, exitCode: null, signal: null },
         ],
       ];
-      for (const [withSockets, [name, command, args, options, code, message, details]] of byTransport(cases)) {
-        process.env.TMPDIR = join(folder, "tmp");
-        if (!withSockets) withoutSockets();
+      for (const [hasSockets, [name, command, args, options, code, message, details]] of byTransport(cases)) {
+        if (hasSockets) withSockets();
+        else withoutSockets();
         const video = spawnFrames(command, args, { count, ...options });
         const error = await failureOf(video);
         expect(error.code, name).toBe(code);
@@ -577,9 +596,9 @@ describe("frames of a program", () => {
         /takes 200 bytes/,
       ],
     ];
-    for (const [withSockets, [name, way, message]] of byTransport(cases)) {
-      process.env.TMPDIR = join(folder, "tmp");
-      if (!withSockets) withoutSockets();
+    for (const [hasSockets, [name, way, message]] of byTransport(cases)) {
+      if (hasSockets) withSockets();
+      else withoutSockets();
       const open = HAS_PROC ? descriptors() : 0;
       const abort = new AbortController();
       const pool = BufferPool.create({ size: 100, max: 2 });
@@ -790,6 +809,7 @@ it.skipIf(process.platform === "win32")(
   "the folder of the sockets is gone when the process exits right after the call",
   async () => {
     const tmp = join(folder, "tmp");
+    withSocketFiles();
     const listeners = process.listeners("exit");
     const program = spawnFrames("true", [], { count: 1 });
     const added = process.listeners("exit").filter((listener) => !listeners.includes(listener));
@@ -800,11 +820,81 @@ it.skipIf(process.platform === "win32")(
   },
 );
 
+/** The names of our sockets that are no files, as the system tells everybody. */
+function socketNames(): string[] {
+  return [...readFileSync("/proc/net/unix", "utf8").matchAll(/@(millpond-\S+)/g)].map(([, name]) => `\0${name}`);
+}
+
+describe.skipIf(process.platform !== "linux")("the sockets of a program on Linux", () => {
+  const tmp = (): string[] => readdirSync(join(folder, "tmp"));
+
+  it("leave no folder when a worker is terminated while they are made", async () => {
+    const module = join(import.meta.dirname, "../../../../src/adapters/node/streams/spawn-frames.ts");
+    const text = `
+      import { spawnFrames } from ${JSON.stringify(module)};
+      import { parentPort } from "node:worker_threads";
+      spawnFrames("true", [], { count: 1 });
+      parentPort.postMessage("");
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`;
+    const worker = new Worker(
+      new URL(`data:text/javascript,${encodeURIComponent(text.replace(module, `file://${module}`))}`),
+    );
+    await once(worker, "message");
+    expect(tmp()).toEqual([]);
+    await worker.terminate();
+    expect(tmp()).toEqual([]);
+  });
+
+  it("belong to this process, whoever else connects to their name, and first", async () => {
+    for (const count of [1, 3, 40]) {
+      const known = socketNames();
+      const program = spawnFrames("sh", ["-c", "printf aaaaaabbbbbb"], {
+        count: 2,
+        format: "GRAY8",
+        width: 2,
+        height: 3,
+      });
+      const mine = socketNames().filter((name) => !known.includes(name));
+      expect(mine).toHaveLength(1);
+      const heard: Buffer[] = [];
+      const ends = Array.from({ length: count }, (_, i) => {
+        const stranger = connect(mine[0]!);
+        stranger.on("error", () => {});
+        stranger.on("data", (bytes) => heard.push(bytes));
+        // Nothing, a wrong secret, one byte by one, and one that is too long.
+        if (i % 3 === 1) stranger.write(Buffer.alloc(16));
+        if (i % 3 === 2) for (let k = 0; k < 17; k++) stranger.write("x");
+        return new Promise((resolve) => stranger.once("close", resolve));
+      });
+      const got: (number | undefined)[] = [];
+      for await (const frame of program) {
+        got.push(frame.bytes[0]);
+        frame.release();
+      }
+      expect(got).toEqual([0x61, 0x62]);
+      expect(program.transport).toBe("socketpair");
+      // Each was closed by the other side.
+      await Promise.all(ends);
+      expect(heard).toEqual([]);
+      expect(socketNames().filter((name) => mine.includes(name))).toEqual([]);
+      expect(tmp()).toEqual([]);
+    }
+  });
+
+  it("are made in a folder where the name cannot be had, and the folder is gone", async () => {
+    withSocketFiles();
+    const program = spawnFrames("sh", ["-c", "printf aaaaaa"], { count: 2, format: "GRAY8", width: 2, height: 3 });
+    expect(tmp()).toHaveLength(1);
+    (await program.next()).value!.release();
+    expect([program.transport, tmp()]).toEqual(["socketpair", []]);
+    await program.return();
+  });
+});
+
 it.each(["socketpair", "pipe"])(
   "a child of the program that holds its output (%s) does not keep the loop",
   async (how) => {
-    const tmp = process.env.TMPDIR;
-    if (how === "pipe") process.env.TMPDIR = join(folder, "nothing");
+    if (how === "pipe") withoutSockets();
     try {
       const format = { format: "GRAY8", width: 2, height: 3 } as const;
       const program = spawnFrames("sh", ["-c", "printf aaaaaa; sleep 1000 & echo $! >&2"], { count: 2, ...format });
@@ -817,7 +907,7 @@ it.each(["socketpair", "pipe"])(
       // It is still there.
       process.kill(Number(program.stderr), "SIGKILL");
     } finally {
-      process.env.TMPDIR = tmp;
+      withSockets();
     }
   },
 );

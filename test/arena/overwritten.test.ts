@@ -119,3 +119,65 @@ test("a list of segments that runs in a circle ends every call that walks it", (
   // Nothing is live, so nothing is walked.
   make().arena.close();
 });
+
+test.each([
+  ["no object that does not lie in a shared arena", new SharedArrayBuffer(BYTES), 300],
+  ["no pointer outside an arena", new ArrayBuffer(BYTES), 1],
+])("alloc() of a SizeClassArena gives %s, whichever word was written over", (_, source, most) => {
+  const good = new Int32Array(image((made) => SizeClassArena.create({ source: made })));
+  const words = new Int32Array(source);
+  const outside: string[] = [];
+  let refused = 0;
+  for (let at = 0; at < good.length; at++) {
+    if (good[at] === 0 && good[at - 1] === 0 && good[at + 1] === 0) continue;
+    for (const value of [...VALUES, BYTES - 16, BYTES]) {
+      words.set(good);
+      let arena: SizeClassArena;
+      try {
+        arena = SizeClassArena.attach({ source });
+        words[at] = value;
+        // The objects that wait on the stacks, then fresh ones, then those of a new span.
+        for (let i = 0; i < 90; i++) {
+          const size = i % 2 === 0 ? 64 : 300;
+          const pointer = arena.alloc(size);
+          if (pointer + Math.min(size, most) > BYTES) outside.push(`word ${at} = ${value}: ${pointer}`);
+        }
+      } catch (error) {
+        if (!isMillpondError(error)) throw new Error(`word ${at} = ${value}`, { cause: error });
+        if (error.code === "ERR_CORRUPTED") refused++;
+      }
+    }
+  }
+  expect(outside).toEqual([]);
+  expect(refused).toBeGreaterThan(10);
+});
+
+test("alloc() that refuses a stack or a fresh object has changed nothing", () => {
+  for (const waiting of [true, false]) {
+    const source = new SharedArrayBuffer(2 * 1024 * 1024);
+    const arena = SizeClassArena.create({ source });
+    const first = arena.alloc(64);
+    if (waiting) arena.free(first);
+    const words = new Int32Array(source);
+    const good = words.slice();
+    let refused = 0;
+    for (let at = 0; at < 8192; at++) {
+      if (good[at] !== (waiting ? first : first + 64)) continue;
+      for (const value of [-16, 0x7fff_fff0, source.byteLength, source.byteLength - 16]) {
+        words.set(good);
+        words[at] = value;
+        const before = words.slice();
+        try {
+          arena.alloc(64);
+        } catch (error) {
+          expect(error).toMatchObject({ code: "ERR_CORRUPTED" });
+          expect(Buffer.compare(Buffer.from(words.buffer), Buffer.from(before.buffer))).toBe(0);
+          refused++;
+        }
+      }
+    }
+    expect(refused).toBeGreaterThanOrEqual(4);
+    words.set(good);
+    arena.validate();
+  }
+});

@@ -48,6 +48,7 @@ import {
   sizeOfClass,
 } from "./class-table.ts";
 import {
+  assertInside,
   bumpAllocate,
   bumpedIn,
   CLASS_INDICES,
@@ -86,6 +87,11 @@ export class SizeClassArena {
   #bits = 0;
   #pages = 0;
   #length = 0;
+  /**
+   * From here on calls take the slow path: the length; in shared memory, whose words others write to, the address from
+   * which on an object may reach beyond the end.
+   */
+  #tail = 0;
   /** As {@link TlsfArena.epoch}. */
   #epoch = 0;
   /** Fresh objects before the next look for empty spans. */
@@ -101,6 +107,8 @@ export class SizeClassArena {
     this.#bits = root.bits;
     this.#pages = root.pages;
     this.#length = arena.bytes.length;
+    const isShared = !(this.#bytes.buffer instanceof ArrayBuffer);
+    this.#tail = isShared ? Math.max(0, this.#length - MAX_CLASS_SIZE + 1) : this.#length;
     this.#epoch = arena.epoch;
   }
 
@@ -127,7 +135,8 @@ export class SizeClassArena {
 
   /**
    * A block of at least `size` bytes, aligned to 16 up to 64 KiB and to 8 beyond; 0 when nothing fits.
-   * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`.
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_CORRUPTED` (the tables were written to, and
+   * would give bytes outside the arena); nothing has changed then.
    */
   alloc(size: number): number {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > MAX_CLASS_SIZE)
@@ -137,8 +146,10 @@ export class SizeClassArena {
     const record = this.#records + (classOf(size) << RECORD_BITS);
     const top = words[record]! - 1;
     if (!(top >= words[record + Class.BASE]!)) return this.#allocFresh(classOf(size));
-    words[record] = top;
     const pointer = words[top]!;
+    // Others may write to these words: what does not lie in the arena must not be given.
+    if (pointer >>> 0 >= this.#tail) return this.#allocLast(record, top, size);
+    words[record] = top;
     words[this.#bits + (pointer >>> 9)]! |= 1 << (pointer >>> 4);
     return pointer >>> 0;
   }
@@ -154,8 +165,8 @@ export class SizeClassArena {
     const word = words[at]!;
     const bit = 1 << (pointer >>> 4);
     // Only the first byte of a live object has its bit set: doubly freed, interior and foreign pointers fail here.
-    if ((word & bit) === 0 || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.#length) {
-      this.#freeLarge(pointer);
+    if ((word & bit) === 0 || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.#tail) {
+      this.#freeSlow(pointer);
       return;
     }
     words[at] = word ^ bit;
@@ -280,13 +291,33 @@ export class SizeClassArena {
     return pointer;
   }
 
+  /** {@link alloc}, of an object that may reach beyond the end: the word of the stack may have been written to. */
+  #allocLast(record: number, top: number, size: number): number {
+    const words = this.#words;
+    assertInside(words, top, size);
+    words[record] = top;
+    const pointer = words[top]!;
+    words[this.#bits + (pointer >>> 9)]! |= 1 << (pointer >>> 4);
+    return pointer >>> 0;
+  }
+
   #allocLarge(size: number): number {
     return this.arena.alloc(size) || (this.trim() > 0 ? this.arena.alloc(size) : 0);
   }
 
-  #freeLarge(pointer: number): void {
-    this.#refuseObject(pointer, "free");
-    this.arena.free(pointer);
+  /** {@link free}, of a block of the arena, of an object near the end, and of what is no pointer of a live block. */
+  #freeSlow(pointer: number): void {
+    if (!this.#isObject(pointer)) {
+      this.#refuseObject(pointer, "free");
+      this.arena.free(pointer);
+      return;
+    }
+    const words = this.#words;
+    words[this.#bits + (pointer >>> 9)]! ^= 1 << (pointer >>> 4);
+    const record = this.#records + (this.#bytes[this.#pages + (pointer >>> PAGE_BITS)]! << RECORD_BITS);
+    const top = words[record]!;
+    words[top] = pointer;
+    words[record] = top + 1;
   }
 
   /**

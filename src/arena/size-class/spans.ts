@@ -14,6 +14,7 @@ import type { TlsfArena } from "../tlsf/tlsf-arena.ts";
 import {
   CLASSES,
   Class,
+  classOf,
   objectsIn,
   PAGE,
   PAGE_BITS,
@@ -117,14 +118,32 @@ export function stackOf(arena: TlsfArena, root: Root, index: number): { readonly
   return { base, top };
 }
 
-/** An object of a class that was never handed out; makes a span where there is none. 0: the arena is full. */
+/** Throws `ERR_CORRUPTED` unless the object for `size` bytes that a word of a stack points to lies in the arena. */
+export function assertInside(words: Int32Array, top: number, size: number): void {
+  const pointer = words[top]! >>> 0;
+  const object = sizeOfClass(classOf(size));
+  if (pointer + object <= words.length * 4) return;
+  throw corrupt(
+    `the stack of free objects of ${object} bytes leads to ${pointer}, outside the arena: it was written to`,
+  );
+}
+
+/**
+ * An object of a class that was never handed out; makes a span where there is none. 0: the arena is full. Throws
+ * `ERR_CORRUPTED` when the record of the class leads out of the arena, or to a page of another class.
+ */
 export function bumpAllocate(arena: TlsfArena, root: Root, index: number): number {
-  const { words } = arena;
+  const { words, bytes } = arena;
   if (words.length === 0) throw unreachable(words);
   const record = root.records + (index << RECORD_BITS);
   if (words[record + Class.FRESH] === words[record + Class.FRESH_END] && !addSpan(arena, root, index)) return 0;
   const pointer = words[record + Class.FRESH]! >>> 0;
-  words[record + Class.FRESH] = pointer + sizeOfClass(index);
+  const size = sizeOfClass(index);
+  const end = words[record + Class.FRESH_END]! >>> 0;
+  if (pointer + size > end || end > bytes.length || bytes[root.pages + (pointer >>> PAGE_BITS)] !== index) {
+    throw corrupt(`the record of the class of ${size} bytes was written to: its next fresh object is no object`);
+  }
+  words[record + Class.FRESH] = pointer + size;
   words[record + Class.BUMPED]!++;
   return pointer;
 }

@@ -123,6 +123,8 @@ export class TlsfArena {
   readonly #start: number;
   /** @internal What messages add to a pointer: of which pool it is, where the arena is a pool's. */
   label = "";
+  /** @internal What the maker of the arena knows of the loss of its bytes; null or undefined: nothing. */
+  whyLost: (() => MillpondError | undefined) | null = null;
   /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
@@ -226,7 +228,7 @@ export class TlsfArena {
   alloc(size: number): number {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit) return this.#refuse(size);
     const words = this.#words;
-    if (words[EPOCH] !== this.epoch) throw unreachable(words);
+    if (words[EPOCH] !== this.epoch) throw lost(this, words);
     // blockWords() and pointerTo(), written out.
     const block = core.malloc(words, ((size + 15) >>> 3) << 1);
     return block === 0 ? 0 : ((block + HEADER) << 2) >>> 0;
@@ -256,7 +258,7 @@ export class TlsfArena {
     const words = this.#words;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
-    if (words[EPOCH] !== this.epoch) throw unreachable(words);
+    if (words[EPOCH] !== this.epoch) throw lost(this, words);
     // A live block is one that its successor names as its live predecessor: wild, stale and freed pointers fail on it.
     if (
       ((pointer >>> 3) << 3) >>> 0 !== pointer ||
@@ -275,7 +277,7 @@ export class TlsfArena {
     const words = this.#words;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
-    if (words[EPOCH] !== this.epoch) throw unreachable(words);
+    if (words[EPOCH] !== this.epoch) throw lost(this, words);
     // As free() asks: what may not be freed by its pointer may not be looked at by it either.
     if (
       ((pointer >>> 3) << 3) >>> 0 !== pointer ||
@@ -424,7 +426,7 @@ export class TlsfArena {
   /** The words, for a call that changes them. Throws `ERR_POOL_DEAD`, `ERR_DETACHED`. */
   #present(): Int32Array {
     const words = this.#words;
-    if (words[EPOCH] !== this.epoch) throw unreachable(words);
+    if (words[EPOCH] !== this.epoch) throw lost(this, words);
     return words;
   }
 
@@ -448,6 +450,11 @@ disposeByForce(TlsfArena);
  */
 function isOther(words: Int32Array): boolean {
   return isArena(words) && (words[EPOCH]! & 1) !== 0;
+}
+
+/** The error of a call whose bytes are not this arena any more. */
+function lost({ whyLost }: TlsfArena, words: Int32Array): MillpondError {
+  return whyLost?.() ?? unreachable(words);
 }
 
 /** A count of an arena; of one that was closed 0. Throws `ERR_DETACHED`. */

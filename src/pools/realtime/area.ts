@@ -2,6 +2,7 @@
  * An area of a RealtimePool: bytes from the source, touched and locked as far as that can be had, with an arena in
  * them.
  */
+import { unreachable } from "../../arena/tlsf/errors.ts";
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { claimBytes } from "../../memory/claims.ts";
@@ -9,7 +10,7 @@ import { answered, heldAlready, type Memory, releaseFailed } from "../../memory/
 import { canPin, lockPages, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
 import { revokeViews } from "../../memory/region.ts";
 import { MillpondError, saysGone, throwLater } from "../../util/errors.ts";
-import { poolText } from "./errors.ts";
+import { poolText, sourceClosedError } from "./errors.ts";
 import type { ResolvedRealtimeOptions } from "./options.ts";
 
 /** A page: what locks work on, and so what areas are multiples of and begin at. */
@@ -61,6 +62,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
     memory.region.bytes.fill(0, 0, 8);
     const arena = TlsfArena.create({ source: memory.region.bytes, byteLength: needed });
     arena.label = ` of ${poolText(name)}`;
+    arena.whyLost = () => (memory.refCount === 0 ? sourceClosedError(name, source.name, "use") : undefined);
     return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
   } catch (error) {
     releaseFailed(memory);
@@ -119,8 +121,14 @@ export function isLost(area: Area): boolean {
   return area.arena.words.length === 0 || wasTaken(area);
 }
 
+/** The error of a call on the pool of that name that needs the bytes of an area that {@link isLost}. */
+export function lostError(area: Area, name: string, verb: string): MillpondError {
+  if (wasTaken(area)) return sourceClosedError(name, area.memory.allocator.name, verb);
+  return unreachable(area.arena.words);
+}
+
 /** Whether the source was closed by force. Bytes that cannot be detached are still there, and may have been wiped. */
-export function wasTaken({ memory }: Area): boolean {
+function wasTaken({ memory }: Area): boolean {
   return memory.refCount === 0;
 }
 

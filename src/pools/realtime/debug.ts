@@ -93,9 +93,14 @@ export class RealtimeDebug {
     return this.level > 1 && (live <= THOROUGH || ++this.#calls % STRIDE === 0);
   }
 
-  /** Checks every guard. Throws `ERR_CORRUPTED`, which names the block. O(blocks). */
-  checkAll(): void {
-    for (const [pointer, entry] of this.#guarded) this.#checkGuard(pointer, entry);
+  /** Checks every guard in those arenas. Throws `ERR_CORRUPTED`, which names the block. O(blocks). */
+  checkAll(arenas: ReadonlySet<TlsfArena>): void {
+    for (const [pointer, entry] of this.#guarded) if (arenas.has(entry.arena)) this.#checkGuard(pointer, entry);
+  }
+
+  /** A block went with the bytes of its area. */
+  forget(pointer: number): void {
+    this.#guarded.delete(pointer);
   }
 
   /** Forgets everything: the pool ends. */

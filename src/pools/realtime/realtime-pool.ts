@@ -21,9 +21,10 @@
  *    and while its source is being called, they take the slow path, which looks at each of these.
  * 3. A full pool throws `ERR_POOL_FULL`. With `maxBytes` it first takes another area from the source; `tryAlloc()`
  *    never does.
- * 4. `close()` throws `ERR_IN_USE` while a block is live and changes nothing. Otherwise the areas go back to the
- *    source. `close({ force: true })` puts live Memories out of reach first: they throw `ERR_POOL_DEAD`, as every later
- *    call does. A second `close()` does nothing. The default pool is never closed.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live and changes nothing (the blocks of an area whose bytes are
+ *    gone are not: they went with it). Otherwise the areas go back to the source. `close({ force: true })` puts live
+ *    Memories out of reach first: they throw `ERR_POOL_DEAD`, as every later call does. A second `close()` does
+ *    nothing. The default pool is never closed.
  *
  * Invariants, which `validate()` checks: those of each arena; each Memory has a tagged block of its own, and each
  * tagged block a Memory; no guard was written to. A call that fails leaves the pool as it was.
@@ -45,7 +46,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError, throwAll } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
 import { type BlockSource, leaseOf, RealtimeAllocator } from "./allocator.ts";
-import { type Area, areaOf, closeArea, isLost, makeArea, wasTaken } from "./area.ts";
+import { type Area, areaOf, closeArea, isLost, lostError, makeArea } from "./area.ts";
 import { RealtimeDebug } from "./debug.ts";
 import * as errors from "./errors.ts";
 import {
@@ -120,6 +121,8 @@ export class RealtimePool {
       take: (size, align) => this.#takeBlock(size, align),
       give: (pointer) => this.#giveBlock(pointer),
       check: (pointer) => {
+        // A block whose area is lost has nothing to be checked: its lease must end all the same.
+        if (isLost(areaOf(this.#areas, pointer)!)) return;
         this.#debug?.check(pointer);
         this.#validateAtTimes();
       },
@@ -334,20 +337,15 @@ export class RealtimePool {
   }
 
   /**
-   * The live blocks, in the order of their addresses; of an area whose bytes are gone only the Memories are known.
-   * O(blocks).
+   * The live blocks, in the order of their addresses; those of an area whose bytes are gone went with it. O(blocks).
    */
   holders(): RealtimeHolder[] {
     const memories = new Map<number, number | undefined>();
     for (const { pointer, memory } of this.#allocator.leases) memories.set(pointer, memory?.id);
     const found: RealtimeHolder[] = [];
-    for (const area of this.#areas) {
-      const { arena, base } = area;
-      if (isLost(area)) found.push(...this.#holdersIn(area));
-      else {
-        for (const { pointer, size } of arena.holders()) {
-          found.push({ pointer: base + pointer, size, memory: memories.get(base + pointer) });
-        }
+    for (const { arena, base } of this.#areasLeft()) {
+      for (const { pointer, size } of arena.holders()) {
+        found.push({ pointer: base + pointer, size, memory: memories.get(base + pointer) });
       }
     }
     return found;
@@ -360,36 +358,16 @@ export class RealtimePool {
   validate(): void {
     const closed = this.#closedError("validate");
     if (closed !== undefined) throw closed;
-    const taken = this.#areas.find(wasTaken);
-    if (taken !== undefined) throw errors.sourceClosedError(this.name, taken.memory.allocator.name, "validate");
-    this.#debug?.checkAll();
-    const { leases } = this.#allocator;
-    let tagged = 0;
-    for (const { arena } of this.#areas) {
-      arena.validate();
-      for (const block of arena.blocks()) if (block.tagged) tagged++;
-    }
-    for (const { pointer, memory, isWithheld } of leases) {
-      const area = areaOf(this.#areas, pointer);
-      const isLive = memory !== null && (memory.refCount > 0 || isWithheld);
-      if (area?.arena.isTagged(pointer - area.base) !== true || !isLive) {
-        throw errors.corruptedError(this.name, `${memory} has no block of its own`);
-      }
-    }
-    if (tagged === leases.length) return;
-    throw errors.corruptedError(
-      this.name,
-      `${tagged} blocks belong to Memories, and there are ${leases.length} Memories`,
-    );
+    const lost = this.#areas.find(isLost);
+    if (lost !== undefined) throw lostError(lost, this.name, "validate");
+    this.#validateLeft();
   }
 
   /** A snapshot of the accounts; an area whose bytes are gone counts as empty. O(blocks). */
   stats(): RealtimePoolStats {
     const sum = { totalSize: 0, used: 0, available: 0, peak: 0, liveBlocks: 0, lockedBytes: 0, prefaultedBytes: 0 };
     let largest = 0;
-    for (const area of this.#areas) {
-      if (isLost(area)) continue;
-      const { arena, size, lock, prefault } = area;
+    for (const { arena, size, lock, prefault } of this.#areasLeft()) {
       const stats = arena.stats();
       for (const key of ["used", "available", "peak", "liveBlocks"] as const) sum[key] += stats[key];
       largest = Math.max(largest, stats.largest);
@@ -401,14 +379,32 @@ export class RealtimePool {
     return { ...own, ...sum, largest, areas: this.#areas.length };
   }
 
-  /** The live Memories of an area, whose arena cannot be asked any more. */
-  #holdersIn(area: Area): RealtimeHolder[] {
-    const found: RealtimeHolder[] = [];
-    for (const { pointer, requested, memory } of this.#allocator.leases) {
-      if (memory === null || memory.refCount === 0 || areaOf(this.#areas, pointer) !== area) continue;
-      found.push({ pointer, size: requested, memory: memory.id });
+  /** The areas that have their bytes: what stats(), holders() and close() count. */
+  #areasLeft(): Area[] {
+    return this.#areas.filter((area) => !isLost(area));
+  }
+
+  /** {@link validate}, of what is left. */
+  #validateLeft(): void {
+    const areas = new Set(this.#areasLeft());
+    let tagged = 0;
+    this.#debug?.checkAll(new Set([...areas].map(({ arena }) => arena)));
+    for (const { arena } of areas) {
+      arena.validate();
+      for (const block of arena.blocks()) if (block.tagged) tagged++;
     }
-    return found.sort((a, b) => a.pointer - b.pointer);
+    let live = 0;
+    for (const { pointer, memory, isWithheld } of this.#allocator.leases) {
+      const area = areaOf(this.#areas, pointer);
+      if (area !== undefined && !areas.has(area)) continue;
+      const isLive = memory !== null && (memory.refCount > 0 || isWithheld);
+      if (area?.arena.isTagged(pointer - area.base) !== true || !isLive) {
+        throw errors.corruptedError(this.name, `${memory} has no block of its own`);
+      }
+      live++;
+    }
+    if (tagged === live) return;
+    throw errors.corruptedError(this.name, `${tagged} blocks belong to Memories, and there are ${live} Memories`);
   }
 
   #watch(): void {
@@ -458,7 +454,14 @@ export class RealtimePool {
   }
 
   #giveBlock(pointer: number): void {
-    const { arena, base } = areaOf(this.#areas, pointer)!;
+    const area = areaOf(this.#areas, pointer)!;
+    if (isLost(area)) {
+      // The lease is over; who released it by hand hears that the bytes were lost before.
+      this.#debug?.forget(pointer);
+      this.#registration.released(pointer);
+      throw lostError(area, this.name, "release a memory into");
+    }
+    const { arena, base } = area;
     arena.tag(pointer - base, false);
     this.#debug?.onFree(arena, pointer - base, pointer);
     arena.free(pointer - base);
@@ -621,7 +624,9 @@ export class RealtimePool {
 
   /** Validates everything when debugging calls for it. */
   #validateAtTimes(): void {
-    if (this.#debug?.isValidationDue(this.#arena.liveBlocks) === true) this.validate();
+    if (this.#debug === undefined) return;
+    const live = isLost(this.#areas[0]!) ? 0 : this.#arena.liveBlocks;
+    if (this.#debug.isValidationDue(live)) this.#validateLeft();
   }
 
   #assertOwn(memory: Memory, verb: string): void {

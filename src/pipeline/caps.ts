@@ -94,7 +94,8 @@ export class Caps {
   /** Most callers use {@link Caps.video}, {@link Caps.audio}, {@link Caps.bytes}, {@link Caps.any}. */
   constructor(structures: readonly CapsStructure[]) {
     const checked = listOf("structures", "a list of structures", structures).map((one, i) => {
-      if (one === null || typeof one !== "object") throw wrongType(`structures[${i}]`, "a structure of caps", one);
+      if (one === null || typeof one !== "object" || isRevoked(one))
+        throw wrongType(`structures[${i}]`, "a structure of caps", one);
       return checkStructure(`structures[${i}].fields`, oneOf(`structures[${i}].kind`, one.kind, KINDS), one.fields);
     });
     this.structures = Object.freeze(checked);
@@ -367,7 +368,8 @@ function checkedScalar(name: string, value: CapsScalar, expected: string): CapsS
 
 /** Checks what a set is to be fixed near, and copies it. */
 function checkPreference(prefer: Readonly<Record<string, CapsScalar>>): Readonly<Record<string, CapsScalar>> {
-  if (prefer === null || typeof prefer !== "object") throw wrongType("prefer", "an object of values", prefer);
+  if (prefer === null || typeof prefer !== "object" || isRevoked(prefer))
+    throw wrongType("prefer", "an object of values", prefer);
   const preferred: Record<string, CapsScalar> = Object.create(null) as Record<string, CapsScalar>;
   for (const [name, value] of Object.entries({ ...prefer })) {
     if (value !== undefined)

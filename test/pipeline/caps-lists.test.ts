@@ -172,6 +172,25 @@ describe("a list", () => {
   });
 });
 
+test("a revoked proxy is refused with ERR_INVALID_ARG_TYPE wherever caps take data", () => {
+  const revoked = (target: object): never => {
+    const { proxy, revoke } = Proxy.revocable(target, {});
+    revoke();
+    return proxy as never;
+  };
+  for (const work of [
+    () => new Caps([revoked({})]),
+    () => new Caps(revoked([])),
+    () => Caps.video(revoked({})),
+    () => Caps.video({ width: revoked([]) }),
+    () => Caps.video({ width: revoked({}) }),
+    () => Caps.video({ width: [revoked({})] }),
+    () => Caps.any.fixate(revoked({})),
+    () => Caps.any.fixate({ width: revoked({}) }),
+  ])
+    expect(work).toThrow(expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }) as Error);
+});
+
 describe("memory of caps", () => {
   test("without any field is any; one field that is restricted makes it system memory", () => {
     const dma = videoFormat(VideoInfo.of({ format: "I420", width: 16, height: 16 }), { memory: "memory:DMABuf" });

@@ -20,6 +20,9 @@ import { bufferOf, lengthOf } from "../../util/view.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
+import type { Core } from "../shared/core.ts";
+import { isEvicted } from "../shared/errors.ts";
+import { noteSameThread } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting, type Lives } from "./connect.ts";
 import { type Breach, type Carrier, Lane, type LanePort } from "./lane.ts";
@@ -334,6 +337,7 @@ async function accept<Data>(
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
+      noteSiblings(pool.core);
       const connection = new SharedConnection(pool, from);
       const lane = new Lane<Data>(
         port,
@@ -364,6 +368,29 @@ async function accept<Data>(
   lane = new Lane<Data>(port, pool.carrier, settings);
   port.postMessage(ready);
   return lane;
+}
+
+/** By pool, the memberships that came to this thread by lanes. */
+const memberships = new Map<number, Set<WeakRef<Core>>>();
+/** Pools above which those that have gone are looked for. */
+let mostPools = 16;
+
+/** One thread may have several memberships of a pool, over several ports: it ends with each. O(memberships). */
+function noteSiblings(core: Core): void {
+  const known = memberships.get(core.pool) ?? new Set();
+  memberships.set(core.pool, known);
+  for (const ref of known) {
+    const other = ref.deref();
+    if (other === undefined || isEvicted(other)) known.delete(ref);
+    else noteSameThread(core, other);
+  }
+  known.add(new WeakRef(core));
+  if (memberships.size <= mostPools) return;
+  for (const [pool, cores] of memberships) {
+    for (const ref of cores) if (ref.deref() === undefined) cores.delete(ref);
+    if (cores.size === 0) memberships.delete(pool);
+  }
+  mostPools = 2 * memberships.size;
 }
 
 /** Whether the other side of a request still waits for its answer. */

@@ -739,6 +739,25 @@ export function adopt(core: Core, membership: Membership): void {
   noteMaker(core.i32, core.layout, membership, core, true);
 }
 
+/**
+ * Says that another member is this thread as well. Where one of the two is a worker's, its end is that of the other
+ * one, whose connector may have ended by then: nobody else watches what was connected over a port.
+ */
+export function noteSameThread(core: Core, other: Membership): void {
+  endWith(core, core, other);
+  endWith(core, other, core);
+}
+
+function endWith({ i32, layout }: Core, { member, status }: Membership, worker: Membership): void {
+  const isNoted = (one: Membership): boolean => isNotedAt(i32, layout.membersAt + one.member * LINE, one.status);
+  const line = ancestorsAt(member);
+  const workerLine = ancestorsAt(worker.member);
+  if (!isNoted({ member, status }) || !isNoted(worker) || i32[line] !== 0 || i32[workerLine] === 0) return;
+  // The first word last: who reads meanwhile finds none of them.
+  for (let n = ANCESTORS - 1; n > 0; n--) i32[line + n] = i32[workerLine + n - 1]!;
+  Atomics.store(i32, line, epochAndNumber(worker.status, worker.member));
+}
+
 /** An epoch and a member's number in one word, which is not 0: two words are the same where both are. */
 function epochAndNumber(status: number, member: number): number {
   return ((status & ~MemberState.MASK) << 2) | (member + 1);

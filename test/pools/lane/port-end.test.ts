@@ -38,6 +38,32 @@ async function freed(pool: SharedPool, count: number): Promise<void> {
   while (pool.stats().free < count) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
+describe("a worker that joined a second time over another worker's port", () => {
+  it.each([
+    ["first", [0, 1]],
+    ["second", [1, 0]],
+  ])("ends with all that it held where the other one ends %s", async (_, order) => {
+    const pool = SharedPool.create({ size: 64, count: 3, members: 4 });
+    const started = [0, 1].map(() => start("holds", "a worker"));
+    for (const { target, said } of started) {
+      await pool.connect(target);
+      await said;
+    }
+    const { port1, port2 } = new MessageChannel();
+    const given = [port1, port2].map((port, n) => {
+      const { worker } = started[n]!;
+      worker.postMessage(n === 0 ? { give: port } : { take: port }, [port]);
+      return new Promise((resolve) => worker.once("message", resolve));
+    });
+    await Promise.all(given);
+    expect(pool.stats()).toMatchObject({ held: 3, members: { length: 4 } });
+    for (const n of order) await started[n]!.worker.terminate();
+    await freed(pool, 3);
+    expect(pool.stats().members).toHaveLength(1);
+    pool.validate();
+  });
+});
+
 describe.each(["a worker", "a port", "an object around a worker"])("connected over %s", (way) => {
   it("what its own worker held comes free, too", async () => {
     const pool = SharedPool.create({ size: 64, count: 4, members: 3 });

@@ -12,5 +12,11 @@ if (job === "connects a worker") {
   await (lane.pool as SharedPool).connect(worker);
   await holds;
 } else if (job === "closes its lane") await lane.close();
+// Ports between workers: this one connects to the other side, or joins over it once more.
+parentPort!.on("message", async ({ give, take }: { give?: never; take?: LaneSource }) => {
+  if (give !== undefined) await (lane.pool as SharedPool).connect(give);
+  else if (take !== undefined) (await receiveLane(take)).pool.tryAcquire();
+  parentPort!.postMessage("done");
+});
 parentPort!.postMessage("holds");
 setInterval(() => {}, 1e6);

@@ -71,11 +71,13 @@ interface Descriptor {
 const owned: Map<number, Descriptor> = new Map();
 
 function closeNumber(descriptor: Descriptor): void {
-  const { number, ops } = descriptor;
+  const { number, ops, inode } = descriptor;
   descriptor.number = -1;
   if (number < 0) return;
   owned.delete(number);
-  ops.shared.close(number);
+  const facts = ops.shared.inspect(number);
+  // Who closed it by its number may have opened another file, which has that number now.
+  if (facts.ok && facts.value.inode === inode) ops.shared.close(number);
 }
 
 /** Whether a block of this thread has that descriptor. */
@@ -152,6 +154,17 @@ const LAST_STANDARD_DESCRIPTOR = 2;
  * the size is sealed ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
+  const opened = borrowSharedMemory(descriptor, ops);
+  const isTaken = opened.ok || opened.errno === "OWNED";
+  if (!isTaken && descriptor > LAST_STANDARD_DESCRIPTOR) ops.shared.close(descriptor);
+  return opened;
+}
+
+/**
+ * @internal As {@link openSharedMemory}, but on failure the descriptor stays open, and also behind {@link
+ * leaveDescriptor}.
+ */
+export function borrowSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   wholeNumber("descriptor", descriptor, 0, 0x7fffffff);
   if (isOwned(descriptor, ops)) {
     return notDone(
@@ -161,9 +174,14 @@ export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps(
     );
   }
   const opened = lay(descriptor, ops);
-  if (!opened.ok && descriptor > LAST_STANDARD_DESCRIPTOR) ops.shared.close(descriptor);
   if (opened.ok && ops.recyclesRanges) keep(opened.value);
   return opened;
+}
+
+/** @internal Retires a block, and its descriptor stays open: who had it before has it again. */
+export function leaveDescriptor(memory: SharedMemory): void {
+  if (memory instanceof Block) memory.leaveDescriptor();
+  memory.retire();
 }
 
 function keep(memory: SharedMemory): void {
@@ -237,6 +255,13 @@ class Block implements SharedMemory {
 
   get descriptor(): number {
     return this.#descriptor.number;
+  }
+
+  leaveDescriptor(): void {
+    withdrawNames(this);
+    owned.delete(this.#descriptor.number);
+    this.#descriptor.number = -1;
+    forgotten.unregister(this);
   }
 
   closeDescriptor(): void {

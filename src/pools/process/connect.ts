@@ -12,7 +12,7 @@ import { randomUUID } from "node:crypto";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
-import type { SharedMemory } from "../../os/shared-memory.ts";
+import { leaveDescriptor } from "../../os/shared-memory.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
@@ -23,7 +23,7 @@ import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { SharedConnection } from "../lane/shared-transport.ts";
 import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
-import { checkAttach, nativeError, openBlock, type ProcessOpenOptions } from "./open.ts";
+import { borrowBlock, checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { MAX_MESSAGE } from "./wire.ts";
@@ -153,16 +153,19 @@ function afterLastWords(child: ChildEnd, clock: Clock, over: () => void): void {
     hasSpoken = true;
   };
   const look = (): void => {
-    if (hasSpoken && child.connected === true) {
-      hasSpoken = false;
-      clock.setTimer(look, LAST_WORDS_MS, true);
-    } else {
+    if (hasSpoken && child.connected === true) wait();
+    else {
       child.removeListener("message", hear);
       over();
     }
   };
+  const wait = (): void => {
+    hasSpoken = false;
+    // A turn of the event loop comes to its timers first, and reads then what waits there.
+    clock.setTimer(() => void setImmediate(look), LAST_WORDS_MS, true);
+  };
   child.on("message", hear);
-  clock.setTimer(look, LAST_WORDS_MS, true);
+  wait();
 }
 
 /**
@@ -231,9 +234,11 @@ export async function receiveProcess<Data = unknown>(
       throw error;
     }
     try {
-      const from = descriptor === undefined ? parentsBlock(block, ops) : inheritedBlock(descriptor, offer.name, ops);
-      const pool = ProcessPool.attach(from, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
-      if (descriptor !== undefined) inherited.delete(descriptor);
+      const how = { ...rest, name: rest.name ?? offer.name, membership: offer.membership };
+      const pool =
+        descriptor === undefined
+          ? ProcessPool.attach(parentsBlock(block, ops), how)
+          : attachInherited(descriptor, how, ops);
       return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
     } catch (error) {
       // The parent may have given it up, or closed the pool, since it was asked.
@@ -246,13 +251,19 @@ export async function receiveProcess<Data = unknown>(
   }
 }
 
-/** Blocks by the inherited descriptor that they were opened by, which no pool has yet: a failed attach leaves it. */
-const inherited: Map<number, SharedMemory> = new Map();
-
-function inheritedBlock(descriptor: number, name: string, ops: NativeOps): SharedMemory {
-  const block = inherited.get(descriptor) ?? openBlock(descriptor, name, ops);
-  inherited.set(descriptor, block);
-  return block;
+/** By a descriptor that this process inherited: the pool's from then on, and the program's still when it fails. */
+function attachInherited(
+  descriptor: number,
+  how: ProcessOpenOptions & { readonly name: string },
+  ops: NativeOps,
+): ProcessPool {
+  const block = borrowBlock(descriptor, how.name, ops);
+  try {
+    return ProcessPool.attach(block, how);
+  } catch (error) {
+    leaveDescriptor(block);
+    throw error;
+  }
 }
 
 function fail(port: ProcessPort, error: unknown): void {
@@ -414,9 +425,8 @@ function connectRequest(
       return;
     }
     // The port at once: the word that it was given up may be the next message.
-    onEnd(inboxOf(source).wait((request) => resolve({ request, port: ipcPort(source, request.millpondConnect) })));
-    source.on("disconnect", gone);
-    onEnd(() => source.removeListener("disconnect", gone));
+    const take: Take = (request) => resolve({ request, port: ipcPort(source, request.millpondConnect) });
+    onEnd(inboxOf(source).wait(take, gone));
     const receiving: Receiving = { millpondReceive: true };
     source.send!(receiving as never, () => {});
   });
@@ -425,21 +435,27 @@ function connectRequest(
 /** Requests that are remembered: one that is sent twice comes soon after the first. */
 const MAX_SEEN = 1000;
 
-/** The requests of one channel: each goes to one receiver, and once. */
+type Take = (request: ConnectRequest) => void;
+
+/** The requests of one channel: each goes to one receiver, and once. All share two listeners. */
 class Inbox {
   readonly #source: IpcEnd;
-  readonly #receivers: Set<(request: ConnectRequest) => void> = new Set();
+  /** Who waits, and what is called when the channel closes. */
+  readonly #receivers: Map<Take, () => void> = new Map();
   readonly #seen: Set<string> = new Set();
 
   constructor(source: IpcEnd) {
     this.#source = source;
   }
 
-  /** Has `receive` called with the next request; returns what ends the wait. In a child a listener keeps it alive. */
-  wait(receive: (request: ConnectRequest) => void): () => void {
-    if (this.#receivers.size === 0) this.#source.on("message", this.#onMessage);
-    this.#receivers.add(receive);
-    return () => this.#end(receive);
+  /** Has `take` called with the next request; returns what ends the wait. In a child a listener keeps it alive. */
+  wait(take: Take, gone: () => void): () => void {
+    if (this.#receivers.size === 0) {
+      this.#source.on("message", this.#onMessage);
+      this.#source.on("disconnect", this.#onDisconnect);
+    }
+    this.#receivers.set(take, gone);
+    return () => this.#end(take);
   }
 
   /** It was not taken after all: it may come again. */
@@ -447,22 +463,27 @@ class Inbox {
     this.#seen.delete(id);
   }
 
-  #end(receive: (request: ConnectRequest) => void): void {
-    if (this.#receivers.delete(receive) && this.#receivers.size === 0)
-      this.#source.removeListener("message", this.#onMessage);
+  #end(take: Take): void {
+    if (!this.#receivers.delete(take) || this.#receivers.size > 0) return;
+    this.#source.removeListener("message", this.#onMessage);
+    this.#source.removeListener("disconnect", this.#onDisconnect);
   }
+
+  readonly #onDisconnect = (): void => {
+    for (const gone of [...this.#receivers.values()]) gone();
+  };
 
   readonly #onMessage = (value: unknown): void => {
     const request = value as ConnectRequest | null | undefined;
     const id = request?.millpondConnect;
     if (typeof id !== "string" || this.#seen.has(id)) return;
-    const [receive] = this.#receivers;
-    if (receive === undefined) return;
+    const [take] = this.#receivers.keys();
+    if (take === undefined) return;
     this.#seen.add(id);
     const [oldest] = this.#seen;
     if (this.#seen.size > MAX_SEEN) this.#seen.delete(oldest!);
-    this.#end(receive);
-    receive(request!);
+    this.#end(take);
+    take(request!);
   };
 }
 

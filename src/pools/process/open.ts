@@ -5,7 +5,13 @@ import { openName } from "../../os/names.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { ownIdentity, ownThread, type ProcessIdentity, whyUnknown } from "../../os/process-liveness.ts";
 import type { NotDone, Outcome } from "../../os/result.ts";
-import { createSharedMemory, MAX_SHARED_BYTES, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
+import {
+  borrowSharedMemory,
+  createSharedMemory,
+  MAX_SHARED_BYTES,
+  openSharedMemory,
+  type SharedMemory,
+} from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, outOfRange, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
@@ -158,7 +164,8 @@ export function attachProcess<T>(
   const { ops, name = "shared" } = settings;
   if (typeof source === "string")
     return joinOwn(orThrow(openName(source, ops), cannot("open", source)), settings, source, construct);
-  if (typeof source === "number") return joinOwn(openBlock(source, name, ops), settings, name, construct);
+  if (typeof source === "number")
+    return joinOwn(orThrow(openSharedMemory(source, ops), cannot("open", name)), settings, name, construct);
   if (source === null || typeof source !== "object") {
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }
@@ -171,9 +178,12 @@ export function attachProcess<T>(
   return join(source, buffer, size, settings, name, construct);
 }
 
-/** @internal The block of a descriptor, which is its own from now on. Throws {@link nativeError}. */
-export function openBlock(descriptor: number, name: string, ops?: NativeOps): SharedMemory {
-  return orThrow(openSharedMemory(descriptor, ops), cannot("open", name));
+/**
+ * @internal The block of a descriptor that the program has: `leaveDescriptor` gives it back. Throws {@link
+ * nativeError}.
+ */
+export function borrowBlock(descriptor: number, name: string, ops: NativeOps): SharedMemory {
+  return orThrow(borrowSharedMemory(descriptor, ops), cannot("open", name));
 }
 
 function shapeOf(source: SharedMemory): { readonly buffer: unknown; readonly size: number } {

@@ -749,10 +749,11 @@ export function noteSameThread(core: Core, other: Membership): void {
 }
 
 function endWith({ i32, layout }: Core, { member, status }: Membership, worker: Membership): void {
-  const isNoted = (one: Membership): boolean => isNotedAt(i32, layout.membersAt + one.member * LINE, one.status);
+  if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) return;
+  if (!isNotedAt(i32, layout.membersAt + worker.member * LINE, worker.status)) return;
   const line = ancestorsAt(member);
   const workerLine = ancestorsAt(worker.member);
-  if (!isNoted({ member, status }) || !isNoted(worker) || i32[line] !== 0 || i32[workerLine] === 0) return;
+  if (i32[line] !== 0 || i32[workerLine] === 0) return;
   // The first word last: who reads meanwhile finds none of them.
   for (let n = ANCESTORS - 1; n > 0; n--) i32[line + n] = i32[workerLine + n - 1]!;
   Atomics.store(i32, line, epochAndNumber(worker.status, worker.member));

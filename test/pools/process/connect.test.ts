@@ -1,6 +1,6 @@
 /** Requests over a child's channel: those that nobody heard, that come twice, of two pools at once, and broken ones. */
 import { EventEmitter } from "node:events";
-import { closeSync, openSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { connectProcess, ProcessPool, receiveProcess } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
@@ -243,7 +243,6 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     const { child, parent } = channel();
     const waiting = codeOf(connectProcess(make("a"), child, { clock }));
     child.emit("exit");
-    await turns();
     clock.advance(1000);
     expect(await waiting).toBe("ERR_INACTIVE");
     const other = channel();
@@ -264,17 +263,59 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     ];
     other.child.emit("exit");
     await turns();
-    // What it sent before comes in.
-    clock.advance(999);
-    other.child.emit("message", "the program's own");
-    clock.advance(999);
-    expect(other.child.listenerCount("disconnect")).toBe(1);
-    clock.advance(1001);
+    // What it sent before comes in, also behind the timers of that turn.
+    for (let n = 0; n < 3; n++) {
+      clock.advance(1000);
+      other.child.emit("message", "the program's own");
+      await turns();
+      expect(other.child.listenerCount("disconnect")).toBe(1);
+    }
+    clock.advance(1000);
     await Promise.all(waits);
     expect(other.child.listenerCount("message")).toBe(0);
     Object.assign(child, { exitCode: 0 });
     expect(await codeOf(connectProcess(make("c"), child))).toBe("ERR_INACTIVE");
     expect(parent.listenerCount("message")).toBe(0);
+  });
+
+  it("leaves a descriptor that is not the pool's to the program, and one that could not be attached", async () => {
+    const { child, parent } = channel();
+    const own = openSync(import.meta.filename, "r");
+    const inode = fstatSync(own).ino;
+    const there = codeOf(receiveProcess({ source: parent, descriptor: own }));
+    expect(await codeOf(connectProcess(make("a"), child))).toBe("ERR_INACTIVE");
+    expect([await there, fstatSync(own).ino]).toEqual(["ERR_BAD_DATA", inode]);
+    closeSync(own);
+    // Another pool's descriptor: the membership that is offered is not one of its.
+    const other = make("b");
+    const descriptor = openSync(`/proc/self/fd/${other.descriptor}`, "r+");
+    const again = codeOf(receiveProcess({ source: parent, descriptor }));
+    expect(await codeOf(connectProcess(make("c"), child))).toBe("ERR_INACTIVE");
+    expect(await again).not.toBe("ok");
+    const joined = ProcessPool.attach(descriptor);
+    pools.push(joined);
+    expect(joined.name).toBe("shared");
+  });
+
+  it("closes no file of the program that has the number of a descriptor which was closed", () => {
+    const pool = make("a");
+    const { descriptor } = pool;
+    closeSync(descriptor);
+    const own = openSync(import.meta.filename, "r");
+    expect(own).toBe(descriptor);
+    pool.block!.closeDescriptor();
+    expect(fstatSync(own).isFile()).toBe(true);
+    closeSync(own);
+  });
+
+  it("may be waited for by many without a warning", async () => {
+    const { parent } = channel();
+    const waiting = Array.from({ length: 20 }, () => codeOf(receiveProcess({ source: parent })));
+    expect([parent.listenerCount("message"), parent.listenerCount("disconnect")]).toEqual([1, 1]);
+    parent.connected = false;
+    parent.emit("disconnect");
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(["ERR_INACTIVE"]));
+    expect([parent.listenerCount("message"), parent.listenerCount("disconnect")]).toEqual([0, 0]);
   });
 
   it("cannot come to one whose channel is closed: it does not wait", async () => {

@@ -35,16 +35,16 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "MediaBuffer", bytes: 13.9 * KB },
   { entry: "millpond", name: "PagePool", bytes: 16.9 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 8.8 * KB },
-  { entry: "millpond", name: "RealtimePool", bytes: 18.7 * KB },
+  { entry: "millpond", name: "RealtimePool", bytes: 18.8 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.8 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
   { entry: "millpond/shared", name: "SharedPool", bytes: 22.3 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.6 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
-  { entry: "millpond/arena", name: "TlsfArena", bytes: 6.7 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 45.2 * KB },
+  { entry: "millpond/arena", name: "TlsfArena", bytes: 6.8 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 45.7 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.8 * KB },
-  { entry: "millpond/web-streams", name: "readInto", bytes: 3.8 * KB },
+  { entry: "millpond/web-streams", name: "readInto", bytes: 4.0 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.5 * KB },
 ];
 
@@ -56,12 +56,12 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2290 * KB;
+const PACKAGE_BYTES = 2310 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.
  */
-const PAGES_BYTES = 505 * KB;
+const PAGES_BYTES = 510 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

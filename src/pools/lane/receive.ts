@@ -21,8 +21,7 @@ import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import type { Core } from "../shared/core.ts";
-import { isEvicted } from "../shared/errors.ts";
-import { noteSameThread } from "../shared/membership.ts";
+import { type Membership, noteSameThread } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting, type Lives } from "./connect.ts";
 import { type Breach, type Carrier, Lane, type LanePort } from "./lane.ts";
@@ -370,27 +369,25 @@ async function accept<Data>(
   return lane;
 }
 
-/** By pool, the memberships that came to this thread by lanes. */
-const memberships = new Map<number, Set<WeakRef<Core>>>();
-/** Pools above which those that have gone are looked for. */
-let mostPools = 16;
+/**
+ * By pool, the memberships that came to this thread by lanes, the left ones too: who watches one of them is told of the
+ * end of the thread all the same.
+ */
+const memberships = new Map<number, Membership[]>();
+/** Pools, and memberships of a pool, that are remembered. */
+const MOST_REMEMBERED = 256;
 
 /** One thread may have several memberships of a pool, over several ports: it ends with each. O(memberships). */
 function noteSiblings(core: Core): void {
-  const known = memberships.get(core.pool) ?? new Set();
+  const known = memberships.get(core.pool) ?? [];
+  for (const other of known) noteSameThread(core, other);
+  known.push({ member: core.member, status: core.status });
+  if (known.length > MOST_REMEMBERED) known.shift();
+  // The newest last.
+  memberships.delete(core.pool);
   memberships.set(core.pool, known);
-  for (const ref of known) {
-    const other = ref.deref();
-    if (other === undefined || isEvicted(other)) known.delete(ref);
-    else noteSameThread(core, other);
-  }
-  known.add(new WeakRef(core));
-  if (memberships.size <= mostPools) return;
-  for (const [pool, cores] of memberships) {
-    for (const ref of cores) if (ref.deref() === undefined) cores.delete(ref);
-    if (cores.size === 0) memberships.delete(pool);
-  }
-  mostPools = 2 * memberships.size;
+  const [oldest] = memberships.keys();
+  if (memberships.size > MOST_REMEMBERED) memberships.delete(oldest!);
 }
 
 /** Whether the other side of a request still waits for its answer. */

@@ -242,9 +242,13 @@ export async function receiveProcess<Data = unknown>(
       return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
     } catch (error) {
       // The parent may have given it up, or closed the pool, since it was asked.
-      if (await isWanted(port, signal).catch(() => true)) {
+      const stop = await isWanted(port, signal).then(
+        (isStill) => (isStill ? { error } : undefined),
+        (reason: unknown) => ({ error: reason }),
+      );
+      if (stop !== undefined) {
         fail(port, error);
-        throw error;
+        throw stop.error;
       }
       port.close();
     }

@@ -740,23 +740,43 @@ export function adopt(core: Core, membership: Membership): void {
 }
 
 /**
- * Says that another member is this thread as well. Where one of the two is a worker's, its end is that of the other
- * one, whose connector may have ended by then: nobody else watches what was connected over a port.
+ * Says that another member is, or was, this thread as well: each ends with the other, and with what that ends with, and
+ * so do those that end with one of them. Its connector may have ended by then. O(members).
  */
 export function noteSameThread(core: Core, other: Membership): void {
-  endWith(core, core, other);
-  endWith(core, other, core);
+  const own = [epochAndNumber(core.status, core.member), ...lineOf(core, core)];
+  const others = [epochAndNumber(other.status, other.member), ...lineOf(core, other)];
+  endWith(core, core, others);
+  endWith(core, other, own);
 }
 
-function endWith({ i32, layout }: Core, { member, status }: Membership, worker: Membership): void {
-  if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) return;
-  if (!isNotedAt(i32, layout.membersAt + worker.member * LINE, worker.status)) return;
+/** Whose end is that of a member's thread, the nearest first; none where another member is in its place by now. */
+function lineOf({ i32, layout }: Core, { member, status }: Membership): number[] {
+  const found: number[] = [];
+  if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) return found;
   const line = ancestorsAt(member);
-  const workerLine = ancestorsAt(worker.member);
-  if (i32[line] !== 0 || i32[workerLine] === 0) return;
-  // The first word last: who reads meanwhile finds none of them.
-  for (let n = ANCESTORS - 1; n > 0; n--) i32[line + n] = i32[workerLine + n - 1]!;
-  Atomics.store(i32, line, epochAndNumber(worker.status, worker.member));
+  for (let n = 0; n < ANCESTORS && i32[line + n] !== 0; n++) found.push(i32[line + n]!);
+  return found;
+}
+
+/** A thread ends with each of those threads, and so does what ends with it. */
+function endWith(core: Core, thread: Membership, others: readonly number[]): void {
+  const { i32, layout } = core;
+  const word = epochAndNumber(thread.status, thread.member);
+  for (let member = 0; member < layout.members; member++) {
+    const status = member === thread.member ? thread.status : statusOf(core, member);
+    const own = epochAndNumber(status, member);
+    const known = lineOf(core, { member, status });
+    if (own !== word && !known.includes(word)) continue;
+    for (const one of others) {
+      const at = ancestorsAt(member) + known.length;
+      if (one === own || known.includes(one) || known.length === ANCESTORS) continue;
+      // The place may be another one's by now, who ends with none of this.
+      if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) break;
+      i32[at] = one;
+      known.push(one);
+    }
+  }
 }
 
 /** An epoch and a member's number in one word, which is not 0: two words are the same where both are. */

@@ -1,6 +1,6 @@
 /** The end of a thread that was connected over a MessagePort, or an object around a worker: what it held is free. */
 import { EventEmitter } from "node:events";
-import { MessageChannel, Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
@@ -14,12 +14,16 @@ afterEach(async () => {
 type Target = Parameters<SharedPool["connect"]>[0];
 
 /** A worker, and what to connect to. */
-function start(job: string, way: string): { worker: Worker; target: Target; said: Promise<unknown> } {
+function start(
+  job: string,
+  way: string,
+  given?: MessagePort,
+): { worker: Worker; target: Target; said: Promise<unknown> } {
   const { port1, port2 } = new MessageChannel();
   const isPort = way === "a port";
   const worker = new Worker(new URL("./port-end.worker.ts", import.meta.url), {
-    workerData: { job, port: isPort ? port2 : undefined },
-    transferList: isPort ? [port2] : [],
+    workerData: { job, port: given ?? (isPort ? port2 : undefined) },
+    transferList: given !== undefined ? [given] : isPort ? [port2] : [],
     execArgv: [],
   });
   workers.push(worker);
@@ -61,6 +65,78 @@ describe("a worker that joined a second time over another worker's port", () => 
     await freed(pool, 3);
     expect(pool.stats().members).toHaveLength(1);
     pool.validate();
+  });
+});
+
+describe("a worker that joins over another worker's port, and by its maker", () => {
+  const done = (worker: Worker): Promise<unknown> => new Promise((resolve) => worker.once("message", resolve));
+  const tell = (worker: Worker, order: object, ports: readonly MessagePort[] = []): Promise<unknown> => {
+    const said = done(worker);
+    worker.postMessage(order, ports);
+    return said;
+  };
+
+  it.each([
+    ["after its own worker, before it leaves the port's pool", ["nest", "main", "leave"]],
+    ["after its own worker, which stays when it leaves the port's pool", ["nest", "leave", "main"]],
+  ])("ends with its own worker: %s", async (_, steps) => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 6 });
+    const connector = start("holds", "a worker");
+    await pool.connect(connector.target);
+    await connector.said;
+    const { port1, port2 } = new MessageChannel();
+    const { worker, target, said } = start("holds", "a worker", port2);
+    await Promise.all([tell(connector.worker, { give: port1 }, [port1]), said]);
+    for (const step of steps) {
+      // First that it listens.
+      const told = step === "main" ? tell(worker, { again: true }) : tell(worker, { [step]: 0 });
+      if (step === "main") await pool.connect(target);
+      await told;
+    }
+    await connector.worker.terminate();
+    await worker.terminate();
+    await freed(pool, 4);
+    expect(pool.stats().members).toHaveLength(1);
+  });
+
+  it("ends with what it took over the port though it had left what its maker gave it", async () => {
+    const pool = SharedPool.create({ size: 64, count: 3, members: 6 });
+    const started = [0, 1].map(() => start("holds", "a worker"));
+    for (const { target, said } of started) {
+      await pool.connect(target);
+      await said;
+    }
+    const [connector, joined] = started as [(typeof started)[0], (typeof started)[0]];
+    await tell(joined.worker, { leave: 0 });
+    const { port1, port2 } = new MessageChannel();
+    await Promise.all([
+      tell(connector.worker, { give: port1 }, [port1]),
+      tell(joined.worker, { take: port2 }, [port2]),
+    ]);
+    await connector.worker.terminate();
+    await joined.worker.terminate();
+    await freed(pool, 3);
+    expect(pool.stats().members).toHaveLength(1);
+  });
+
+  it("ends with what it has by two ports, whichever of the connectors is left", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 6 });
+    const connectors = [0, 1].map(() => start("holds", "a worker"));
+    for (const { target, said } of connectors) {
+      await pool.connect(target);
+      await said;
+    }
+    const first = new MessageChannel();
+    const second = new MessageChannel();
+    const { worker, said } = start("holds", "a worker", first.port2);
+    await Promise.all([tell(connectors[0]!.worker, { give: first.port1 }, [first.port1]), said]);
+    await Promise.all([
+      tell(connectors[1]!.worker, { give: second.port1 }, [second.port1]),
+      tell(worker, { take: second.port2 }, [second.port2]),
+    ]);
+    await connectors[1]!.worker.terminate();
+    await worker.terminate();
+    await freed(pool, 3);
   });
 });
 
@@ -183,7 +259,10 @@ function pretended(threadId: number) {
 
 async function connected(pool: SharedPool, threadId: number) {
   const { worker, source } = pretended(threadId);
-  const receiving = receiveLane(source as never);
+  // A module of its own, as each thread has: it knows of no other membership in this thread.
+  const path = `../../../src/pools/lane/receive.ts?thread=${threadId}`;
+  const own = (await import(/* @vite-ignore */ path)) as { readonly receiveLane: typeof receiveLane };
+  const receiving = own.receiveLane(source as never);
   const lane = await pool.connect(worker as never);
   const far = await receiving;
   return { worker, lane, far, pool: far.pool as SharedPool };

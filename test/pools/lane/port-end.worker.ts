@@ -13,9 +13,30 @@ if (job === "connects a worker") {
   await holds;
 } else if (job === "closes its lane") await lane.close();
 // Ports between workers: this one connects to the other side, or joins over it once more.
-parentPort!.on("message", async ({ give, take }: { give?: never; take?: LaneSource }) => {
-  if (give !== undefined) await (lane.pool as SharedPool).connect(give);
-  else if (take !== undefined) (await receiveLane(take)).pool.tryAcquire();
+const pools = [lane.pool as SharedPool];
+interface Order {
+  readonly give?: never;
+  readonly take?: LaneSource;
+  /** Whose number: a worker of its own that holds a slot is connected by it, or it is left. */
+  readonly nest?: number;
+  readonly leave?: number;
+  /** Joins over its parent's port once more. */
+  readonly again?: true;
+}
+parentPort!.on("message", async ({ give, take, nest, leave, again }: Order) => {
+  if (give !== undefined) await pools[0]!.connect(give);
+  else if (take !== undefined || again) {
+    const { pool } = await receiveLane(take ?? (parentPort as LaneSource));
+    pools.push(pool as SharedPool);
+    if (take !== undefined) pool.tryAcquire();
+  } else if (nest !== undefined) {
+    const worker = new Worker(new URL(import.meta.url), { workerData: { job: "holds" }, execArgv: [] });
+    const holds = new Promise((resolve) => worker.once("message", resolve));
+    await pools[nest]!.connect(worker);
+    await holds;
+  } else if (leave !== undefined) pools[leave]!.leave({ force: true });
+  // A request to connect.
+  else return;
   parentPort!.postMessage("done");
 });
 parentPort!.postMessage("holds");

@@ -16,6 +16,7 @@ import { advise, LIMITS } from "../../src/cli/doctor/advise.ts";
 import { merge, type ObservedSite, type Profile } from "../../src/cli/doctor/profile.ts";
 import { reportText } from "../../src/cli/doctor/report.ts";
 import { ROOT } from "./command.ts";
+import { buffersOf } from "./doctor-places.ts";
 
 const MB = 1024 * 1024;
 const FRAME = 3_110_400;
@@ -41,19 +42,10 @@ type Changes = Partial<Omit<Profile, "gc">> & { readonly gc?: Partial<GcProfile>
 function siteOf(changes: Partial<ObservedSite> & { size?: number } = {}): ObservedSite {
   const { size = FRAME, count = 2310, ...rest } = changes;
   return {
-    api: "new Uint8Array",
-    place: { function: "decode", file: "/app.js", line: 31, column: 1 },
-    count,
-    bytes: count * size,
-    sizes: [[size, count]],
-    otherSizes: 0,
-    largest: size,
-    parts: 0,
+    ...buffersOf("decode", 31, count, size),
     followed: 100,
     collected: 96,
     lifeMs: 960,
-    transferred: 0,
-    cloned: 0,
     inUse: 4,
     inUseFrom: "place",
     keptShare: 0,
@@ -438,14 +430,7 @@ describe("a verdict", () => {
 
 describe("what threads saw is added up", () => {
   const seen = (changes: Partial<SiteProfile> = {}): SiteProfile => ({
-    api: "new Uint8Array",
-    place: { function: "decode", file: "/app.js", line: 31, column: 1 },
-    count: 100,
-    bytes: 100 * MB,
-    sizes: [[MB, 100]],
-    otherSizes: 0,
-    largest: MB,
-    parts: 0,
+    ...buffersOf("decode", 31, 100, MB),
     followed: 40,
     collected: 40,
     lifeMs: 1,
@@ -454,8 +439,6 @@ describe("what threads saw is added up", () => {
     underWay: 0,
     stale: 0,
     staleOf: 30,
-    transferred: 0,
-    cloned: 0,
     ...changes,
   });
   const thread = (sites: SiteProfile[], changes: Partial<ThreadProfile> = {}): ThreadProfile => ({

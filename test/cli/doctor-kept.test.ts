@@ -12,6 +12,7 @@ import type { Diagnosis } from "../../src/cli/doctor/program.ts";
 import { reportText } from "../../src/cli/doctor/report.ts";
 import { REPEATED } from "../helpers/effort.ts";
 import { millpond, scratchFolder } from "./command.ts";
+import { buffersOf } from "./doctor-places.ts";
 
 const scratch = scratchFolder();
 afterAll(scratch.remove);
@@ -23,14 +24,7 @@ const LOOKS = [0.1, 0.12, 0.15, 0.18, 0.23, 0.28, 0.35, 0.44, 0.54, 0.84];
 function placeOf(name: string, changes: Partial<SiteProfile> & { size?: number } = {}): SiteProfile {
   const { size = SIZE, count = 6000, ...rest } = changes;
   return {
-    api: "new Uint8Array",
-    place: { function: name, file: "/app.js", line: 3, column: 1 },
-    count,
-    bytes: count * size,
-    sizes: [[size, count]],
-    otherSizes: 0,
-    largest: size,
-    parts: 0,
+    ...buffersOf(name, 3, count, size),
     followed: 480,
     collected: 470,
     lifeMs: 1,
@@ -39,8 +33,6 @@ function placeOf(name: string, changes: Partial<SiteProfile> & { size?: number }
     underWay: 0,
     stale: 0,
     staleOf: 432,
-    transferred: 0,
-    cloned: 0,
     ...rest,
   };
 }

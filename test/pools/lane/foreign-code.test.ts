@@ -437,6 +437,21 @@ describe("a getter of a DOMException in the data, which Node 24 reads behind all
     };
     return Object.defineProperty(made, key, { get, configurable: true });
   };
+  /** What a send says whose data runs that, and whether it did. */
+  const sentWith = (
+    lane: Pick<Lane<unknown>, "trySend">,
+    lease: Parameters<Lane<unknown>["trySend"]>[0],
+    key: string,
+    run: () => void,
+  ): { readonly said: string; readonly isRun: boolean } => {
+    let isRun = false;
+    const data = withGetter(key, () => {
+      isRun = true;
+      run();
+    });
+    const said = code(() => lane.trySend(lease, data));
+    return { said, isRun };
+  };
   const keys = ["stack", "name", "message"];
   const sides = keys.flatMap((key) => ["near", "far"].map((side) => [key, side] as const));
 
@@ -476,16 +491,7 @@ describe("a getter of a DOMException in the data, which Node 24 reads behind all
       const [lane, mine, other] = side === "near" ? [near, pool, far] : [far, remote, near];
       const lease = await mine.acquire();
       const bytes = mine.bytes(lease);
-      let isRun = false;
-      const said = code(() =>
-        lane.trySend(
-          lease,
-          withGetter(key, () => {
-            isRun = true;
-            detach(bytes);
-          }),
-        ),
-      );
+      const { said, isRun } = sentWith(lane, lease, key, () => detach(bytes));
       expect(said).toBe(isRun ? "ERR_DETACHED" : "ok");
       if (isRun) expect(code(() => lease.release())).toBe("ERR_DETACHED");
       else (await other.receive())!.lease.release();
@@ -506,16 +512,7 @@ describe("a getter of a DOMException in the data, which Node 24 reads behind all
   it.each(keys)("%s, that closes the pool by force: the send says so", async (key) => {
     const { pool, near } = await pair();
     const lease = pool.tryAcquire()!;
-    let isRun = false;
-    const said = code(() =>
-      near.trySend(
-        lease,
-        withGetter(key, () => {
-          isRun = true;
-          pool.close({ force: true });
-        }),
-      ),
-    );
+    const { said, isRun } = sentWith(near, lease, key, () => pool.close({ force: true }));
     expect(said).toBe(isRun ? "ERR_POOL_DEAD" : "ok");
     pool.validate();
   });

@@ -42,26 +42,48 @@ async function freed(pool: SharedPool, count: number): Promise<void> {
   while (pool.stats().free < count) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
+/** An order to a worker, and that it was carried out. */
+function tell(worker: Worker, order: object, ports: readonly MessagePort[] = []): Promise<unknown> {
+  const done = new Promise((resolve) => worker.once("message", resolve));
+  worker.postMessage(order, ports);
+  return done;
+}
+
+/** Two workers that this thread connected, which hold a slot each. */
+async function holders(pool: SharedPool): Promise<[Worker, Worker]> {
+  const connected: Worker[] = [];
+  for (const { worker, target, said } of [start("holds", "a worker"), start("holds", "a worker")]) {
+    await pool.connect(target);
+    await said;
+    connected.push(worker);
+  }
+  return connected as [Worker, Worker];
+}
+
+/** One worker connects another one, which takes a slot by it. */
+async function joined(connector: Worker, worker: Worker): Promise<void> {
+  const { port1, port2 } = new MessageChannel();
+  await Promise.all([tell(connector, { give: port1 }, [port1]), tell(worker, { take: port2 }, [port2])]);
+}
+
+/** A worker that another one connects from its start, and that holds a slot by it. */
+async function startedBy(connector: Worker): Promise<ReturnType<typeof start>> {
+  const { port1, port2 } = new MessageChannel();
+  const started = start("holds", "a worker", port2);
+  await Promise.all([tell(connector, { give: port1 }, [port1]), started.said]);
+  return started;
+}
+
 describe("a worker that joined a second time over another worker's port", () => {
   it.each([
     ["first", [0, 1]],
     ["second", [1, 0]],
   ])("ends with all that it held where the other one ends %s", async (_, order) => {
     const pool = SharedPool.create({ size: 64, count: 3, members: 4 });
-    const started = [0, 1].map(() => start("holds", "a worker"));
-    for (const { target, said } of started) {
-      await pool.connect(target);
-      await said;
-    }
-    const { port1, port2 } = new MessageChannel();
-    const given = [port1, port2].map((port, n) => {
-      const { worker } = started[n]!;
-      worker.postMessage(n === 0 ? { give: port } : { take: port }, [port]);
-      return new Promise((resolve) => worker.once("message", resolve));
-    });
-    await Promise.all(given);
+    const workers = await holders(pool);
+    await joined(...workers);
     expect(pool.stats()).toMatchObject({ held: 3, members: { length: 4 } });
-    for (const n of order) await started[n]!.worker.terminate();
+    for (const n of order) await workers[n]!.terminate();
     await freed(pool, 3);
     expect(pool.stats().members).toHaveLength(1);
     pool.validate();
@@ -69,13 +91,6 @@ describe("a worker that joined a second time over another worker's port", () => 
 });
 
 describe("a worker that joins over another worker's port, and by its maker", () => {
-  const done = (worker: Worker): Promise<unknown> => new Promise((resolve) => worker.once("message", resolve));
-  const tell = (worker: Worker, order: object, ports: readonly MessagePort[] = []): Promise<unknown> => {
-    const said = done(worker);
-    worker.postMessage(order, ports);
-    return said;
-  };
-
   it.each([
     ["after its own worker, before it leaves the port's pool", ["nest", "main", "leave"]],
     ["after its own worker, which stays when it leaves the port's pool", ["nest", "leave", "main"]],
@@ -84,9 +99,7 @@ describe("a worker that joins over another worker's port, and by its maker", () 
     const connector = start("holds", "a worker");
     await pool.connect(connector.target);
     await connector.said;
-    const { port1, port2 } = new MessageChannel();
-    const { worker, target, said } = start("holds", "a worker", port2);
-    await Promise.all([tell(connector.worker, { give: port1 }, [port1]), said]);
+    const { worker, target } = await startedBy(connector.worker);
     for (const step of steps) {
       // First that it listens.
       const told = step === "main" ? tell(worker, { again: true }) : tell(worker, { [step]: 0 });
@@ -101,40 +114,21 @@ describe("a worker that joins over another worker's port, and by its maker", () 
 
   it("ends with what it took over the port though it had left what its maker gave it", async () => {
     const pool = SharedPool.create({ size: 64, count: 3, members: 6 });
-    const started = [0, 1].map(() => start("holds", "a worker"));
-    for (const { target, said } of started) {
-      await pool.connect(target);
-      await said;
-    }
-    const [connector, joined] = started as [(typeof started)[0], (typeof started)[0]];
-    await tell(joined.worker, { leave: 0 });
-    const { port1, port2 } = new MessageChannel();
-    await Promise.all([
-      tell(connector.worker, { give: port1 }, [port1]),
-      tell(joined.worker, { take: port2 }, [port2]),
-    ]);
-    await connector.worker.terminate();
-    await joined.worker.terminate();
+    const [connector, worker] = await holders(pool);
+    await tell(worker, { leave: 0 });
+    await joined(connector, worker);
+    await connector.terminate();
+    await worker.terminate();
     await freed(pool, 3);
     expect(pool.stats().members).toHaveLength(1);
   });
 
   it("ends with what it has by two ports, whichever of the connectors is left", async () => {
     const pool = SharedPool.create({ size: 64, count: 4, members: 6 });
-    const connectors = [0, 1].map(() => start("holds", "a worker"));
-    for (const { target, said } of connectors) {
-      await pool.connect(target);
-      await said;
-    }
-    const first = new MessageChannel();
-    const second = new MessageChannel();
-    const { worker, said } = start("holds", "a worker", first.port2);
-    await Promise.all([tell(connectors[0]!.worker, { give: first.port1 }, [first.port1]), said]);
-    await Promise.all([
-      tell(connectors[1]!.worker, { give: second.port1 }, [second.port1]),
-      tell(worker, { take: second.port2 }, [second.port2]),
-    ]);
-    await connectors[1]!.worker.terminate();
+    const [first, second] = await holders(pool);
+    const { worker } = await startedBy(first);
+    await joined(second, worker);
+    await second.terminate();
     await worker.terminate();
     await freed(pool, 3);
   });

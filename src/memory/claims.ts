@@ -69,7 +69,7 @@ function isLive(claim: WeakRef<Claim> | undefined): boolean {
  * region. Giving it back would take it from them.
  */
 export function isHeld(memory: Claimable): boolean {
-  return memory.claim != null || memory.owners > 0 || memory.isMapped || isLive(regions.get(memory.region));
+  return memory.owners > 0 || memory.isMapped || isClaimed(memory);
 }
 
 /** True for what {@link claimBytes} refuses to anybody but who has it, whatever its owners and mappings are. */

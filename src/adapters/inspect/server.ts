@@ -14,7 +14,6 @@ import { setTimeout } from "node:timers";
 import { isMainThread } from "node:worker_threads";
 import { ownFile } from "../../os/own-file.ts";
 import { onExit, process } from "../../os/process.ts";
-import { areStandardDescriptorsOpen } from "../../os/standard-descriptors.ts";
 import { disposeAsyncBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, checkOptions, wholeNumber, word } from "../../util/validate.ts";
@@ -37,7 +36,7 @@ let hub: Promise<RealmHub> | undefined;
 /** Ends a worker's answers, or the main thread's notes of its workers. */
 let endPart: (() => void) | undefined;
 // What the program puts in its place later is not called.
-const removeFile = rmSync;
+const removeNow = rmSync;
 
 /** Servers that listen, or are about to. */
 let users = 0;
@@ -196,7 +195,7 @@ async function serveFound(): Promise<Served> {
   }
   const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
   // Before it is there: a short program ends before it hears that it listens.
-  const remove = removeAtExit(() => removeFile(path, { force: true }));
+  const remove = removeAtExit(() => removeNow(path, { force: true }));
   try {
     await listen(listener, { path }, path);
     closeToOthers(path);
@@ -220,8 +219,6 @@ function removeAtExit(removeFile: () => void): () => void {
 /** The sockets of processes that were killed, some time after the start: a short program need not pay for it. */
 export function sweepLater(): void {
   setTimeout(async () => {
-    // A connection to a socket would get the number of what the program has closed.
-    if (!areStandardDescriptorsOpen()) return;
     try {
       for (const socket of findSockets()) if (socket.pid !== process.pid) await removeStale(socket);
     } catch {

@@ -6,7 +6,7 @@
  * afresh costs a share of the program's processor time or memory that is worth some lines of code, and these lines can
  * be written in the program. In every other case the advice says which of these fails, and not to.
  */
-import { isJoined, type ObservedSite, type Profile } from "./profile.ts";
+import { isJoined, LAZY_BYTES, type ObservedSite, type Profile } from "./profile.ts";
 
 /** Numbers that verdicts hang on. docs/doctor.md has the same table. */
 export const LIMITS = {
@@ -55,7 +55,7 @@ export const LIMITS = {
   /** Share of a place's buffers that must be posted for a pool between threads. */
   posted: 0.5,
   /** Bytes that other threads may have received and not collected yet: below that nothing tells what they keep. */
-  lazyBytes: 134_217_728,
+  lazyBytes: LAZY_BYTES as number,
   /**
    * Share of a place's bytes that must not stay with the thread that gets them: a slot that is kept never comes back.
    */

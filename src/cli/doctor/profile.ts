@@ -306,8 +306,8 @@ function inUseOf(
 
 /** Fewer buffers than this are what a program sets up with, and may be all in use. */
 const SET_UP = 32;
-/** Bytes that other threads may have received and not collected yet, or that this one has received. */
-const BETWEEN_THREADS = 134_217_728;
+/** Bytes that a thread may have received and not collected yet. */
+export const LAZY_BYTES = 134_217_728;
 /** Share of the followed buffers of which none may have gone where a place keeps all. */
 const ALL_KEPT = 0.95;
 /** The end of a run that has none: the lowest of so many looks has few bodies in it that are still coming. */
@@ -336,7 +336,7 @@ function unexplainedOf(thread: ThreadProfile, threads: readonly ThreadProfile[])
   // One collector's laziness, unless each of them told what it had: then each may have been so between.
   const others = threads.filter(({ pid, thread: id }) => pid === thread.pid && id !== thread.thread);
   const lazy = others.every(({ live }) => live.held !== undefined) ? Math.max(1, others.length) : 1;
-  explained += Math.min(early, first) + Math.min(moved + received, lazy * BETWEEN_THREADS);
+  explained += Math.min(early, first) + Math.min(moved + received, lazy * LAZY_BYTES);
   const most = Math.max(highest(levels), live.atEnd ?? 0) - explained;
   const atEnd = live.atEnd ?? Math.min(...live.looks.slice(-LAST_LOOKS).map(([, bytes]) => bytes), highest(levels));
   return (site) => {

@@ -221,7 +221,7 @@ export abstract class Element {
     return this.answeredWell(() => checkCaps(this.answerOf(hook), this.answered(answer)));
   }
 
-  /** @internal Checks an answer; the error is of this stage. */
+  /** @internal Calls a hook, or checks its answer; the error is of this stage. */
   answeredWell<T>(check: () => T): T {
     try {
       return check();

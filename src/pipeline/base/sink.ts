@@ -118,12 +118,7 @@ export abstract class Sink extends Element {
 
   /** Takes the format to {@link configure}. */
   override formatChanged(format: StreamFormat): Maybe<void> {
-    let configured: Maybe<void>;
-    try {
-      configured = this.configure(format);
-    } catch (error) {
-      throw attachErrorSource(error, this);
-    }
+    const configured = this.answeredWell(() => this.configure(format));
     return isPromise(configured) ? this.#configured(configured) : undefined;
   }
 

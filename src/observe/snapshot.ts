@@ -42,6 +42,8 @@ export interface PoolSnapshot extends PoolSnapshotCounts {
   readonly taken?: number;
   /** The leases that are out, at most {@link MAX_HOLDERS}, longest first where ages are known. */
   readonly holders: readonly PoolHolder[];
+  /** Present: `holders` is empty because events tell of the leases; an update before it listed them. */
+  readonly unlisted?: true;
   /** Who takes part, in a shared pool. */
   readonly members: readonly PoolMember[];
   /** The last time that somebody waited too long since somebody looks. */

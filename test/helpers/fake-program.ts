@@ -1,6 +1,8 @@
 /**
  * A program that a test makes up for the inspector's page: pools, leases over time, and the updates that tell of them.
  */
+
+import { HOLDERS_MS } from "../../src/adapters/inspect/page/source.ts";
 import type { PoolHolder, PoolKind, PoolMember } from "../../src/observe/pool-info.ts";
 import type { InspectorUpdate, PoolSnapshot, RealmEvent, RealmSnapshot } from "../../src/observe/snapshot.ts";
 
@@ -72,7 +74,7 @@ export class FakePool {
       .sort((a, b) => b.age - a.age);
   }
 
-  snapshot(): PoolSnapshot {
+  snapshot(isListed: boolean): PoolSnapshot {
     const { name, kind = "BufferPool", count, size = 1000, shared, members = [] } = this.options;
     const leased = this.leases.size;
     return {
@@ -96,7 +98,7 @@ export class FakePool {
       discarded: 0,
       highWater: leased,
       taken: this.acquires,
-      holders: this.holders().slice(0, 256),
+      ...(isListed ? { holders: this.holders().slice(0, 256) } : { holders: [], unlisted: true }),
       members,
       ...(this.starvedLast === undefined ? {} : { starvedLast: this.starvedLast }),
     };
@@ -135,8 +137,8 @@ export class FakeProgram {
     this.#events.push({ ...event, time: this.time, pool: pool.id, thread: pool.thread });
   }
 
-  /** Everything until now. */
-  update(): InspectorUpdate {
+  /** Everything until now; without a list of the leases, as a server leaves it out that was asked for that. */
+  update(isListed = true): InspectorUpdate {
     const events = this.#events;
     this.#events = [];
     const realms = this.#threads.map((thread): RealmSnapshot => {
@@ -146,7 +148,7 @@ export class FakeProgram {
         time: this.time,
         thread,
         runtime: "Node 24.1.0",
-        pools: this.pools.filter((pool) => pool.thread === thread).map((pool) => pool.snapshot()),
+        pools: this.pools.filter((pool) => pool.thread === thread).map((pool) => pool.snapshot(isListed)),
         gc: { count: Math.ceil(ms / 2), major: 0, ms },
         heap: { used: 31_000_000, external: 210_000_000 },
         recording: true,
@@ -167,12 +169,13 @@ export class FakeProgram {
 }
 
 /**
- * Pools of 256 slots, half of them held; `step` goes on by one update in which some are given back and others taken.
+ * Pools of 256 slots, half of them held; `step` goes on by one update in which some are given back and others taken. Leases
+ * are listed as the served page asks for it, unless `isListed` says.
  */
 export function crowd(
   pools: number,
   slots = 256,
-): { readonly program: FakeProgram; step(ms: number): InspectorUpdate } {
+): { readonly program: FakeProgram; step(ms: number, isListed?: boolean): InspectorUpdate } {
   const program = new FakeProgram({ title: "server.js --workers 4" });
   const all = Array.from({ length: pools }, (_, i) =>
     program.pool({ name: `stage ${i + 1}`, count: slots, size: 65_536 }),
@@ -183,9 +186,10 @@ export function crowd(
     return (seed >> 8) % below;
   };
   for (const pool of all) for (let slot = 0; slot < slots; slot += 2) pool.acquire(slot, "encode");
+  let listedAt = Number.NEGATIVE_INFINITY;
   return {
     program,
-    step(ms) {
+    step(ms, isListed) {
       for (const pool of all) {
         for (let i = 0; i < 16; i++) {
           const slot = random(slots);
@@ -194,7 +198,9 @@ export function crowd(
         }
       }
       program.time += ms;
-      return program.update();
+      const isDue = program.time - listedAt >= HOLDERS_MS;
+      if (isDue) listedAt = program.time;
+      return program.update(isListed ?? isDue);
     },
   };
 }

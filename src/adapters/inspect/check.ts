@@ -69,6 +69,7 @@ const isPool = shapeOf({
   shared: orAbsent(isCount),
   taken: orAbsent(isCount),
   holders: listOf(isHolder),
+  unlisted: orAbsent((value) => value === true),
   members: listOf(isMember),
   starvedLast: orAbsent(shapeOf({ time: isCount, waited: isDuration, waiting: isCount, holders: listOf(isHolder) })),
 });

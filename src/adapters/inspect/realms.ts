@@ -55,8 +55,10 @@ const UNKNOWN = { pools: [], gc: { count: 0, major: 0, ms: 0 }, heap: null, reco
 interface Remote {
   readonly thread: number;
   readonly channel: BroadcastChannel;
-  /** The text of a RealmSnapshot. */
+  /** The text of a RealmSnapshot: the newest. */
   snapshot: string | undefined;
+  /** The newest that lists all leases: a blocked thread is shown with them. */
+  listed: string | undefined;
   /** When it was asked, if it has not answered yet; by performance.now(). */
   askedAt: number | undefined;
   /** What it said took it long: it is not asked before. */
@@ -73,12 +75,20 @@ export class View {
   readonly #events: readonly string[];
   /** The next events begin here. */
   readonly next: number;
+  /** Whether all leases are listed in it; else there may be some that only events told of. */
+  readonly isListed: boolean;
   readonly #updates: Map<string, Buffer> = new Map();
 
-  constructor(snapshot: string, events: readonly string[], next: number) {
+  constructor(snapshot: string, isListed: boolean, events: readonly string[], next: number) {
     this.#snapshot = snapshot;
+    this.isListed = isListed;
     this.#events = events;
     this.next = next;
+  }
+
+  /** Whether all events from that place on are in the update. */
+  isWhole(from: number): boolean {
+    return this.next - from <= Math.min(MAX_EVENTS, this.#events.length);
   }
 
   /** The text of a ProcessSnapshot. */
@@ -125,8 +135,9 @@ export class RealmHub {
   #ownNext = 0;
   #stopOwn: (() => void) | undefined;
   #lookers = 0;
-  /** What will be there next, for all who ask until it is made. */
+  /** What will be there next, for all who ask until it is made; and whether one of them wants all leases. */
   #coming: Promise<View> | undefined;
+  #isListed = false;
   /** The newest trace's number; another copy of this package may ask the same workers. */
   #traces: number = Math.floor(Math.random() * 2 ** 40);
   #isClosed = false;
@@ -187,9 +198,11 @@ export class RealmHub {
 
   /**
    * All realms: made when looking may take time again, once for all who wait for it. `use` is a part of what looking
-   * takes: it sends, in the turn in which the view is made or in a later one.
+   * takes: it sends, in the turn in which the view is made or in a later one. With `isListed: false` leases that events
+   * tell of may be left out.
    */
-  async view<T>(use: (view: View) => T): Promise<T> {
+  async view<T>(use: (view: View) => T, isListed = true): Promise<T> {
+    this.#isListed ||= isListed;
     this.#coming ??= this.#makeView();
     const view = await this.#coming;
     const began = this.#clock.now();
@@ -331,6 +344,7 @@ export class RealmHub {
         thread,
         channel,
         snapshot: undefined,
+        listed: undefined,
         askedAt: undefined,
         restsUntil: 0,
         next: 0,
@@ -365,6 +379,7 @@ export class RealmHub {
     remote.askedAt = undefined;
     remote.restsUntil = performance.now() + answer.pause;
     remote.snapshot = answer.snapshot;
+    if (answer.isListed) remote.listed = answer.snapshot;
     remote.next = answer.next;
     if (this.isRecording) this.#keep(answer.events, answer.dropped);
     this.#check();
@@ -378,6 +393,7 @@ export class RealmHub {
   }
 
   async #makeView(): Promise<View> {
+    let isListed = true;
     try {
       await this.#greeting;
       // Workers are asked when looking may go on, and not as often as it is asked for.
@@ -386,6 +402,8 @@ export class RealmHub {
     } finally {
       // Who asks from now on gets what comes then.
       this.#coming = undefined;
+      isListed = this.#isListed;
+      this.#isListed = false;
     }
     return await this.#looking.run(() => {
       if (this.isRecording) {
@@ -396,7 +414,7 @@ export class RealmHub {
           dropped,
         );
       }
-      return new View(this.#processSnapshot(), this.#events.slice(-MAX_EVENTS), this.#sequence);
+      return new View(this.#processSnapshot(isListed), isListed, this.#events.slice(-MAX_EVENTS), this.#sequence);
     });
   }
 
@@ -407,7 +425,8 @@ export class RealmHub {
       if (remote.askedAt !== undefined || now < remote.restsUntil) continue;
       remote.askedAt = now;
       patience = Math.max(patience, remote.snapshot === undefined ? FIRST_ANSWER_MS : ANSWER_MS);
-      remote.channel.postMessage({ type: "poll", record: this.isRecording, from: remote.next } satisfies Question);
+      const [record, isListed] = [this.isRecording, this.#isListed];
+      remote.channel.postMessage({ type: "poll", record, from: remote.next, isListed } satisfies Question);
     }
     if (patience === 0) return;
     await this.#wait(patience, () => [...this.#remotes.values()].every(({ askedAt }) => askedAt !== now));
@@ -436,13 +455,18 @@ export class RealmHub {
   }
 
   /** The text of a ProcessSnapshot: what workers said is a part of it as it came. */
-  #processSnapshot(): string {
-    const own = this.#own.snapshot();
+  #processSnapshot(isListed: boolean): string {
+    const own = this.#own.snapshot(isListed);
     const now = performance.now();
     const realms = [JSON.stringify(own)];
-    for (const { thread, snapshot, askedAt } of [...this.#remotes.values()].sort((a, b) => a.thread - b.thread)) {
+    for (const { thread, snapshot, listed, askedAt } of [...this.#remotes.values()].sort(
+      (a, b) => a.thread - b.thread,
+    )) {
       if (snapshot === undefined && askedAt === undefined) continue;
-      const known = snapshot ?? JSON.stringify({ ...own, ...UNKNOWN, thread } satisfies RealmSnapshot);
+      const known =
+        (isListed ? listed : snapshot) ??
+        snapshot ??
+        JSON.stringify({ ...own, ...UNKNOWN, thread } satisfies RealmSnapshot);
       realms.push(askedAt === undefined ? known : `${known.slice(0, -1)},"silent":${now - askedAt}}`);
     }
     const { user, system } = said(() => process.cpuUsage(), { user: 0, system: 0 });

@@ -2,9 +2,10 @@
  * What the inspector answers over HTTP, on a socket or a port. Four paths, GET only, and nothing that changes anything:
  *
  * - `GET /snapshot`: one ProcessSnapshot.
- * - `GET /stream?interval=1000&events=1`: an InspectorUpdate every `interval` ms (50 to 60,000), one a line of NDJSON,
- *   or as server-sent events for `Accept: text/event-stream`. Events are recorded while it is open; `events=0` leaves
- *   them out.
+ * - `GET /stream?interval=1000&events=1&holders=0`: an InspectorUpdate every `interval` ms (50 to 60,000), one a line
+ *   of NDJSON, or as server-sent events for `Accept: text/event-stream`. Events are recorded while it is open;
+ *   `events=0` leaves them out. Where many leases are out, they are listed every `holders` ms (0 to 60,000): between
+ *   that, pools whose events tell of them are marked `unlisted`. Without events they are listed always.
  * - `GET /trace?seconds=5`: a Trace Event JSON file of the last so many seconds (1 to 60; default: all that is kept).
  *   When nothing is recorded yet, it records for that time first.
  * - `GET /`: the page.
@@ -69,7 +70,7 @@ export interface Page {
 const ROUTES: Readonly<Record<string, readonly string[]>> = {
   "/": [],
   "/snapshot": [],
-  "/stream": ["interval", "events"],
+  "/stream": ["interval", "events", "holders"],
   "/trace": ["seconds"],
 };
 
@@ -131,7 +132,8 @@ export function answerRequests(
       const hasEvents = (numberOf(query, "events", 0, 1) ?? 1) === 1;
       if (open.streams >= limits.streams) throw new Refusal(503, `there are ${open.streams} viewers already`);
       const isEventSource = String(request.headers.accept ?? "").includes("text/event-stream");
-      const options = { interval, hasEvents, isEventSource };
+      const listEvery = hasEvents ? (numberOf(query, "holders", 0, MAX_INTERVAL) ?? 0) : 0;
+      const options = { interval, hasEvents, listEvery, isEventSource };
       const stream = new Stream(hub, response, options, () => open.streams--);
       open.streams++;
       stream.start();
@@ -234,6 +236,8 @@ function refuse(response: ServerResponse, error: unknown): void {
 interface StreamOptions {
   readonly interval: number;
   readonly hasEvents: boolean;
+  /** Milliseconds for which the leases need not be listed again. */
+  readonly listEvery: number;
   readonly isEventSource: boolean;
 }
 
@@ -245,6 +249,8 @@ class Stream {
   readonly #endLook: () => void;
   readonly #onEnd: () => void;
   #next: number;
+  /** When the leases were listed last, by performance.now(). */
+  #listedAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
@@ -281,14 +287,21 @@ class Stream {
   }
 
   async #update(): Promise<void> {
-    const { hasEvents, isEventSource } = this.#options;
+    const { hasEvents, listEvery, isEventSource } = this.#options;
     const response = this.#response;
     if (response.writableNeedDrain) return;
-    await this.#hub.view((view) => {
-      if (this.#isOver) return;
-      response.write(view.update(hasEvents ? this.#next : undefined, isEventSource));
-      this.#next = view.next;
-    });
+    const now = performance.now();
+    await this.#hub.view(
+      (view) => {
+        if (this.#isOver) return;
+        // Where events are missing, only a list says what has become of the leases.
+        if (!view.isWhole(this.#next)) this.#listedAt = Number.NEGATIVE_INFINITY;
+        else if (view.isListed) this.#listedAt = now;
+        response.write(view.update(hasEvents ? this.#next : undefined, isEventSource));
+        this.#next = view.next;
+      },
+      now - this.#listedAt >= listEvery,
+    );
   }
 
   #end(): void {

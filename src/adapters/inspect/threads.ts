@@ -8,6 +8,7 @@ import { getHeapStatistics } from "node:v8";
 import { BroadcastChannel, threadId, type Worker } from "node:worker_threads";
 import type { RealmInspector } from "../../observe/realm-inspector.ts";
 import type { Recording } from "../../observe/recorder.ts";
+import type { RealmSnapshot } from "../../observe/snapshot.ts";
 import { onExit, process } from "../../os/process.ts";
 import type { Clock } from "../../util/clock.ts";
 import type { Steps } from "../../util/steps.ts";
@@ -25,7 +26,7 @@ export type Hello =
 
 /** What the main thread asks a worker. */
 export type Question =
-  | { readonly type: "poll"; readonly record: boolean; readonly from: number }
+  | { readonly type: "poll"; readonly record: boolean; readonly from: number; readonly isListed: boolean }
   | { readonly type: "stop" }
   /**
    * The next parts of a recording, which begins with the first question of that number. A worker may have several
@@ -38,6 +39,8 @@ export type Question =
 export interface Answer {
   /** A RealmSnapshot. */
   readonly snapshot: string;
+  /** Whether it lists the leases of all pools. */
+  readonly isListed: boolean;
   /** A RealmEvent each. */
   readonly events: readonly string[];
   readonly dropped: number;
@@ -128,8 +131,14 @@ export function answerMainThread(): () => void {
           // What begins and ends the recording is a part of what looking takes.
           if (isWatched && !isClosed) stop ??= inspector.look();
           const { events, dropped, next } = inspector.eventsFrom(question.from);
-          const snapshot = JSON.stringify(inspector.snapshot());
-          return { snapshot, events: events.map((event) => JSON.stringify(event)), dropped, next };
+          const snapshot = inspector.snapshot(question.isListed);
+          return {
+            snapshot: JSON.stringify(snapshot),
+            isListed: listsAll(snapshot),
+            events: events.map((event) => JSON.stringify(event)),
+            dropped,
+            next,
+          };
         });
         if (!isClosed) tell({ ...answer, pause: looking.pause });
         break;
@@ -207,6 +216,11 @@ export function answerMainThread(): () => void {
     forgetChildren();
     ended();
   };
+}
+
+/** Whether a snapshot lists the leases of all its pools. */
+export function listsAll({ pools }: RealmSnapshot): boolean {
+  return pools.every(({ unlisted }) => unlisted === undefined);
 }
 
 /** Takes the next parts until they are enough for one answer, in steps. */

@@ -136,7 +136,7 @@ describe("the stream", () => {
     end();
     await vi.advanceTimersByTimeAsync(60_000);
     expect(asked).toHaveLength(6);
-    expect(new Set(asked)).toEqual(new Set(["/stream?interval=100&token=secret"]));
+    expect(new Set(asked)).toEqual(new Set(["/stream?interval=100&holders=1000&token=secret"]));
     expect(states[0]).toEqual({ state: "connecting" });
   });
 

@@ -24,6 +24,14 @@ function modelOf(program: FakeProgram): { apply(): ProcessModel; model: Inspecto
   };
 }
 
+/** The same, as a server tells it that was asked for rare lists. */
+function withoutHolders({ snapshot, ...rest }: InspectorUpdate): InspectorUpdate {
+  const realms = snapshot.realms.map((realm) => {
+    return { ...realm, pools: realm.pools.map((pool) => ({ ...pool, holders: [], unlisted: true as const })) };
+  });
+  return { ...rest, snapshot: { ...snapshot, realms } };
+}
+
 const statesOf = (pool: PoolModel, now: number): number[] => pool.rows.map((row) => pool.stateOf(row, now));
 
 describe("slots", () => {
@@ -70,6 +78,42 @@ describe("slots", () => {
     program.time += 10;
     process = apply();
     expect(statesOf(process.pools[0]!, process.now)).toEqual([SlotState.FREE, SlotState.FREE]);
+  });
+
+  test("are the same whether each update lists the leases or every tenth, and events tell of those between", () => {
+    const { program, step } = crowd(3, 64);
+    const [listed, thin] = [new InspectorModel(), new InspectorModel()];
+    for (let i = 0; i < 100; i++) {
+      const update = step(37, true);
+      listed.apply(update);
+      thin.apply(i % 10 === 0 ? update : withoutHolders(update));
+      const [all, some] = [listed, thin].map((model) => model.processes.get(program.pid)!);
+      all!.pools.forEach((pool, at) => {
+        expect(statesOf(some!.pools[at]!, some!.now)).toEqual(statesOf(pool, all!.now));
+        expect(some!.pools[at]!.info.leased).toBe(pool.info.leased);
+      });
+    }
+  });
+
+  test("of a blocked thread are those that its events told of, when a list that is older is told again", () => {
+    const program = new FakeProgram({ threads: [0, 3] });
+    const pool = program.pool({ name: "frames", count: 3, thread: 3 });
+    const model = new InspectorModel();
+    pool.acquire(0, "first");
+    const listed = program.update();
+    model.apply(listed);
+    program.time += 500;
+    pool.release(0);
+    pool.acquire(1, "second");
+    program.time += 10;
+    const told = withoutHolders(program.update());
+    model.apply(told);
+    program.time += 100;
+    // What the main thread says of it from now on: its last list, and that it is silent.
+    const realms = [told.snapshot.realms[0]!, { ...listed.snapshot.realms[1]!, silent: 100 }];
+    model.apply({ snapshot: { ...told.snapshot, time: program.time, realms }, events: [], dropped: 0 });
+    const process = model.processes.get(program.pid)!;
+    expect(statesOf(process.pools[0]!, process.now)).toEqual([SlotState.FREE, SlotState.SHORT, SlotState.FREE]);
   });
 
   test("a release that is newer than the snapshot stands", () => {

@@ -72,8 +72,10 @@ if (isMainThread) {
   const { parentPort } = await import("node:worker_threads");
   const { mode, handle, depth } = workerData as Given;
   const slots = SharedPool.attach(handle);
-  const own = BufferPool.create({ name: `of worker ${depth}`, size: 10, max: 1 });
-  kept.push(slots, slots.tryAcquireId(), own, own.tryAcquire({ tag: "worker holds it" }));
+  const max = mode === "blocked" ? 300 : 1;
+  const own = BufferPool.create({ name: `of worker ${depth}`, size: 10, max });
+  kept.push(slots, slots.tryAcquireId(), own);
+  for (let i = 0; i < max; i++) kept.push(own.tryAcquire({ tag: "worker holds it" }));
   parentPort!.on("message", (text) => {
     if (text === "block") {
       parentPort!.postMessage("blocked");

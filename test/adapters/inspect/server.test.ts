@@ -17,9 +17,10 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { loopbackHosts } from "../../../src/adapters/inspect/listener.ts";
 import { type InspectorServer, serveInspector } from "../../../src/adapters/inspect/server.ts";
 import { findSockets, socketFolder } from "../../../src/adapters/inspect/sockets.ts";
-import type { ProcessSnapshot } from "../../../src/observe/snapshot.ts";
+import { type InspectorUpdate, MAX_EVENTS, type ProcessSnapshot } from "../../../src/observe/snapshot.ts";
 import { userFolder } from "../../../src/os/private-folder.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { ask, scratch, sendRaw, updatesOf, updateWhere, type Where } from "./kit.ts";
 
 async function served(options?: { port?: number; path?: string }): Promise<InspectorServer> {
@@ -50,8 +51,8 @@ function inRuntimeFolder(): string {
 }
 
 /** A pool whose slots hold bytes that would be found in any answer. */
-function poolOf(name: string): BufferPool {
-  const pool = BufferPool.create({ name, size: 64, max: 2 });
+function poolOf(name: string, max = 2): BufferPool {
+  const pool = BufferPool.create({ name, size: 64, max });
   const lease = pool.tryAcquire({ tag: "decoder" })!;
   lease.bytes.set(new TextEncoder().encode("SECRET-BYTES"));
   onTestFinished(() => {
@@ -120,6 +121,63 @@ describe("an inspector on a socket", () => {
     const silent = updatesOf(where, "/stream?interval=50&events=0");
     pool.tryAcquire()!.release();
     for (let i = 0; i < 3; i++) expect((await updateWhere(silent, () => true)).events).toEqual([]);
+  });
+
+  it("lists many leases as often as a viewer asks for it, and in between those that no event tells of", async () => {
+    inRuntimeFolder();
+    // One lease of each is out already.
+    const many = poolOf("many", 300);
+    poolOf("few");
+    const shared = SharedPool.create({ name: "shared", size: 8, count: 2 });
+    const leases = [...Array.from({ length: 299 }, () => many.tryAcquire()!), shared.tryAcquire()!];
+    onTestFinished(() => {
+      for (const lease of leases) lease.release();
+      shared.close();
+    });
+    const where = { socketPath: (await served()).path! };
+    const holdersIn = ({ snapshot }: InspectorUpdate): Record<string, number | undefined> => {
+      const { pools } = snapshot.realms[0]!;
+      return Object.fromEntries(
+        pools.map(({ name, holders, unlisted }) => [name, unlisted ? undefined : holders.length]),
+      );
+    };
+    const all = { many: 256, few: 1, shared: 1 };
+    const updates = updatesOf(where, "/stream?interval=50&holders=60000");
+    expect(holdersIn(await updateWhere(updates, () => true))).toMatchObject(all);
+    // A pool that took long to read is listed until it has been read faster.
+    const update = await updateWhere(updates, (one) => {
+      const { many: most, few: least } = holdersIn(one);
+      return most === undefined && least === undefined;
+    });
+    expect(holdersIn(update)).toMatchObject({ shared: 1 });
+    expect(update.snapshot.realms[0]!.pools.find(({ name }) => name === "many")).toMatchObject({
+      leased: 300,
+      holders: [],
+    });
+    // Others who look get what they asked for.
+    expect(holdersIn(await updateWhere(updatesOf(where, "/stream?interval=50"), () => true))).toMatchObject(all);
+    const alone = updatesOf(where, "/stream?interval=50&events=0&holders=60000");
+    for (let i = 0; i < 3; i++) expect(holdersIn(await updateWhere(alone, () => true))).toMatchObject(all);
+    const { realms } = JSON.parse((await ask(where, "/snapshot")).body) as ProcessSnapshot;
+    expect(realms[0]!.pools.find(({ name }) => name === "many")!.holders).toHaveLength(256);
+  });
+
+  it("lists the leases again where a viewer missed events", async () => {
+    inRuntimeFolder();
+    const many = poolOf("many", 300);
+    const leases = Array.from({ length: 299 }, () => many.tryAcquire()!);
+    onTestFinished(() => {
+      for (const lease of leases) lease.release();
+    });
+    const where = { socketPath: (await served()).path! };
+    const updates = updatesOf(where, "/stream?interval=50&holders=60000");
+    await updateWhere(updates, ({ snapshot }) => snapshot.realms[0]!.pools.some(({ unlisted }) => unlisted));
+    for (let i = 0; i < MAX_EVENTS; i++) {
+      leases.pop()!.release();
+      leases.push(many.tryAcquire()!);
+    }
+    await updateWhere(updates, ({ dropped }) => dropped > 0);
+    await updateWhere(updates, ({ snapshot }) => snapshot.realms[0]!.pools.every(({ unlisted }) => !unlisted));
   });
 
   it("ends its recording when the last viewer has gone, however it went", async () => {

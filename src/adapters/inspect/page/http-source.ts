@@ -7,7 +7,7 @@
  */
 import type { InspectorUpdate } from "../../../observe/snapshot.ts";
 import { updateIn } from "../check.ts";
-import type { PageSource, SourceStatus } from "./source.ts";
+import { HOLDERS_MS, type PageSource, type SourceStatus } from "./source.ts";
 
 /** Milliseconds before the first new try; each further try waits twice as long. */
 const RETRY_MS = 1000;
@@ -43,7 +43,7 @@ export class HttpSource implements PageSource {
     const run = async (): Promise<void> => {
       let reason = "the program has ended or was stopped";
       try {
-        const response = await this.#get(`stream?interval=${this.#interval}`, end.signal);
+        const response = await this.#get(`stream?interval=${this.#interval}&holders=${HOLDERS_MS}`, end.signal);
         for await (const line of linesOf(response.body!)) {
           if (end.signal.aborted) return;
           wait = RETRY_MS;

@@ -7,7 +7,7 @@ import type { InspectorUpdate } from "../../../observe/snapshot.ts";
 import { systemClock } from "../../../util/clock.ts";
 import { Share } from "../share.ts";
 import { traceFileSteps } from "../trace-file.ts";
-import type { PageSource } from "./source.ts";
+import { HOLDERS_MS, type PageSource } from "./source.ts";
 
 /** Chrome's own; others have none. */
 interface MemoryInfo {
@@ -37,12 +37,16 @@ export class LocalSource implements PageSource {
   subscribe(onUpdate: (update: InspectorUpdate) => void): () => void {
     const endLook = this.#realm.look();
     let next = 0;
+    let listedAt = Number.NEGATIVE_INFINITY;
     let isOver = false;
     const tell = (): void => {
       const told = this.#realm.eventsFrom(next);
       next = told.next;
       const { events, dropped } = told;
-      onUpdate({ snapshot: this.#snapshot(), events, dropped });
+      const now = performance.now();
+      const isListed = dropped > 0 || now - listedAt >= HOLDERS_MS;
+      if (isListed) listedAt = now;
+      onUpdate({ snapshot: this.#snapshot(isListed), events, dropped });
     };
     const timer = setInterval(tell, this.#interval);
     // Not at once: who subscribes has not got the function that ends it.
@@ -72,8 +76,8 @@ export class LocalSource implements PageSource {
     }
   }
 
-  #snapshot(): InspectorUpdate["snapshot"] {
-    const realm = this.#realm.snapshot();
+  #snapshot(isListed: boolean): InspectorUpdate["snapshot"] {
+    const realm = this.#realm.snapshot(isListed);
     return {
       version: 1,
       time: realm.time,

@@ -200,6 +200,20 @@ export class PoolModel {
   /** The newest snapshot: it corrects what events did not tell. */
   update(info: ModelPool, time: number): void {
     this.info = info;
+    if (!info.unlisted) this.#updateHolders(info, time);
+    // Ends of waits may be among the events that were left out.
+    if (this.#openWaits.size > 2 * info.waiting + MAX_OPEN_WAITS) this.#openWaits.clear();
+    if (info.waiting === 0) {
+      this.#openWaits.clear();
+      this.waits.end(time);
+    } else if (!this.waits.isOpen) this.waits.begin(time);
+    const slots = Math.min(this.limit, Math.max(info.count, this.#isNumbered ? 0 : info.leased));
+    while (this.rows.length < slots) this.rows.push(new SlotRow(this.rows.length));
+    // A pool that gave memory back has fewer slots.
+    while (this.rows.length > slots && !this.rows[this.rows.length - 1]!.isOpen) this.rows.pop();
+  }
+
+  #updateHolders(info: ModelPool, time: number): void {
     const tick = ++this.#snapshots;
     for (const holder of info.holders) {
       const row = this.#row(holder.slot);
@@ -223,16 +237,6 @@ export class PoolModel {
     if (info.holders.length >= info.leased) {
       for (const row of this.rows) if (row.isOpen && row.listed !== tick && row.openSince < time) this.#end(row, time);
     }
-    // Ends of waits may be among the events that were left out.
-    if (this.#openWaits.size > 2 * info.waiting + MAX_OPEN_WAITS) this.#openWaits.clear();
-    if (info.waiting === 0) {
-      this.#openWaits.clear();
-      this.waits.end(time);
-    } else if (!this.waits.isOpen) this.waits.begin(time);
-    const slots = Math.min(this.limit, Math.max(info.count, this.#isNumbered ? 0 : info.leased));
-    while (this.rows.length < slots) this.rows.push(new SlotRow(this.rows.length));
-    // A pool that gave memory back has fewer slots.
-    while (this.rows.length > slots && !this.rows[this.rows.length - 1]!.isOpen) this.rows.pop();
   }
 
   /** The state of a row at that moment. */
@@ -445,13 +449,17 @@ function modelPools(snapshot: ProcessSnapshot): ModelPool[] {
   return pools;
 }
 
-/** When the newest of the threads that see a pool looked at it. */
+/** When the newest of the threads that see a pool looked at it: of those that answer, if there is one. */
 function timeOf({ realms, time }: ProcessSnapshot, { threads }: ModelPool): number {
   let newest = Number.NEGATIVE_INFINITY;
+  let silent = Number.NEGATIVE_INFINITY;
   for (const realm of realms) {
-    if (realm.silent === undefined && realm.time > newest && threads.includes(realm.thread)) newest = realm.time;
+    if (!threads.includes(realm.thread)) continue;
+    if (realm.silent === undefined) newest = Math.max(newest, realm.time);
+    else silent = Math.max(silent, realm.time);
   }
-  return newest === Number.NEGATIVE_INFINITY ? time : newest;
+  if (newest !== Number.NEGATIVE_INFINITY) return newest;
+  return silent === Number.NEGATIVE_INFINITY ? time : silent;
 }
 
 /** Events of several threads in order of time: a shared slot is acquired in one and released in another. */

@@ -16,3 +16,6 @@ export interface PageSource extends InspectorSource {
   /** What was recorded in the last seconds. */
   trace(seconds?: number): Promise<Blob>;
 }
+
+/** Milliseconds between two lists of all leases, where there are many: what is between is told by events. */
+export const HOLDERS_MS = 1000;

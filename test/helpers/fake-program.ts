@@ -169,8 +169,8 @@ export class FakeProgram {
 }
 
 /**
- * Pools of 256 slots, half of them held; `step` goes on by one update in which some are given back and others taken. Leases
- * are listed as the served page asks for it, unless `isListed` says.
+ * Pools of 256 slots, half of them held; `step` goes on by one update in which some are given back and others taken.
+ * Leases are listed as the served page asks for it, unless `isListed` says.
  */
 export function crowd(
   pools: number,

@@ -219,7 +219,7 @@ export function answerMainThread(): () => void {
 }
 
 /** Whether a snapshot lists the leases of all its pools. */
-export function listsAll({ pools }: RealmSnapshot): boolean {
+function listsAll({ pools }: RealmSnapshot): boolean {
   return pools.every(({ unlisted }) => unlisted === undefined);
 }
 

@@ -31,7 +31,8 @@
  * side. Data that may run code when it is copied goes in front of the lease's message, so that nothing of the caller's
  * runs when bytes have gone. An end stays until both have said CLOSED: so a side that is owed an answer (UNREAD asks
  * which lease it was that could not be read) gets it, in whatever order the two close, unless the other thread or its
- * part in the pool ends. Nothing waits after the end. Only who owns a pool can say that it was closed; whatever empties
+ * part in the pool ends. Nothing waits after the end, nor for a lease that was named and not given: the lane's end, or
+ * CLOSE, comes after each step that its sender takes. Only who owns a pool can say that it was closed; whatever empties
  * the inbox gives back what is in it; a message that its sender may not send ends the lane (`ERR_BAD_DATA`).
  *
  * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
@@ -76,8 +77,11 @@ export interface Carrier {
    * run and the bytes are still here: what it throws refuses the send.
    */
   send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[], check?: () => void) => void): void;
-  /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
-  receive(payload: unknown): Lease | Breach | "later" | undefined;
+  /**
+   * Takes a lease in; "later": it is not quite there; undefined: it is over. `isLast`: its sender takes no step any more
+   * to give it, so nothing is waited for.
+   */
+  receive(payload: unknown, isLast: boolean): Lease | Breach | "later" | undefined;
   /** A message of the carrier's own. */
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): Breach | undefined;
   /** Whether the pool can be over by what the other side did: it owns the pool, or the pool's own words say so. */
@@ -162,6 +166,8 @@ export class Lane<Data = unknown> {
   /** Messages that have come and were not paid back with credit. */
   #unpaid = 0;
   #retryMs = 0;
+  /** A lease was named that its sender had not given when nothing of it could come any more. */
+  #isWithheld = false;
   /** Messages that could not be read, and of which it is not known yet which leases they were of. */
   #unreadable = 0;
   readonly #readers: { resolve: () => void }[] = [];
@@ -274,10 +280,9 @@ export class Lane<Data = unknown> {
     for (;;) {
       const delivery = this.tryReceive();
       if (delivery !== undefined) return delivery;
-      if (this.#late.length === 0) {
-        if (this.#failure !== undefined) throw this.#failure;
-        if (this.#theyClosed || this.#state !== "open") return undefined;
-      }
+      if (this.#failure !== undefined) throw this.#failure;
+      // Nothing is late by then, or it goes back.
+      if (this.#theyClosed || this.#state !== "open") return undefined;
       this.#look();
       await new Promise<void>((resolve) => {
         this.#readers.push({ resolve });
@@ -388,9 +393,9 @@ export class Lane<Data = unknown> {
     this.#stopLook();
     this.#leavePool();
     // What has come is taken in: the carrier gives back what has not.
-    if (this.#late.length > 0) this.#retry();
+    this.#retry(true);
     this.#carrier.ended(lost);
-    if (this.#unreadable > 0) this.#carrier.unreadable(undefined);
+    if (this.#unreadable > 0 || (this.#isWithheld && !lost)) this.#carrier.unreadable(undefined);
     this.#port.onmessage = null;
     this.#port.onmessageerror = null;
     this.#port.close();
@@ -468,7 +473,7 @@ export class Lane<Data = unknown> {
         if (message[3] === true && inFront === undefined) break;
         if (this.#theyClosed) this.#breach("sent a lease after it had said that none comes any more");
         else if (this.#isWithinWindow())
-          this.#arrive(message[1], inFront === undefined ? (message[2] as Data) : inFront.data);
+          this.#arrive(message[1], inFront === undefined ? (message[2] as Data) : inFront.data, false);
         break;
       case MessageType.CREDIT:
         // Never more than the window, whatever the other side says.
@@ -477,6 +482,8 @@ export class Lane<Data = unknown> {
         this.#serveSenders();
         break;
       case MessageType.CLOSE:
+        // Its sender is behind the last step of each that it sent.
+        this.#retry(true);
         this.#theyClosed = true;
         this.#senders.rejectAll(() => this.#closedError());
         this.#settle();
@@ -585,27 +592,35 @@ export class Lane<Data = unknown> {
     this.#dropInbox();
   }
 
-  #arrive(payload: unknown, data: Data): void {
+  #arrive(payload: unknown, data: Data, isLast: boolean): void {
     // In order: nothing overtakes one that is not quite there.
     if (this.#late.length > 0) {
       this.#late.push([payload, data]);
       return;
     }
-    const lease = this.#carrier.receive(payload);
-    if (lease === "later") {
+    const lease = this.#carrier.receive(payload, isLast);
+    if (lease === "later" && !isLast) {
       this.#late.push([payload, data]);
-      // Of a lane that has ended nobody waits for it.
-      this.#clock.setTimer(() => this.#retry(), this.#retryMs, this.#state === "ended");
+      this.#clock.setTimer(() => this.#retry(false), this.#retryMs, false);
       this.#retryMs = Math.min(Math.max(1, 2 * this.#retryMs), MAX_RETRY_MS);
+    } else if (lease === "later") {
+      this.#isWithheld = true;
+      this.#giveCredit();
     } else if (lease === undefined) this.#giveCredit();
     else if ("breach" in lease) this.#breach(lease.breach);
     else this.#deliver(lease, data);
   }
 
-  #retry(): void {
+  /**
+   * Looks again for what was not quite there. `isLast`: who sent it has said or shown that no lease comes any more, so
+   * it has taken its step for each that it will ever give. What is not there then was named and not given: it is passed
+   * over, and holds no end.
+   */
+  #retry(isLast: boolean): void {
+    if (this.#late.length === 0) return;
     const late = this.#late.splice(0);
     for (const entry of late) {
-      if (!(entry instanceof MillpondError)) this.#arrive(...entry);
+      if (!(entry instanceof MillpondError)) this.#arrive(...entry, isLast);
       else if (this.#late.length > 0) this.#late.push(entry);
       else if (this.#ending === undefined) this.#put(entry);
     }

@@ -127,8 +127,8 @@ function sharedCarrier(
       const id = pool.idOf(lease, "send");
       sendLease(pool, id, peer, () => post(id));
     },
-    receive(payload) {
-      return receiveLease(pool, payload, peer);
+    receive(payload, isLast) {
+      return receiveLease(pool, payload, peer, isLast);
     },
     control: () => ({ breach: "said what no side of a shared pool says" }),
     isPoolClosed: () => !isAlive(pool.core),
@@ -247,12 +247,20 @@ export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: (
   if (done !== TransferResult.DONE) throw transferError(pool, id, peer, done);
 }
 
-/** Takes in what {@link sendLease} posted. Whatever came is checked: it may be anything. */
-export function receiveLease(pool: SharedEnd, payload: unknown, peer: Membership): Lease | "later" | undefined {
+/**
+ * Takes in what {@link sendLease} posted. Whatever came is checked: it may be anything. `isLast`: the sender's step is
+ * done, or never comes.
+ */
+export function receiveLease(
+  pool: SharedEnd,
+  payload: unknown,
+  peer: Membership,
+  isLast = false,
+): Lease | "later" | undefined {
   if (!pool.isIdentity(payload)) return undefined;
   let outcome = acceptTransfer(pool.core, payload, peer.member);
   // A look takes 10 ns, and the giver needs 20 for the step that is missing, unless it lost its core just there.
-  for (let look = 0; outcome === TransferResult.NOT_YET && look < SPINS; look++)
+  for (let look = 0; outcome === TransferResult.NOT_YET && !isLast && look < SPINS; look++)
     outcome = acceptTransfer(pool.core, payload, peer.member);
   if (outcome === TransferResult.NOT_YET) return "later";
   return outcome === TransferResult.DONE ? pool.lease(payload) : undefined;

@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { type Carrier, Lane, type LanePort, MessageType } from "../../../src/pools/lane/lane.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 
 describe("a lane that loses its other side", () => {
   it("takes in what has come and is there by now, before its carrier gives back what has not", async () => {
@@ -26,7 +27,8 @@ describe("a lane that loses its other side", () => {
       addEventListener: (_, listener) => closers.push(listener),
       close() {},
     };
-    const lane = new Lane<string>(port, carrier, { clock: new FakeClock() });
+    const clock = new FakeClock();
+    const lane = new Lane<string>(port, carrier, { clock });
     for (const id of [1, 2, 3]) port.onmessage!({ data: [MessageType.LEASE, id, `data ${id}`] });
     expect([lane.pending, said]).toEqual([0, []]);
     // The third one's sender has not come to its second step.
@@ -38,5 +40,10 @@ describe("a lane that loses its other side", () => {
       "data 2",
       undefined,
     ]);
+    // The third one holds no wait, and is not looked for any more.
+    expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+    there.add(3);
+    clock.advance(1000);
+    expect([lane.pending, said.length]).toEqual([0, 3]);
   });
 });

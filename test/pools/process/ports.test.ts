@@ -13,6 +13,8 @@ import { SharedConnection } from "../../../src/pools/lane/shared-transport.ts";
 import { processLane } from "../../../src/pools/process/connect.ts";
 import { ProcessPort, socketPort } from "../../../src/pools/process/ports.ts";
 import { encode, isPlain } from "../../../src/pools/process/wire.ts";
+import { commitTransfer, prepareTransfer, senderWord, TransferResult } from "../../../src/pools/shared/membership.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
 
@@ -85,6 +87,67 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
     await until(() => lane.pending === 0);
     expect(await codeOf(lane.receive())).toBe("ERR_BAD_DATA");
     both[0].validate();
+  });
+
+  it.each(["closes", "is lost", "sends more than the window", "lives, and this side closes"] as const)(
+    "a lease that the other side names and does not give holds no end: it %s",
+    async (end) => {
+      const { pools: both, ports } = twoSides();
+      const [here, there] = both;
+      // No look by time.
+      const how = { window: 3, clock: new FakeClock() };
+      const lane = processLane(ports[0], here, new SharedConnection(here, there.membership), how);
+      const far = processLane(ports[1], there, new SharedConnection(there, here.membership), how);
+      const own = there.tryAcquire()!;
+      const got: unknown[] = [];
+      const ended = (async () => {
+        for await (const { lease, data } of lane) {
+          got.push(data);
+          lease.release();
+        }
+      })();
+      ports[0].onMessage(serialize([MessageType.LEASE, own.id]));
+      await far.send(there.tryAcquire()!, "given");
+      await turn();
+      // In order: it may be between its message and its step.
+      expect(got).toEqual([]);
+      if (end === "closes") {
+        void far.close();
+        expect(await codeOf(ended)).toBe("ok");
+      } else if (end === "is lost") {
+        ports[0].ended();
+        expect(await codeOf(ended)).toBe("ERR_INACTIVE");
+      } else if (end === "sends more than the window") {
+        for (let n = 0; n < 5000; n++) ports[0].onMessage(serialize([MessageType.LEASE, own.id]));
+        expect(await codeOf(ended)).toBe("ERR_BAD_DATA");
+      } else {
+        void lane.close();
+        expect(await codeOf(ended)).toBe("ok");
+      }
+      expect(got).toEqual(end === "closes" || end === "is lost" ? ["given"] : []);
+      await until(() => here.stats().held === 1);
+      own.release();
+      expect(here.stats().free).toBe(2);
+      here.validate();
+    },
+  );
+
+  it("a lease that is given behind the word that none comes any more goes back", async () => {
+    const { pools: both, ports } = twoSides();
+    const [here, there] = both;
+    const lane = processLane(ports[0], here, new SharedConnection(here, there.membership), {});
+    const { id } = there.tryAcquire()!;
+    const [near, far] = [here.membership, there.membership];
+    ports[0].onMessage(serialize([MessageType.LEASE, id]));
+    expect(prepareTransfer(there.core, id, near.member, near.status)).toBe(TransferResult.DONE);
+    ports[0].onMessage(serialize([MessageType.CLOSE]));
+    expect(await lane.receive()).toBeUndefined();
+    expect(commitTransfer(there.core, id, near.member, near.status, senderWord(far))).toBe(TransferResult.DONE);
+    expect(here.stats().free).toBe(1);
+    void lane.close();
+    ports[0].onMessage(serialize([MessageType.CLOSED]));
+    await until(() => here.stats().free === 2);
+    here.validate();
   });
 
   it("what is paid back with credit is no part of the window", async () => {

@@ -124,16 +124,24 @@ export async function connectProcess<Data = unknown>(
     if (!isAnswered) child.send!(request as never, () => {});
   };
   try {
-    const made = ipcPort(child, id, sendRequest);
+    const sendAgain = (): void => {
+      try {
+        sendRequest();
+      } catch {
+        made.lose();
+      }
+    };
+    const made = ipcPort(child, id, sendAgain);
     port = made;
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
+    // Before the wait, which it would leave behind when it throws. The port keeps what comes.
+    sendRequest();
     const answer = firstMessage(made, { signal, timeout, clock }, "the child", pool, (said) => {
       if (said === WANTED) made.postMessage(GO);
-      else if (said === PASSED) sendRequest();
+      else if (said === PASSED) sendAgain();
       else return true;
       return false;
     });
-    sendRequest();
     await ready(answer);
     isAnswered = true;
     return processLane(port, pool, connection, { window, clock });

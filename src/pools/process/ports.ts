@@ -214,8 +214,19 @@ function leaveChannel(end: IpcEnd, id: string): void {
  * when the other side begins to wait for a request.
  */
 export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () => {}): ProcessPort {
-  // An error that comes later is the other side's end, which "disconnect" tells.
-  const post = (envelope: Envelope): unknown => end.send!(envelope as never, () => {});
+  let isBroken = false;
+  const post = (envelope: Envelope): void => {
+    try {
+      // An error that comes later is the other side's end, which "disconnect" tells.
+      end.send!(envelope as never, () => {});
+    } catch {
+      // A channel of the program's own making. What comes after a message that is missing must not go out.
+      if (isBroken) return;
+      isBroken = true;
+      closed();
+      over();
+    }
+  };
   const onMessage = (envelope: Partial<Envelope>): void => {
     if (envelope.closed === true) over();
     else if (typeof envelope.message === "string") {
@@ -237,9 +248,12 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
     port.ended();
   };
   const port = new ProcessPort({
-    isOpen: () => end.connected === true,
+    isOpen: () => !isBroken && end.connected === true,
     send(messages) {
-      for (const message of messages) post({ millpondLane: id, message: Buffer.from(message).toString("base64") });
+      for (const message of messages) {
+        if (isBroken) return;
+        post({ millpondLane: id, message: Buffer.from(message).toString("base64") });
+      }
     },
     close() {
       closed();

@@ -8,6 +8,7 @@ import { encode } from "../../../src/pools/process/wire.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { lateErrors, lateRejections } from "../../helpers/late-errors.ts";
 
 const pools: ProcessPool[] = [];
 afterEach(() => {
@@ -316,6 +317,58 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     parent.emit("disconnect");
     expect(new Set(await Promise.all(waiting))).toEqual(new Set(["ERR_INACTIVE"]));
     expect([parent.listenerCount("message"), parent.listenerCount("disconnect")]).toEqual([0, 0]);
+  });
+
+  it("that a child's own send() throws at is over with that error: nothing rejects later, and nothing is left", async () => {
+    for (const how of ["first", "always"] as const) {
+      const { child, parent } = channel();
+      const pool = make("camera");
+      const clock = new FakeClock();
+      let calls = 0;
+      parent.send = () => {
+        if (calls++ === 0 || how === "always") throw new Error("no");
+        return true;
+      };
+      const late = await lateRejections(async () => {
+        expect(await codeOf(connectProcess(pool, parent, { timeout: 500, clock }))).toBe("Error: no");
+        expect(pool.stats().members).toHaveLength(1);
+        // One listener for the child's end stays, for all connections.
+        expect(parent.eventNames()).toEqual(["exit"]);
+        expect(clock.pending).toBe(0);
+        clock.advance(1000);
+        child.emit("disconnect");
+      });
+      expect(late).toEqual([]);
+    }
+  });
+
+  it("whose lane a child's own send() throws at later loses it: nothing is thrown at the program", async () => {
+    for (const when of ["waits", "lane"] as const) {
+      const { child, parent } = channel();
+      const pool = make("camera");
+      const there = when === "lane" ? receiveProcess({ source: child }) : undefined;
+      const connects = connectProcess(pool, parent);
+      if (when === "lane") await connects;
+      parent.send = () => {
+        throw new Error("no");
+      };
+      const late = await lateErrors(async () => {
+        if (when === "waits") {
+          // It asks for the request again.
+          parent.emit("message", { millpondReceive: true });
+          expect(await codeOf(connects)).toBe("ERR_INACTIVE");
+          return;
+        }
+        const lane = await connects;
+        pools.push((await there!).pool);
+        lane.trySend(pool.tryAcquire()!, 1);
+        await turns();
+        expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+        expect(lane.isOpen).toBe(false);
+      });
+      expect(late).toEqual([]);
+      expect(parent.listenerCount("message")).toBe(0);
+    }
   });
 
   it("cannot come to one whose channel is closed: it does not wait", async () => {

@@ -1,10 +1,11 @@
 /**
- * The file of a socket that this process listens at, which is removed with it: that file, and not another one that has
- * its path by then. A socket that is open keeps its inode from being used again, so remove the file before the socket
+ * The file of a socket that this process listens at, which is removed with it, or when the process ends by itself: that
+ * file, and not another one that has its path by then. A socket that is open keeps its inode from being used again, so remove the file before the socket
  * is closed.
  */
 import { lstatSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
+import { onExit } from "./process.ts";
 
 // What the program puts in their place later is not called.
 const [look, removeFile] = [lstatSync, rmSync];
@@ -19,7 +20,8 @@ export function ownFile(path: string): RemoveOwn {
   // The working directory may be another one when it is removed.
   const absolute = resolve(path);
   const { dev, ino } = look(absolute, { bigint: true });
-  return () => {
+  const remove = (): void => {
+    forget();
     try {
       const now = look(absolute, { bigint: true });
       if (now.dev === dev && now.ino === ino) removeFile(absolute);
@@ -27,4 +29,6 @@ export function ownFile(path: string): RemoveOwn {
       // It is left behind then: who ends a server has no use for this error.
     }
   };
+  const forget = onExit(remove);
+  return remove;
 }

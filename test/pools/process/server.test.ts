@@ -21,6 +21,7 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { run } from "../../helpers/child.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 
 const value = <T>(outcome: Outcome<T>): T => {
@@ -207,6 +208,38 @@ describe.runIf(nativeOps().availability.ok)("a server of a pool", () => {
       expect(await codeOf(connectToPool(path()))).toBe("ERR_INACTIVE");
       rmSync(`${path()}.fd`, { recursive: true });
     }
+  });
+
+  it.each([
+    ["process.exit()", "process.exit(0)", 0],
+    ["an uncaught error", 'setImmediate(() => { throw new Error("uncaught") })', 1],
+  ])("of a process that ends by %s leaves no files and no name, and is served again", async (_, end, exitCode) => {
+    const native = new URL("../../../src/native.ts", import.meta.url);
+    const program = `
+      import { ProcessPool, serveProcesses } from ${JSON.stringify(native)};
+      const pool = ProcessPool.create({ size: 64, count: 1 });
+      if (!pool.publish("cam").ok) throw new Error("no name");
+      const closed = await serveProcesses(pool, ${JSON.stringify(`${path()}2`)});
+      await serveProcesses(pool, ${JSON.stringify(path())});
+      closed.close();
+      await (await import("node:fs/promises")).writeFile(${JSON.stringify(`${path()}2`)}, "precious");
+      ${end};`;
+    const exit = await run([process.execPath, "--input-type=module", "--eval", program], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, XDG_RUNTIME_DIR: folder },
+    });
+    expect([exit.code, exit.signal]).toEqual([exitCode, null]);
+    expect(readdirSync(folder).sort()).toEqual(["millpond", "s2"]);
+    expect(readdirSync(join(folder, "millpond"))).toEqual([]);
+    await serve(make(), path());
+  });
+
+  it("that is closed listens for the end of the process no more", async () => {
+    const before = process.listenerCount("exit");
+    const server = await serve(make(), path());
+    expect(process.listenerCount("exit")).toBeGreaterThan(before);
+    server.close();
+    expect(process.listenerCount("exit")).toBe(before);
   });
 
   it("at a relative path removes its own files in whichever directory the process is at its end", async () => {

@@ -144,8 +144,9 @@ function byName(block: SharedMemory, ops: NativeOps): Outcome<unknown> | Result 
   const published = publishName(name, block, ops);
   if (!published.ok) return published;
   const opened = openName(name, ops);
-  published.value.withdraw();
-  return closed(opened);
+  const withdrawn = published.value.withdraw();
+  const answer = closed(opened);
+  return withdrawn.ok ? answer : withdrawn;
 }
 
 function closed(opened: Outcome<SharedMemory>): Outcome<unknown> | Result {

@@ -7,22 +7,36 @@
  * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a
  * socket.
  */
-import { closeSync, constants, fstatSync, linkSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { wholeNumber, word, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { fileFailure, privateFolder, userFolder } from "./private-folder.ts";
 import { pidNamespace } from "./process-liveness.ts";
-import { made, type NotDone, notDone, type Outcome } from "./result.ts";
+import { done, made, type NotDone, notDone, type Outcome, type Result } from "./result.ts";
 import { dropDescriptor, keepDescriptor, openSharedMemory, type SharedMemory } from "./shared-memory.ts";
 
 /** A name that is taken; give it back with {@link PublishedName.withdraw}. */
 export interface PublishedName {
   /** The name. */
   readonly name: string;
-  /** Removes the name, as the end of the block or of the process does; blocks that were opened by it stay. */
-  withdraw(): void;
+  /**
+   * Removes the name, as the end of the block or of the process does; blocks that were opened by it stay. It needs no
+   * free descriptor. Answers why not where the file cannot be removed: the name stays, and can be withdrawn again.
+   */
+  withdraw(): Result;
 }
 
 /** Bytes that a name's file has at most: four numbers in text are a tenth of it. */
@@ -64,29 +78,49 @@ export function publishName(name: string, memory: SharedMemory, given?: NativeOp
     token,
     namespace: pidNamespace() ?? 0,
   };
-  const refused = write(name, file.value, entry, ops);
-  if (refused !== undefined) return refused;
+  const written = write(name, file.value, entry, ops);
+  if (!written.ok) return written;
   let kept: SharedMemory | undefined = memory;
-  const withdraw = (): void => {
-    if (kept === undefined) return;
+  let isThere = true;
+  const letGo = (): void => {
     const block = kept;
     kept = undefined;
-    removeOwn(file.value, entry, ops);
-    dropDescriptor(block, withdraw);
+    if (block !== undefined) dropDescriptor(block, blockEnds);
+  };
+  const withdraw = (): Result => {
+    const removed = isThere ? removeOwn(file.value, entry, written.value, ops) : done(0);
+    if (!removed.ok) return removed;
+    isThere = false;
+    letGo();
+    return removed;
+  };
+  // What cannot be removed then is as that of a killed process: nobody opens it, and the next publisher takes it over.
+  const blockEnds = (): void => {
+    withdraw();
+    letGo();
   };
   // The name says the descriptor's number: a block that is forgotten must not close it.
-  keepDescriptor(memory, withdraw);
+  keepDescriptor(memory, blockEnds);
   return made({ name, withdraw });
 }
 
-/** Undefined once the name is this entry's. */
-function write(name: string, file: string, entry: Entry, ops: NativeOps): NotDone | undefined {
+/** What tells a file from each that has its path later, without opening it: its number may be used again. */
+interface FileMark {
+  readonly dev: bigint;
+  readonly ino: bigint;
+  readonly mtimeNs: bigint;
+}
+
+/** The mark of the name's file, once the name is this entry's. */
+function write(name: string, file: string, entry: Entry, ops: NativeOps): Outcome<FileMark> {
   // Written aside and linked into place: a reader never sees half an entry, and of two publishers one wins.
   const draft = `${file}.${process.pid}.${entry.token}.new`;
   try {
     try {
       writeFileSync(draft, JSON.stringify(entry), { mode: 0o600, flag: "wx" });
-      return link(draft, file) ? takeOver(name, file, draft, ops) : undefined;
+      const mark = lstatSync(draft, { bigint: true });
+      const refused = link(draft, file) ? takeOver(name, file, draft, ops) : undefined;
+      return refused ?? made(mark);
     } finally {
       rmSync(draft, { force: true });
     }
@@ -162,12 +196,12 @@ function openEntry(file: string, ops: NativeOps): Outcome<number> {
   try {
     entry = readEntry(file);
   } catch (error) {
-    return fileFailure(error, "there is no such name");
+    const failure = fileFailure(error, "the name's file cannot be read");
+    if (NO_NAME_FILE.test(failure.errno)) return damagedName();
+    return failure.errno === "ENOENT" ? { ...failure, hint: "there is no such name" } : failure;
   }
   const { pid, descriptor, inode, namespace = 0 } = entry;
-  if (!Number.isInteger(pid) || pid < 1 || !Number.isInteger(descriptor) || descriptor < 0) {
-    return notDone("refused", "BAD_NAME_FILE", "the name's file is damaged; remove it");
-  }
+  if (!Number.isInteger(pid) || pid < 1 || !Number.isInteger(descriptor) || descriptor < 0) return damagedName();
   const own = pidNamespace() ?? 0;
   // Its number is another process's here, or nobody's: nothing can be said about it.
   if (own !== 0 && namespace !== 0 && namespace !== own) {
@@ -179,7 +213,7 @@ function openEntry(file: string, ops: NativeOps): Outcome<number> {
   }
   const opened = ops.shared.openOf(pid, descriptor);
   if (!opened.ok) {
-    return opened.status === "forbidden" || opened.status === "unsupported"
+    return opened.status === "forbidden" || opened.status === "unsupported" || opened.status === "limit"
       ? opened
       : notDone("failed", "STALE_NAME", `its publisher is gone (${opened.hint})`);
   }
@@ -189,6 +223,13 @@ function openEntry(file: string, ops: NativeOps): Outcome<number> {
   if (facts.ok && String(facts.value.inode) === inode) return opened;
   ops.shared.close(opened.value);
   return facts.ok ? notDone("failed", "STALE_NAME", "its publisher no longer holds it") : facts;
+}
+
+/** How it shows that no name's file is there: text that is no JSON, a link, a socket. */
+const NO_NAME_FILE = /^(?:SyntaxError|ELOOP|ENXIO)$/;
+
+function damagedName(): NotDone {
+  return notDone("refused", "BAD_NAME_FILE", "the name's file is damaged; remove it");
 }
 
 /** True when `to` exists already. */
@@ -211,15 +252,34 @@ function removeStale(file: string, ops: NativeOps): boolean {
   return true;
 }
 
-function removeOwn(file: string, entry: Entry, ops: NativeOps): void {
+/**
+ * Removes a name's file, unless it is gone, or another one's. As long as this process has the descriptor that the file
+ * names, nobody takes the name over, so no lock is needed, and no descriptor for it: there may be none.
+ */
+function removeOwn(file: string, entry: Entry, mark: FileMark, ops: NativeOps): Result {
+  const facts = ops.shared.inspect(entry.descriptor);
+  if (facts.ok && String(facts.value.inode) === entry.inode) return removeMarked(file, entry, mark);
+  // Somebody closed it by its number.
   const lock = takeLock(file, ops);
+  if (!lock.ok) return lock;
   try {
-    // Somebody else's by now, if this one's block was closed before.
-    if (lock.ok && readEntry(file).token === entry.token) rmSync(file, { force: true });
-  } catch {
-    // It is gone already, which is what was asked for.
+    return removeMarked(file, entry, mark);
   } finally {
-    if (lock.ok) ops.shared.close(lock.value);
+    ops.shared.close(lock.value);
+  }
+}
+
+function removeMarked(file: string, { token }: Entry, mark: FileMark): Result {
+  try {
+    const now = lstatSync(file, { bigint: true });
+    const isMarked = now.dev === mark.dev && now.ino === mark.ino;
+    // Another time: somebody has touched it, or its number is another one's.
+    if (isMarked && (now.mtimeNs === mark.mtimeNs || readEntry(file).token === token)) unlinkSync(file);
+    return done(0);
+  } catch (error) {
+    const failure = fileFailure(error, "the name's file could not be removed");
+    // It is gone already, which is what was asked for.
+    return failure.errno === "ENOENT" ? done(0) : failure;
   }
 }
 

@@ -73,7 +73,11 @@ function foreignFolder(folder: string): ReturnType<typeof notDone> {
 export function fileFailure(error: unknown, hint: string): ReturnType<typeof notDone> {
   const code = String((error as { code?: unknown }).code ?? (error as Error).name);
   return notDone(
-    /^(?:EACCES|EPERM|ERR_ACCESS_DENIED|NotCapable|PermissionDenied)$/.test(code) ? "forbidden" : "failed",
+    /^(?:EACCES|EPERM|ERR_ACCESS_DENIED|NotCapable|PermissionDenied)$/.test(code)
+      ? "forbidden"
+      : /^(?:EMFILE|ENFILE|ENOMEM|ENOSPC)$/.test(code)
+        ? "limit"
+        : "failed",
     code,
     hint,
   );

@@ -1,5 +1,16 @@
 /** Names of shared memory: who gets one that was left behind, and what a refused publication leaves. */
-import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -7,19 +18,23 @@ import { ProcessPool } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { openName, type PublishedName, publishName } from "../../src/os/names.ts";
 import { pidNamespace } from "../../src/os/process-liveness.ts";
-import type { Outcome } from "../../src/os/result.ts";
+import { notDone, type Outcome } from "../../src/os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { code } from "../pools/buffer/pools.ts";
 
-/** A disk that is full when a file has been made and has no bytes yet. */
-const disk = vi.hoisted(() => ({ isFull: false }));
+/** A disk that is full when a file has been made and has no bytes yet, or from which nothing can be removed. */
+const disk = vi.hoisted(() => ({ isFull: false, isReadOnly: false }));
 vi.mock("node:fs", async (original) => {
   const real = await original<typeof import("node:fs")>();
   const write: typeof real.writeFileSync = (file, data, options) => {
     real.writeFileSync(file, disk.isFull ? "" : data, options);
     if (disk.isFull) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
   };
-  return { ...real, writeFileSync: write };
+  const unlink: typeof real.unlinkSync = (file) => {
+    if (disk.isReadOnly) throw Object.assign(new Error("read-only file system"), { code: "EROFS" });
+    real.unlinkSync(file);
+  };
+  return { ...real, writeFileSync: write, unlinkSync: unlink };
 });
 
 const value = <T>(outcome: Outcome<T>): T => {
@@ -104,6 +119,64 @@ describe.runIf(nativeOps().availability.ok)("a name", () => {
     expect(publishName("cam", make())).toMatchObject({ ok: false, errno: "EEXIST" });
     leave("here", { namespace: pidNamespace() });
     expect(publishName("here", make())).toMatchObject({ ok: true });
+  });
+
+  it.each([
+    ["an empty file", (file: string) => writeFileSync(file, "")],
+    ["a file with a mark of its encoding", (file: string) => writeFileSync(file, '\ufeff{"pid":1,"descriptor":3}')],
+    ["a link", (file: string) => symlinkSync("other", file)],
+    ["a socket", (file: string) => nativeOps().shared.close(value(nativeOps().sockets.listen(file)))],
+    ["a folder", (file: string) => mkdirSync(file)],
+    ["a file of other numbers", (file: string) => writeFileSync(file, '{"pid":-1,"descriptor":3}')],
+  ])("in whose place %s lies is damaged, and not absent", (_, lie) => {
+    expect(openName("cam")).toMatchObject({ errno: "ENOENT", hint: "there is no such name" });
+    lie(join(names, "cam"));
+    expect(openName("cam")).toMatchObject({ status: "refused", errno: "BAD_NAME_FILE" });
+  });
+
+  it("that cannot be removed says so, and can be withdrawn later, also when its block has gone", () => {
+    const block = make();
+    const [early, late] = [value(publishName("early", block)), value(publishName("late", block))];
+    disk.isReadOnly = true;
+    try {
+      expect(early.withdraw()).toMatchObject({ ok: false, errno: "EROFS" });
+      expect(late.withdraw()).toMatchObject({ ok: false, errno: "EROFS" });
+      value(openName("early")).retire();
+      disk.isReadOnly = false;
+      expect(early.withdraw()).toMatchObject({ ok: true });
+      disk.isReadOnly = true;
+      block.retire();
+    } finally {
+      disk.isReadOnly = false;
+    }
+    expect(listed()).toEqual(["late"]);
+    expect(openName("late")).toMatchObject({ errno: "STALE_NAME" });
+    expect(late.withdraw()).toMatchObject({ ok: true });
+    expect(listed()).toEqual([]);
+  });
+
+  it("whose descriptor was closed by its number says that no lock can be had, and can be withdrawn later", () => {
+    const block = make();
+    const real = nativeOps();
+    let isFull = true;
+    const lockFolder = (path: string): Outcome<number> =>
+      isFull ? notDone("limit", "EMFILE", "open: too many open files") : real.shared.lockFolder(path);
+    const published = value(publishName("cam", block, { ...real, shared: { ...real.shared, lockFolder } }));
+    real.shared.close(block.descriptor);
+    expect(published.withdraw()).toMatchObject({ ok: false, status: "limit", errno: "EMFILE" });
+    isFull = false;
+    expect(published.withdraw()).toMatchObject({ ok: true });
+    expect(listed()).toEqual([]);
+  });
+
+  it("that is another one's by now stays, and one whose file was touched goes", () => {
+    const [mine, other] = [value(publishName("cam", make())), value(publishName("touched", make()))];
+    rmSync(join(names, "cam"));
+    const next = value(publishName("cam", make()));
+    utimesSync(join(names, "touched"), 1, 1);
+    for (const published of [mine, other]) expect(published.withdraw()).toMatchObject({ ok: true });
+    expect(listed()).toEqual(["cam"]);
+    next.withdraw();
   });
 
   it("goes with the pool that has it", () => {

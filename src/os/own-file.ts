@@ -1,7 +1,7 @@
 /**
  * The file of a socket that this process listens at, which is removed with it, or when the process ends by itself: that
- * file, and not another one that has its path by then. A socket that is open keeps its inode from being used again, so remove the file before the socket
- * is closed.
+ * file, and not another one that has its path by then. A socket that is open keeps its inode from being used again, so
+ * remove the file before the socket is closed.
  */
 import { lstatSync, rmSync } from "node:fs";
 import { resolve } from "node:path";

@@ -78,8 +78,8 @@ export interface Carrier {
    */
   send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[], check?: () => void) => void): void;
   /**
-   * Takes a lease in; "later": it is not quite there; undefined: it is over. `isLast`: its sender takes no step any more
-   * to give it, so nothing is waited for.
+   * Takes a lease in; "later": it is not quite there; undefined: it is over. `isLast`: its sender takes no step any
+   * more to give it, so nothing is waited for.
    */
   receive(payload: unknown, isLast: boolean): Lease | Breach | "later" | undefined;
   /** A message of the carrier's own. */

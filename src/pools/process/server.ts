@@ -26,6 +26,7 @@ import {
 import { nativeOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { ownFile, type RemoveOwn } from "../../os/own-file.ts";
+import { onExit } from "../../os/process.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
@@ -415,6 +416,11 @@ async function listenAside(server: Server, path: string): Promise<string> {
   for (let left = DRAFTS; ; left--) {
     // With a letter that no number has: of what reads as one, the runtime makes a port of TCP.
     const draft = `${path}.m${randomUUID().slice(0, 1 + Math.min(MAX_PATH - Buffer.byteLength(path), DRAFT_BYTES))}`;
+    const made = resolve(draft);
+    // The process may end before it hears that it listens. Until it does, a file of that name is another one's.
+    const forget = onExit(() => {
+      if (server.listening) rmSync(made, { force: true });
+    });
     try {
       await new Promise<void>((done, failed) => {
         server.once("error", failed);
@@ -427,6 +433,8 @@ async function listenAside(server: Server, path: string): Promise<string> {
       return draft;
     } catch (error) {
       if (left === 0 || (error as { code?: unknown }).code !== "EADDRINUSE") throw error;
+    } finally {
+      forget();
     }
   }
 }

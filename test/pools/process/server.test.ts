@@ -234,6 +234,17 @@ describe.runIf(nativeOps().availability.ok)("a server of a pool", () => {
     await serve(make(), path());
   });
 
+  it("of a process that ends before it hears that it listens leaves no file", async () => {
+    const native = new URL("../../../src/native.ts", import.meta.url);
+    const program = `
+      import { ProcessPool, serveProcesses } from ${JSON.stringify(native)};
+      void serveProcesses(ProcessPool.create({ size: 64, count: 1 }), ${JSON.stringify(path())});
+      process.exit(0);`;
+    const exit = await run([process.execPath, "--input-type=module", "--eval", program]);
+    expect([exit.code, exit.signal]).toEqual([0, null]);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it("that is closed listens for the end of the process no more", async () => {
     const before = process.listenerCount("exit");
     const server = await serve(make(), path());

@@ -40,9 +40,15 @@ export interface PoolSnapshot extends PoolSnapshotCounts {
   readonly shared?: number;
   /** Leases that were taken in this realm since somebody looks; absent: nothing is recorded. */
   readonly taken?: number;
-  /** The leases that are out, at most {@link MAX_HOLDERS}, longest first where ages are known. */
+  /**
+   * The leases that are out, longest first where ages are known: at most 4,096, and 8,192 of all pools of a thread.
+   * Where it has fewer than `leased`, the others are not listed.
+   */
   readonly holders: readonly PoolHolder[];
-  /** Present: `holders` is empty because events tell of the leases; an update before it listed them. */
+  /**
+   * Present: `holders` is empty because the viewer asked for rare lists. Events told of all leases since the last list,
+   * or since the pool is there, unless an update has `dropped` some.
+   */
   readonly unlisted?: true;
   /** Who takes part, in a shared pool. */
   readonly members: readonly PoolMember[];
@@ -117,7 +123,7 @@ export interface InspectorSource {
 }
 
 /** Holders of one pool in a snapshot. */
-export const MAX_HOLDERS = 256;
+export const MAX_HOLDERS = 4096;
 /** Characters of a pool's name and of a tag. */
 export const MAX_NAME = 200;
 /** Events in one update. */

@@ -101,6 +101,7 @@ export function answerWith(
         if (keys === undefined) throw new Refusal(404, `there is only ${Object.keys(ROUTES).join(", ")}`);
         for (const key of values.keys()) {
           if (key !== "token" && !keys.includes(key)) throw new Refusal(400, "the query has an unknown key");
+          if (values.getAll(key).length > 1) throw new Refusal(400, "the query has a key twice");
         }
         if (path !== "/") {
           await answer(request, response, path, values);

@@ -505,9 +505,11 @@ export class PageAllocator extends Allocator {
 
   /** @internal Who holds a lease, longest first. O(blocks). */
   holders(): PageHolder[] {
+    // Not the time of the newest call: a pool that nobody calls has leases that get older.
+    const now = Math.max(this.#time, this.#coarse.look() + this.#skew);
     return this.cache.blocks
       .filter((block) => block.lease !== null)
-      .map((block) => holderOf(block, block.lease!, this.#time))
+      .map((block) => holderOf(block, block.lease!, now))
       .sort((a, b) => b.age - a.age);
   }
 

@@ -168,6 +168,59 @@ describe("slots", () => {
     expect(states.filter((state) => state === SlotState.UNTOLD)).toHaveLength(44);
   });
 
+  test("are not known after events were lost, until an event or a list tells of them", () => {
+    const program = new FakeProgram();
+    const pool = program.pool({ name: "frames", count: 300 });
+    const model = new InspectorModel();
+    const apply = (lost: boolean): number[] => {
+      const update = program.update();
+      model.apply(lost ? { ...update, events: [], dropped: update.events.length } : update);
+      const process = model.processes.get(program.pid)!;
+      return statesOf(process.pools[0]!, process.now);
+    };
+    const count = (states: number[], state: SlotState): number => states.filter((one) => one === state).length;
+    for (let slot = 0; slot < 290; slot++) pool.acquire(slot);
+    program.time += 10;
+    expect(count(apply(false), SlotState.FRESH)).toBe(290);
+    for (let slot = 0; slot < 20; slot++) pool.release(slot);
+    program.time += 10;
+    // 256 of 270 are listed: the others may be any of those that are left.
+    let states = apply(true);
+    expect([count(states, SlotState.FRESH), count(states, SlotState.UNTOLD)]).toEqual([256, 44]);
+    expect(states[5]).toBe(SlotState.UNTOLD);
+    pool.acquire(5);
+    pool.release(20);
+    program.time += 10;
+    states = apply(false);
+    expect([states[5], states[20]]).toEqual([SlotState.FRESH, SlotState.FREE]);
+    for (let slot = 21; slot < 41; slot++) pool.release(slot);
+    program.time += 10;
+    // A list that is whole says what the others are.
+    states = apply(true);
+    expect([count(states, SlotState.FRESH), count(states, SlotState.UNTOLD)]).toEqual([250, 0]);
+    const process = model.processes.get(program.pid)!;
+    const spans: [number, number][] = [];
+    process.pools[0]!.rows[100]!.each(0, (start, end) => spans.push([start, end]));
+    expect(spans).toEqual([[1_700_000_000_000, Number.POSITIVE_INFINITY]]);
+  });
+
+  test("of a page that is opened late are known as far as a list tells of them", () => {
+    const program = new FakeProgram();
+    const pool = program.pool({ name: "frames", count: 300 });
+    for (let slot = 0; slot < 290; slot++) pool.acquire(slot);
+    program.time += 10;
+    program.update();
+    pool.release(299 - 10);
+    program.time += 10;
+    const model = new InspectorModel();
+    model.apply(program.update());
+    const process = model.processes.get(program.pid)!;
+    const states = statesOf(process.pools[0]!, process.now);
+    expect(states[289]).toBe(SlotState.FREE);
+    expect(states.filter((state) => state === SlotState.FRESH)).toHaveLength(256);
+    expect(states.filter((state) => state === SlotState.UNTOLD)).toHaveLength(43);
+  });
+
   test("have a bound, whatever a program says", () => {
     const program = new FakeProgram();
     const pool = program.pool({ name: "huge", count: 2 ** 40 });

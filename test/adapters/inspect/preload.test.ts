@@ -122,7 +122,7 @@ describe("a program that has the inspector preloaded", () => {
     const { realms } = await snapshotWhere(running, () => true);
     expect(realms[1]!.pools.map(({ name, holders }) => [name, holders.length])).toEqual([
       ["slots", 2],
-      ["of worker 1", 256],
+      ["of worker 1", 300],
     ]);
   });
 

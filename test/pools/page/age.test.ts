@@ -354,6 +354,14 @@ describe("the smooth curve", () => {
   });
 });
 
+it("of a lease grows while nobody calls the pool", () => {
+  const { pool, clock } = aged({ timer: true, curve: "smooth" });
+  const leases = [1, 2].map(() => pool.allocator.allocate(PAGE));
+  clock.advance(6000);
+  expect(pool.holders().map(({ age }) => age)).toEqual([6000, 6000]);
+  for (const lease of leases) lease.release();
+});
+
 describe("a time that is none", () => {
   const NONE = [Infinity, -Infinity, 1e300, -1e300, 2 ** 53, 4 * Number.MAX_SAFE_INTEGER];
 

@@ -88,11 +88,14 @@ export class SlotRow extends Spans {
   listed = 0;
   /** Whether it is known since when the open lease is held. */
   isTimed = false;
+  /** Nothing has told of it since the page was opened, or since events were lost. */
+  isUnknown: boolean;
 
-  /** A slot of which nothing is known yet. */
-  constructor(slot: number) {
+  /** A slot that is free, as far as it is known. */
+  constructor(slot: number, isUnknown: boolean) {
     super();
     this.slot = slot;
+    this.isUnknown = isUnknown;
   }
 }
 
@@ -152,6 +155,8 @@ export class PoolModel {
   readonly #rowOf: Map<number, number> = new Map();
   readonly #openWaits: Set<string> = new Set();
   #snapshots = 0;
+  /** There may be leases of which neither an event nor a list has told: rows may be unknown. */
+  #isPartial = true;
 
   /** A pool that was told of for the first time. */
   constructor(info: ModelPool) {
@@ -163,6 +168,17 @@ export class PoolModel {
   /** Waits that were told of, and whose end was not. */
   get outstandingWaits(): number {
     return this.#openWaits.size;
+  }
+
+  /** Events were lost, perhaps of this pool: what was known of its slots may be over. */
+  forget(): void {
+    this.#doubt();
+    this.#openWaits.clear();
+  }
+
+  #doubt(): void {
+    this.#isPartial = true;
+    for (const row of this.rows) row.isUnknown = true;
   }
 
   /** What an observer in one of the threads told. */
@@ -177,11 +193,13 @@ export class PoolModel {
         row.tag = event.text;
         row.lease = event.value;
         row.isTimed = true;
+        row.isUnknown = false;
         return;
       }
       case "release":
       case "discard":
-        this.#end(this.#find(subject), time);
+        // A slot of which nothing else was told has its row from now on: it is free.
+        this.#end(this.#isNumbered ? this.#row(subject) : this.#find(subject), time);
         return;
       case "wait":
         this.#openWaits.add(`${event.thread}.${subject}`);
@@ -201,6 +219,7 @@ export class PoolModel {
   update(info: ModelPool, time: number): void {
     this.info = info;
     if (!info.unlisted) this.#updateHolders(info, time);
+    if (this.#isPartial) this.#complete(info.leased, time);
     // Ends of waits may be among the events that were left out.
     if (this.#openWaits.size > 2 * info.waiting + MAX_OPEN_WAITS) this.#openWaits.clear();
     if (info.waiting === 0) {
@@ -208,13 +227,15 @@ export class PoolModel {
       this.waits.end(time);
     } else if (!this.waits.isOpen) this.waits.begin(time);
     const slots = Math.min(this.limit, Math.max(info.count, this.#isNumbered ? 0 : info.leased));
-    while (this.rows.length < slots) this.rows.push(new SlotRow(this.rows.length));
+    while (this.rows.length < slots) this.#addRow(this.rows.length);
     // A pool that gave memory back has fewer slots.
     while (this.rows.length > slots && !this.rows[this.rows.length - 1]!.isOpen) this.rows.pop();
   }
 
   #updateHolders(info: ModelPool, time: number): void {
     const tick = ++this.#snapshots;
+    // Without events, a lease that is not in the list may be over.
+    if (info.taken === undefined) this.#doubt();
     for (const holder of info.holders) {
       const row = this.#row(holder.slot);
       if (row === undefined) continue;
@@ -233,25 +254,37 @@ export class PoolModel {
       row.holder = holder;
       row.lease = lease;
       row.listed = tick;
+      row.isUnknown = false;
     }
-    if (info.holders.length >= info.leased) {
+    const isAll = info.holders.length >= info.leased;
+    if (isAll) {
       for (const row of this.rows) if (row.isOpen && row.listed !== tick && row.openSince < time) this.#end(row, time);
     }
+    if (!this.#isPartial) return;
+    for (const row of this.rows) {
+      if (!row.isUnknown) continue;
+      this.#end(row, time);
+      row.isUnknown = !isAll;
+    }
+    this.#isPartial = !isAll;
+  }
+
+  /** Where as many leases are known as are out, all other slots are free. */
+  #complete(leased: number, time: number): void {
+    let known = 0;
+    for (const row of this.rows) if (row.isOpen && !row.isUnknown) known++;
+    if (known < leased) return;
+    this.#isPartial = false;
+    for (const row of this.rows) if (row.isUnknown) this.#end(row, time);
   }
 
   /** The state of a row at that moment. */
   stateOf(row: SlotRow, now: number): SlotState {
     if (row.isOpen) return row.isTimed ? stateOfAge(now - row.openSince) : SlotState.HELD;
-    return this.info.holders.length < this.info.leased && !this.#isRecorded ? SlotState.UNTOLD : SlotState.FREE;
-  }
-
-  /** Whether events tell of every lease, listed or not. */
-  get #isRecorded(): boolean {
-    return this.info.taken !== undefined;
+    return row.isUnknown ? SlotState.UNTOLD : SlotState.FREE;
   }
 
   #find(slot: number): SlotRow | undefined {
-    if (this.#isNumbered) return this.rows[slot];
     const row = this.#rowOf.get(slot);
     return row === undefined ? undefined : this.rows[row];
   }
@@ -260,7 +293,7 @@ export class PoolModel {
   #row(slot: number): SlotRow | undefined {
     if (this.#isNumbered) {
       if (!(slot >= 0 && slot < this.limit)) return undefined;
-      while (this.rows.length <= slot) this.rows.push(new SlotRow(this.rows.length));
+      while (this.rows.length <= slot) this.#addRow(this.rows.length);
       return this.rows[slot];
     }
     let at = this.#rowOf.get(slot);
@@ -268,15 +301,21 @@ export class PoolModel {
       at = this.rows.findIndex(({ isOpen }) => !isOpen);
       if (at < 0) at = this.rows.length;
       if (at >= this.limit) return undefined;
-      if (at === this.rows.length) this.rows.push(new SlotRow(slot));
+      if (at === this.rows.length) this.#addRow(slot);
       this.rows[at]!.slot = slot;
       this.#rowOf.set(slot, at);
     }
     return this.rows[at];
   }
 
+  #addRow(slot: number): void {
+    this.rows.push(new SlotRow(slot, this.#isPartial));
+  }
+
   #end(row: SlotRow | undefined, time: number): void {
-    if (row === undefined || !row.end(time)) return;
+    if (row === undefined) return;
+    row.isUnknown = false;
+    if (!row.end(time)) return;
     row.holder = null;
     row.tag = undefined;
     row.lease = null;
@@ -318,7 +357,7 @@ export class ProcessModel {
   }
 
   /** Takes an update in. */
-  apply({ snapshot, events }: InspectorUpdate): void {
+  apply({ snapshot, events, dropped }: InspectorUpdate): void {
     this.snapshot = snapshot;
     const shown = modelPools(snapshot);
     const byKey = new Map<string, PoolModel>();
@@ -339,6 +378,7 @@ export class ProcessModel {
     }
     this.#byKey = byKey;
     this.pools = [...byKey.values()];
+    if (dropped > 0) for (const pool of this.pools) pool.forget();
     this.#applyEvents(events, byThread);
     for (const info of shown) {
       const pool = byKey.get(info.key)!;

@@ -88,6 +88,12 @@ function tellLater(stage: Stage, activity: string, isWait: boolean, since: numbe
   const done = (): void => {
     for (const observer of observers) observer.onStage(stage, activity, isWait, since);
   };
-  if (typeof (result as PromiseLike<unknown> | null | undefined)?.then !== "function") done();
-  else (result as PromiseLike<unknown>).then(done, done);
+  // Of an answer that cannot be read, the stage itself makes the error.
+  try {
+    if (typeof (result as PromiseLike<unknown> | null | undefined)?.then === "function") {
+      (result as PromiseLike<unknown>).then(done, done);
+      return;
+    }
+  } catch {}
+  done();
 }

@@ -16,7 +16,8 @@
  */
 
 import { MillpondError } from "../util/errors.ts";
-import { badValue, instance, isRevoked, listOf, oneOf, outOfRange, wrongType } from "../util/validate.ts";
+import { badValue, isRevoked, listOf, oneOf, outOfRange, wrongType } from "../util/validate.ts";
+import { currentSettlement, MAX_STEPS, stagesText } from "./settlement.ts";
 import { checkFormat, type Fraction, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "./stream-format.ts";
 
 /** Whole numbers from `min` to `max`, both included; with `step`, only multiples of it. */
@@ -62,12 +63,6 @@ const FIELDS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
 /** The most alternatives that an intersection may have, or as many as the longer of both has. */
 const MAX_COMMON = 256;
 
-/**
- * What one intersection may cost, in comparisons of two structures or looks at a value of a list: a quarter of a
- * second. Structures that are neither apart nor in one another cost the square of their number.
- */
-const MAX_STEPS = 1 << 22;
-
 /** The making of a structure costs as much as so many comparisons. */
 const MAKING_STEPS = 16;
 
@@ -86,20 +81,26 @@ const MAX_VALUES = 4096;
 /** Lists up to this length are looked through; an index of them costs more than it saves. */
 const SHORT_LIST = 8;
 
+/** Structures that are made of checked ones: the constructor does not check them again. */
+let trusted: readonly CapsStructure[] | undefined;
+
 /** A set of formats; immutable. */
 export class Caps {
   /** The alternatives, the one liked best first. */
   readonly structures: readonly CapsStructure[];
 
+  readonly #isMade: true = true;
+
   /** Most callers use {@link Caps.video}, {@link Caps.audio}, {@link Caps.bytes}, {@link Caps.any}. */
   constructor(structures: readonly CapsStructure[]) {
-    const checked = listOf("structures", "a list of structures", structures).map((one, i) => {
-      if (one === null || typeof one !== "object" || isRevoked(one))
-        throw wrongType(`structures[${i}]`, "a structure of caps", one);
-      return checkStructure(`structures[${i}].fields`, oneOf(`structures[${i}].kind`, one.kind, KINDS), one.fields);
-    });
-    this.structures = Object.freeze(checked);
+    const isChecked = trusted !== undefined && structures === trusted;
+    this.structures = isChecked ? structures : checkStructures(structures);
     Object.freeze(this);
+  }
+
+  /** @internal True for what the constructor made: no proxy of it, and nothing that only has the prototype. */
+  static isMade(value: unknown): value is Caps {
+    return typeof value === "object" && value !== null && #isMade in value && value.#isMade;
   }
 
   /** Everything. */
@@ -151,41 +152,19 @@ export class Caps {
    * What is in both; the order of this set counts first, then that of the other. An alternative that has nothing which
    * an earlier one lacks is left out, as in GStreamer, so that alternatives which overlap do not multiply. Throws
    * `ERR_NOT_NEGOTIATED` when more alternatives are left than the longer of both has, and than 256, or when they take
-   * too long to find: a quarter of a second, counted by structures and values.
+   * too long to find: a quarter of a second, counted by structures and values. Inside a pipeline that is for all that
+   * its stages compare to agree on their formats.
    * O(structures of both, multiplied, times what they have in common); two lists in O(values of both).
    */
   intersect(other: Caps): Caps {
     checkCaps("other", other);
     if (other === Caps.any && isMinimal(this)) return this;
     if (this === Caps.any && isMinimal(other) && isOneKind(other)) return other;
-    const both: CapsStructure[] = [];
-    const masks: number[][] = [];
-    const most = Math.max(MAX_COMMON, this.structures.length, other.structures.length);
-    const start = valuesSeen;
-    let steps = 0;
-    const spend = (more: number): void => {
-      steps += more;
-      if (steps + valuesSeen - start > MAX_STEPS) throw tooManyError(this, other, most);
-    };
-    const isKnown = (common: CapsStructure, mask: readonly number[]): boolean =>
-      both.some((earlier, i) => {
-        if (!isWithin(mask, masks[i]!)) return false;
-        spend(1);
-        return isSubset(common, earlier);
-      });
-    for (const mine of this.structures) {
-      for (const theirs of other.structures) {
-        const common = intersectStructures(mine, theirs);
-        spend(common === undefined ? 1 : MAKING_STEPS + both.length);
-        if (common === undefined) continue;
-        const mask = masksOf(common);
-        if (isKnown(common, mask)) continue;
-        if (both.length === most) throw tooManyError(this, other, most);
-        both.push(common);
-        masks.push(mask);
-      }
-    }
-    return settledCaps(both);
+    if (intersections.get(this) === other) return this;
+    return settledCaps(
+      other,
+      metered(this, other, (spend) => commonStructures(this, other, spend)),
+    );
   }
 
   /** True when that format is in the set. */
@@ -196,37 +175,28 @@ export class Caps {
   /** Why a format is not in the set: the first field that rules it out; undefined when it is in. For messages. */
   whyNot(format: StreamFormat): string | undefined {
     const checked = checkFormat("format", format);
-    let reason = "nothing is accepted";
     const fields = fieldsOf(checked);
+    let last: CapsStructure | undefined;
     for (const structure of this.structures) {
-      if (structure.kind !== checked.kind) {
-        reason = `${checked.kind} comes, and ${structure.kind} is wanted`;
-        continue;
-      }
-      const bad = Object.entries(structure.fields).find(([name, want]) => {
-        const has = fields[name];
-        return has !== undefined && intersectValues(has, want) === undefined;
-      });
-      if (bad === undefined) {
-        const memory = memoryOf(structure);
-        if (memory === undefined || intersectValues(memoryOfFormat(checked), memory) !== undefined) return undefined;
-        reason = `it is in ${memoryOfFormat(checked)}, and ${valueText(memory)} is wanted`;
-        continue;
-      }
-      reason = `${bad[0]} is ${valueText(fields[bad[0]]!)}, and ${valueText(bad[1])} is wanted`;
+      if (misfitOf(structure, checked, fields) === undefined) return undefined;
+      last = structure;
     }
-    return reason;
+    // Said of one alternative: the text of a list takes longer than the look at it.
+    return last === undefined ? "nothing is accepted" : misfitText(last, checked, fields);
   }
 
   /**
    * One value for each field of the first structure: from a list the one nearest to `prefer`, else the first; from a
    * range the one nearest to `prefer`, else the least. Undefined when the set is empty. Absent fields that `prefer` has
-   * are taken from it.
+   * are taken from it. Throws `ERR_INVALID_ARG_*`, and `ERR_NOT_NEGOTIATED` when there are so many values that it takes
+   * too long, as {@link intersect}. O(values).
    */
   fixate(prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps | undefined {
     const preferred = checkPreference(prefer);
     // A structure that the preference fits as it is comes before one that would bend it.
-    const first = this.structures.find((one) => fits(one, preferred)) ?? this.structures[0];
+    const first =
+      metered(this, undefined, (spend) => this.structures.find((one) => fits(one, preferred, spend))) ??
+      this.structures[0];
     if (first === undefined) return undefined;
     const fields: Record<string, CapsScalar> = {};
     for (const name of FIELDS[first.kind]) {
@@ -244,18 +214,24 @@ export class Caps {
   }
 }
 
-/** Intersections: none of their alternatives is in an earlier one. */
-const intersections: WeakSet<Caps> = new WeakSet();
+/**
+ * Intersections, of which none of the alternatives is in an earlier one, with the set that was intersected last: a
+ * stage whose two pads have the same caps compares with them up to three times, and after the first nothing changes.
+ * Null where that set is an intersection itself, or each would keep all before it alive.
+ */
+const intersections: WeakMap<Caps, Caps | null> = new WeakMap();
 
-/** Caps of structures that were made of checked ones, and are not checked again. */
+/** Caps of structures that were made of checked ones. */
 function capsOf(structures: CapsStructure[]): Caps {
-  const made = Object.assign(Object.create(Caps.prototype) as Caps, { structures: Object.freeze(structures) });
-  return Object.freeze(made);
+  trusted = Object.freeze(structures);
+  const made = new Caps(trusted);
+  trusted = undefined;
+  return made;
 }
 
-function settledCaps(structures: CapsStructure[]): Caps {
+function settledCaps(other: Caps, structures: CapsStructure[]): Caps {
   const made = capsOf(structures);
-  intersections.add(made);
+  intersections.set(made, intersections.has(other) ? null : other);
   return made;
 }
 
@@ -267,19 +243,86 @@ function isOneKind({ structures }: Caps): boolean {
   return structures.every(({ kind }) => kind === structures[0]!.kind);
 }
 
+/** Thrown inside {@link metered} alone. */
+const OVER: unique symbol = Symbol("over");
+
+/**
+ * Counts work against the settlement in force; outside of one, against a bound of its own. What looks at values counts
+ * these by itself.
+ */
+function metered<T>(caps: Caps, other: Caps | undefined, work: (spend: (more: number) => void) => T): T {
+  const settlement = currentSettlement();
+  const left = settlement?.left ?? MAX_STEPS;
+  const start = valuesSeen;
+  let steps = 0;
+  const spend = (more: number): void => {
+    steps += more;
+    if (steps + valuesSeen - start > left) throw OVER;
+  };
+  try {
+    return work(spend);
+  } catch (error) {
+    if (error !== OVER) throw error;
+  } finally {
+    settlement?.spend(steps + valuesSeen - start);
+  }
+  throw tooLongError(caps, other, settlement?.stages ?? []);
+}
+
+/** What {@link Caps.intersect} finds. */
+function commonStructures(a: Caps, b: Caps, spend: (more: number) => void): CapsStructure[] {
+  const most = Math.max(MAX_COMMON, a.structures.length, b.structures.length);
+  const both: CapsStructure[] = [];
+  const masks: number[][] = [];
+  const isKnown = (common: CapsStructure, mask: readonly number[]): boolean =>
+    both.some((earlier, i) => {
+      if (!isWithin(mask, masks[i]!)) return false;
+      spend(1);
+      return isSubset(common, earlier);
+    });
+  for (const mine of a.structures) {
+    for (const theirs of b.structures) {
+      const common = intersectStructures(mine, theirs);
+      spend(common === undefined ? 1 : MAKING_STEPS + both.length);
+      if (common === undefined) continue;
+      const mask = masksOf(common);
+      if (isKnown(common, mask)) continue;
+      if (both.length === most) throw tooManyError(a, b, most);
+      both.push(common);
+      masks.push(mask);
+    }
+  }
+  return both;
+}
+
+const REMEDY = "name fewer alternatives, with short lists and ranges of values in each";
+
 function tooManyError(a: Caps, b: Caps, limit: number): MillpondError {
   const [first, second] = [a.structures.length, b.structures.length];
+  const stage = currentSettlement()?.stage;
   return new MillpondError(
     "ERR_NOT_NEGOTIATED",
-    `caps of ${first} alternatives and caps of ${second} have too many in common to be settled: at most ${limit} ` +
-      "may be left of them; name fewer alternatives, with short lists and ranges of values in each",
-    { first, second, limit },
+    `${stage === undefined ? "" : `at "${stage}" `}caps of ${first} alternatives and caps of ${second} have too many ` +
+      `in common to be settled: at most ${limit} may be left of them; ${REMEDY}`,
+    { first, second, limit, ...(stage !== undefined && { stages: [stage] }) },
   );
+}
+
+function tooLongError(a: Caps, b: Caps | undefined, stages: readonly string[]): MillpondError {
+  const [first, second] = [a.structures.length, b?.structures.length];
+  const what =
+    stages.length > 0
+      ? `the caps of ${stagesText(stages)} take too long to compare: what the stages of a pipeline compare to agree ` +
+        "on their formats may take a quarter of a second in all"
+      : `caps of ${first} alternatives ${second === undefined ? "" : `and caps of ${second} `}take too long to compare: ` +
+        "they may take a quarter of a second";
+  return new MillpondError("ERR_NOT_NEGOTIATED", `${what}; ${REMEDY}`, { first, second, stages });
 }
 
 /** Checks caps that a caller gives. Throws `ERR_INVALID_ARG_TYPE`. */
 export function checkCaps(name: string, caps: Caps): Caps {
-  return instance(name, "Caps, such as Caps.any or Caps.video()", Caps, caps);
+  if (!Caps.isMade(caps)) throw wrongType(name, "Caps, such as Caps.any or Caps.video()", caps);
+  return caps;
 }
 
 /** A structure with one value a field. */
@@ -313,10 +356,55 @@ function layoutFields(format: StreamFormat): Readonly<Record<string, CapsScalar>
     : { format: name, width, height, frameRate: format.frameRate };
 }
 
-function fits(structure: CapsStructure, prefer: Readonly<Record<string, CapsScalar>>): boolean {
-  return Object.entries(structure.fields).every(
-    ([name, value]) => prefer[name] === undefined || intersectValues(prefer[name], value) !== undefined,
-  );
+function fits(
+  structure: CapsStructure,
+  prefer: Readonly<Record<string, CapsScalar>>,
+  spend: (more: number) => void,
+): boolean {
+  spend(1);
+  for (const name in structure.fields) {
+    const wanted = prefer[name];
+    if (wanted !== undefined && !isAmongOnce(wanted, structure.fields[name]!)) return false;
+  }
+  return true;
+}
+
+/** The field that rules a format out; undefined: none does. */
+function misfitOf(
+  structure: CapsStructure,
+  format: StreamFormat,
+  fields: Readonly<Record<string, CapsScalar>>,
+): string | undefined {
+  if (structure.kind !== format.kind) return "kind";
+  for (const name in structure.fields) {
+    const has = fields[name];
+    if (has !== undefined && !isAmongOnce(has, structure.fields[name]!)) return name;
+  }
+  const memory = memoryOf(structure);
+  return memory === undefined || isAmongOnce(memoryOfFormat(format), memory) ? undefined : "memory";
+}
+
+/** In words. */
+function misfitText(
+  structure: CapsStructure,
+  format: StreamFormat,
+  fields: Readonly<Record<string, CapsScalar>>,
+): string {
+  const name = misfitOf(structure, format, fields)!;
+  if (name === "kind") return `${format.kind} comes, and ${structure.kind} is wanted`;
+  const [has, wanted] = [fields[name], structure.fields[name]];
+  if (has !== undefined && wanted !== undefined)
+    return `${name} is ${valueText(has)}, and ${valueText(wanted)} is wanted`;
+  return `it is in ${memoryOfFormat(format)}, and ${valueText(memoryOf(structure)!)} is wanted`;
+}
+
+function checkStructures(structures: readonly CapsStructure[]): readonly CapsStructure[] {
+  const checked = listOf("structures", "a list of structures", structures).map((one, i) => {
+    if (one === null || typeof one !== "object" || isRevoked(one))
+      throw wrongType(`structures[${i}]`, "a structure of caps", one);
+    return checkStructure(`structures[${i}].fields`, oneOf(`structures[${i}].kind`, one.kind, KINDS), one.fields);
+  });
+  return Object.freeze(checked);
 }
 
 /** Copies what it checks, so that what was checked is what is used. */
@@ -572,6 +660,13 @@ function isAmong(value: CapsScalar, values: CapsValue): boolean {
   if (isList(values)) return holds(values, value);
   valuesSeen += costOf(value);
   return isRange(values) ? isIn(value, values) : sameScalar(value, values);
+}
+
+/** {@link isAmong} for one look: an index of the list would cost more than it saves. O(values). */
+function isAmongOnce(value: CapsScalar, values: CapsValue): boolean {
+  if (!isList(values) || indexes.has(values)) return isAmong(value, values);
+  valuesSeen += values.length * costOf(value);
+  return values.some((one) => sameScalar(one, value));
 }
 
 /** What both values allow, in the first one's order; undefined: nothing. */

@@ -3,6 +3,7 @@
  * as Mermaid for a page, as SVG for anything else.
  */
 
+import { word } from "../util/validate.ts";
 import type { Element } from "./base/element.ts";
 import type { Decision } from "./negotiate/pool.ts";
 import { formatText } from "./stream-format.ts";
@@ -38,6 +39,11 @@ export interface DescribedLink {
   readonly decision: Decision | undefined;
 }
 
+function roleOf(element: Element): string {
+  const role = element.answeredNow("role", "text", element.role);
+  return word(element.answerOf("role"), role);
+}
+
 /** A snapshot. */
 export class Description {
   /** The pipeline's name. */
@@ -56,7 +62,7 @@ export class Description {
     this.elements = elements.map((element) => ({
       name: element.name,
       kind: element.constructor.name,
-      role: element.role,
+      role: roleOf(element),
     }));
     this.links = elements.flatMap((element) =>
       element.outputs.flatMap((pad) => {

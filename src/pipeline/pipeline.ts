@@ -43,7 +43,6 @@ import {
   abortSignal,
   callback,
   flag,
-  instance,
   milliseconds,
   outOfRange,
   readOptions,
@@ -56,6 +55,7 @@ import { Description } from "./describe.ts";
 import { Queue } from "./elements/queue.ts";
 import type { Decision } from "./negotiate/pool.ts";
 import { PipelineRun, type Progress, type RunSummary } from "./run.ts";
+import { Settlement, settle } from "./settlement.ts";
 
 /** How a {@link Pipeline} is made. */
 export interface PipelineOptions {
@@ -187,9 +187,11 @@ export class Pipeline {
     }
     const undo: (() => void)[] = [];
     let from = first;
+    const settlement = new Settlement();
     try {
       for (const to of others) {
-        this.#linkTwo(from, to, undo);
+        const { name } = to instanceof InputPad ? to.element : to;
+        settle(settlement, name, () => this.#linkTwo(from, to, undo));
         from = to instanceof InputPad ? to.element : to;
       }
     } catch (error) {
@@ -213,10 +215,8 @@ export class Pipeline {
       source.outputs.length = Math.min(source.outputs.length, outputs);
       target.inputs.length = Math.min(target.inputs.length, inputs);
     });
-    const out = from instanceof OutputPad ? from : source.freeOutput();
-    const input = to instanceof InputPad ? to : target.freeInput();
-    if (out !== undefined) instance(source.answerOf("freeOutput"), "an OutputPad or undefined", OutputPad, out);
-    if (input !== undefined) instance(target.answerOf("freeInput"), "an InputPad or undefined", InputPad, input);
+    const out = from instanceof OutputPad ? from : freePad(source, "freeOutput", "output", source.freeOutput());
+    const input = to instanceof InputPad ? to : freePad(target, "freeInput", "input", target.freeInput());
     if (out === undefined || out.peer !== null) throw noPad(source, "output", out);
     if (input === undefined || input.peer !== null) throw noPad(target, "input", input);
     if (out.caps.intersect(input.caps).isEmpty) {
@@ -230,7 +230,7 @@ export class Pipeline {
       out.peer = null;
       input.peer = null;
     });
-    if (this.#autoQueue && target.waits && !(source instanceof Queue)) {
+    if (this.#autoQueue && isWaiting(target) && !(source instanceof Queue)) {
       const queue = new Queue({ name: this.#free(`${target.name}-queue`), max: 1 });
       this.#addOnTrial(queue, undo);
       join(out, queue.in);
@@ -387,6 +387,24 @@ function reaches(from: Element, to: Element): boolean {
     for (const { peer } of element.outputs) if (peer !== null) seen.add(peer.element);
   }
   return false;
+}
+
+function isWaiting(element: Element): boolean {
+  return element.answeredNow("waits", "true or false", element.waits);
+}
+
+/** What a hook answered that has pads to give. Throws `ERR_INVALID_ARG_TYPE` for what is no pad of the stage. */
+function freePad<P extends InputPad | OutputPad>(
+  element: Element,
+  hook: string,
+  kind: "input" | "output",
+  answer: P | undefined,
+): P | undefined {
+  const expected = `an ${kind} of that stage or undefined`;
+  const pad = element.answeredNow(hook, expected, answer);
+  const pads: readonly unknown[] = kind === "input" ? element.inputs : element.outputs;
+  if (pad !== undefined && !pads.includes(pad)) throw wrongType(element.answerOf(hook), expected, pad);
+  return pad;
 }
 
 function noPad(element: Element, kind: "input" | "output", pad: InputPad | OutputPad | undefined): MillpondError {

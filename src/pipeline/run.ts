@@ -32,7 +32,7 @@ import {
   attachErrorSource,
   type Element,
   errorSource,
-  isPromise,
+  promiseIn,
   type Running,
   type StageWait,
   type WaitBounds,
@@ -40,6 +40,7 @@ import {
 import { BUFFER_WAIT, type InputPad, type Maybe, type OutputPad } from "./base/pad.ts";
 import { Source } from "./base/source.ts";
 import { type Decision, dropPool } from "./negotiate/pool.ts";
+import { Settlement } from "./settlement.ts";
 
 /** How far a run is. */
 export interface Progress {
@@ -212,6 +213,7 @@ export class PipelineRun implements Running {
   stopping = false;
   readonly #elements: readonly Element[];
   readonly #options: PipelineRunOptions;
+  #opening: Settlement | undefined = new Settlement();
   readonly #abort: AbortController = new AbortController();
   readonly #tasks: Set<Promise<void>> = new Set();
   /** Hooks between the streams that have not settled. */
@@ -257,6 +259,10 @@ export class PipelineRun implements Running {
     this.clock = options.clock;
   }
 
+  get opening(): Settlement | undefined {
+    return this.#opening;
+  }
+
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
@@ -269,7 +275,8 @@ export class PipelineRun implements Running {
     let timer: unknown;
     const report = (): void => {
       try {
-        onProgress?.({ buffers: this.#delivered(), elapsed: this.clock.now() - started });
+        const progress = { buffers: this.#delivered(), elapsed: this.clock.now() - started };
+        this.#tell("onProgress", onProgress?.(progress));
       } catch (error) {
         this.fail(error);
       }
@@ -303,6 +310,11 @@ export class PipelineRun implements Running {
     return summary;
   }
 
+  /** A promise that a callback of the application answers: what it rejects with is as what the callback throws. */
+  #tell(callback: string, answer: unknown): void {
+    promiseIn(`what ${callback} answered`, answer)?.then(undefined, (error: unknown) => this.fail(error));
+  }
+
   async #open(opened: Element[]): Promise<void> {
     for (const element of this.#elements) {
       for (const pad of element.inputs) Object.assign(pad, { format: null, buffers: 0, ended: false });
@@ -326,9 +338,11 @@ export class PipelineRun implements Running {
     // From the sinks upwards, so that a stage that starts finds those downstream ready.
     for (const element of this.#elements.toReversed()) {
       if (this.failure !== undefined) return;
-      opened.push(element);
       try {
-        await this.#within(() => element.start(), element, "starting");
+        // Read again for each wait, which is no place to refuse it.
+        element.answeredNow("isPacedFromOutside", "true or false", element.isPacedFromOutside);
+        opened.push(element);
+        await this.#within("start", () => element.start(), element, "starting");
       } catch (error) {
         this.fail(error, element);
       }
@@ -347,6 +361,7 @@ export class PipelineRun implements Running {
     await Promise.race([Promise.all(preparing), done]);
     if (!play || this.failure !== undefined) return;
     this.#isPlaying = true;
+    this.#opening = undefined;
     for (const element of this.#elements) if (element instanceof Source) this.#startLoop(element);
     if (this.#waiting.size > 0) await done;
   }
@@ -354,7 +369,7 @@ export class PipelineRun implements Running {
   /** The one of Source bounds its steps by itself. */
   #prepare(source: Source): Promise<void> {
     const work = source.prepare();
-    if (source.prepare === Source.prototype.prepare || !isPromise(work)) return work;
+    if (source.prepare === Source.prototype.prepare || work === undefined) return work;
     return this.boundCall(work, source, undefined, "preparing its stream");
   }
 
@@ -362,11 +377,11 @@ export class PipelineRun implements Running {
    * Calls a hook of a stage between the streams and waits for it; at most as long as `acquireTimeout`. The wait begins
    * before the call, so that what the hook itself waits for is inside it, and is what an error names.
    */
-  async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
+  async #within(hook: string, call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
     const wait = this.beginWait(element, doing, OPENING_BOUNDS);
     try {
-      const work = call();
-      if (isPromise(work)) await Promise.race([this.#called(work), this.#stall]);
+      const work = element.promiseOf(hook, call());
+      if (work !== undefined) await Promise.race([this.#called(work), this.#stall]);
     } finally {
       this.endWait(wait);
     }
@@ -385,8 +400,8 @@ export class PipelineRun implements Running {
     const wait = this.beginWait(element, "closing", OPENING_BOUNDS);
     try {
       const grace = this.#stalled === undefined ? ABANDON_MS : CLOSING_MS;
-      const work = element.stop();
-      if (isPromise(work)) await this.#endOrAbandon(this.#called(work), grace);
+      const work = element.promiseOf("stop", element.stop());
+      if (work !== undefined) await this.#endOrAbandon(this.#called(work), grace);
     } finally {
       this.endWait(wait);
     }
@@ -579,7 +594,7 @@ export class PipelineRun implements Running {
   /** Starts the loop of a stage that has one; a source has one. */
   #startLoop(element: Element): void {
     try {
-      const { task } = element;
+      const task = element.answeredNow("task", "a function", element.task);
       if (task === undefined && !(element instanceof Source)) return;
       if (typeof task !== "function") throw wrongType(`the task of "${element.name}"`, "a function", task);
       this.#spawn(element, task);
@@ -632,18 +647,17 @@ export class PipelineRun implements Running {
   /** Ends what waits in the stages: first what they cannot fail to end, then by their hooks. */
   #endWaits(): void {
     for (const element of this.#elements) element.wakeWaiters();
-    for (const element of this.#elements) this.callHook(() => element.unlock(), element);
+    for (const element of this.#elements) this.callHook("unlock", () => element.unlock(), element);
   }
 
-  callHook(hook: () => unknown, element: Element): void {
+  callHook(name: string, hook: () => unknown, element: Element): void {
     // Also while the run ends; the rejection of one that comes later still has nobody to go to.
     const fail = (error: unknown): void => {
       this.fail(error, element);
       if (!this.#isOver) this.failure ??= { error, element: errorSource(error) ?? element.name };
     };
     try {
-      const work = hook() as Maybe<void>;
-      if (isPromise(work)) work.then(undefined, fail);
+      element.promiseOf(name, hook() as Maybe<unknown>)?.then(undefined, fail);
     } catch (error) {
       fail(error);
     }
@@ -692,7 +706,7 @@ export class PipelineRun implements Running {
     if (this.#options.strict === true) throw attachErrorSource(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
     if (this.#warnings.has(text)) return;
     this.#warnings.add(text);
-    this.#options.onWarning?.(text);
+    this.#tell("onWarning", this.#options.onWarning?.(text));
   }
 
   sinkDone(element: Element): void {
@@ -715,7 +729,7 @@ export class PipelineRun implements Running {
       this.#setFlushing(true);
       this.#endWaits();
       await this.#unlessHalted(this.#idle());
-      for (const element of this.#elements) this.callHook(() => element.onFlush(), element);
+      for (const element of this.#elements) this.callHook("onFlush", () => element.onFlush(), element);
       await this.#unlessHalted();
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
@@ -744,8 +758,8 @@ export class PipelineRun implements Running {
   async #seekSource(source: Source, position: unknown): Promise<void> {
     const wait = this.beginWait(source, "seeking");
     try {
-      const work = source.seek(position);
-      await this.#unlessHalted(isPromise(work) ? this.#called(work) : work);
+      const work = source.promiseOf("seek", source.seek(position));
+      await this.#unlessHalted(work === undefined ? undefined : this.#called(work));
     } finally {
       this.endWait(wait);
     }
@@ -753,7 +767,7 @@ export class PipelineRun implements Running {
 
   /** Waits for work that may never end when the run is over; throws what ended the run then. */
   async #unlessHalted(work?: void | Promise<void>): Promise<void> {
-    if (isPromise(work)) await Promise.race([work, this.#halted]);
+    if (work !== undefined) await Promise.race([work, this.#halted]);
     if (this.stopping) throw this.failure?.error ?? this.#abort.signal.reason;
   }
 
@@ -767,7 +781,7 @@ export class PipelineRun implements Running {
     this.#isCommitting = true;
     for (const element of this.#elements) {
       try {
-        await this.#within(() => element.commit(), element, "completing its file");
+        await this.#within("commit", () => element.commit(), element, "completing its file");
       } catch (error) {
         this.#isCommitting = false;
         this.fail(error, element);

@@ -155,8 +155,13 @@ export function reentrantError(what: string, verb: string): MillpondError {
  * @param code the code to look for; absent: any
  */
 export function isMillpondError(value: unknown, code?: ErrorCode | DoorCode): value is MillpondError {
-  if (!(value instanceof Error) || value.name !== "MillpondError") return false;
-  return code === undefined || (value as MillpondError).code === code;
+  try {
+    if (!(value instanceof Error) || value.name !== "MillpondError") return false;
+    return code === undefined || (value as MillpondError).code === code;
+  } catch {
+    // What was thrown may be anything: a revoked proxy, an error whose getters throw.
+    return false;
+  }
 }
 
 /** What was thrown, as its message without the code behind it: for a message of another error, or for a person. */

@@ -99,6 +99,8 @@ describe("what two sets of alternatives have in common", () => {
       });
       expect(String(both.intersect(both)), text).toBe(String(both));
       expect(String(both.intersect(Caps.any)), text).toBe(String(both));
+      // Also where it is not known to be the same set.
+      for (const again of [b, new Caps(b.structures)]) expect(String(both.intersect(again)), text).toBe(String(both));
     }
   });
 

@@ -93,6 +93,28 @@ describe("lists of thousands of values", () => {
     expect(refused).toBe(1);
   });
 
+  test.each(KINDS)("of 300 alternatives are fixed by looking at each value once: %s", (_, field, make) => {
+    const caps = new Caps(values((i) => ({ kind: "video", fields: { [field]: values((k) => make(k + i * 7)) } }), 300));
+    const prefer = { [field]: field === "format" ? "none" : { num: 1, den: 999_983 } };
+    expect(looks(() => caps.fixate(prefer))).toBeLessThanOrEqual(300 * MOST * 2);
+  });
+
+  test("are looked at for a format without the text of each, and without an index", () => {
+    const caps = new Caps(values((i) => ({ kind: "video", fields: { width: values((k) => 100 + k + i) } }), 300));
+    const small = videoFormat(VideoInfo.of({ format: "I420", width: 16, height: 16 }));
+    expect(looks(() => expect(caps.accepts(small)).toBe(false))).toBeLessThanOrEqual(301 * MOST);
+    expect(caps.whyNot(small)).toMatch(/^width is 16, and 399\|400\|.* is wanted$/);
+  });
+
+  test("are not fixed where there are more than can be looked at: ERR_NOT_NEGOTIATED", () => {
+    let caps = new Caps(values((i) => ({ kind: "video", fields: { width: values((k) => 100 + k + i) } }), 100));
+    for (let i = 0; i < 5; i++) caps = caps.or(caps);
+    const attempt = (): void => {
+      expect(() => caps.fixate({ width: 7 })).toThrow(/take too long to compare.*ERR_NOT_NEGOTIATED/);
+    };
+    expect(looks(attempt)).toBeLessThan(BOUND);
+  });
+
   test("run through a pipeline of filters", async () => {
     const filter = (from: number): CapsFilter => new CapsFilter(Caps.video({ width: values((i) => i + from) }));
     const sink = new NullSink();

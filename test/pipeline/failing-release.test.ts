@@ -139,6 +139,13 @@ describe("a hook whose answer throws when it is looked at", () => {
     },
   ) as unknown as undefined;
 
+  /** The refusal names the hook; what the look threw is its cause. */
+  const unreadable = (name: string): object => ({
+    code: "ERR_INVALID_ARG_TYPE",
+    details: { name },
+    cause: { message: "looked at" },
+  });
+
   it("of a source, fails the run and loses no buffer", async () => {
     class Evil extends Failing {
       override fill(buffer: MediaBuffer): undefined {
@@ -148,7 +155,7 @@ describe("a hook whose answer throws when it is looked at", () => {
     }
     const source = new Evil(3, -1);
     const pipeline = new Pipeline().link(source, new NullSink());
-    await expect(pipeline.run()).rejects.toThrow("looked at");
+    await expect(pipeline.run()).rejects.toMatchObject(unreadable('what fill() of "failing" answered'));
     expect(source.pool!.outstanding).toBe(0);
   });
 
@@ -171,7 +178,8 @@ describe("a hook whose answer throws when it is looked at", () => {
     }
     const source = new Failing(3, -1);
     const pipeline = new Pipeline().link(source, new Evil(), new NullSink());
-    await expect(pipeline.run()).rejects.toThrow("looked at");
+    const hook = { copy: "transform", "in-place": "transformInPlace", passthrough: "inspect" }[mode];
+    await expect(pipeline.run()).rejects.toMatchObject(unreadable(`what ${hook}() of "evil" answered`));
     expect([source.pool, ...pools].map((pool) => pool!.outstanding)).toEqual(mode === "copy" ? [0, 0] : [0]);
   });
 });

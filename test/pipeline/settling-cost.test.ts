@@ -1,17 +1,21 @@
 // Shares its realm with other files: nothing that it changes outlives it.
 /** What it costs to settle formats and memory: calls of hooks, by the number of stages and not by that of the ways. */
 import { describe, expect, test } from "vitest";
+import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
 import type { Maybe, OutputPad } from "../../src/pipeline/base/pad.ts";
+import { Source } from "../../src/pipeline/base/source.ts";
 import { Transform } from "../../src/pipeline/base/transform.ts";
-import type { Caps } from "../../src/pipeline/caps.ts";
+import { Caps, type CapsScalar, type CapsStructure, valuesLookedAt } from "../../src/pipeline/caps.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
-import { Identity } from "../../src/pipeline/elements/pass-through.ts";
+import { CapsFilter, Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { type StreamFormat, videoFormat } from "../../src/pipeline/stream-format.ts";
 
 /** Counts what it is asked. */
 class Asked extends Transform {
@@ -139,5 +143,154 @@ describe("stages one behind the other", () => {
     const pipeline = new Pipeline();
     pipeline.link(...(stages as [Identity, ...Identity[]]));
     expect(() => pipeline.link(stages.at(-1)!, stages[0]!)).toThrow(/would make a cycle/);
+  });
+});
+
+describe("what stages compare to agree is one sum for all of them:", () => {
+  /** What one settlement may cost; what comes on top is one list of one structure. */
+  const BOUND = (1 << 22) + (1 << 14);
+  const list = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+  /** A fifth of the sum for each comparison: alternatives that are apart, each with a list that both have. */
+  const heavy = (): Caps =>
+    new Caps(
+      list(100, (i): CapsStructure => {
+        const fields: Record<string, readonly CapsScalar[]> = { width: list(100, (k) => 16 + k + i * 100) };
+        return { kind: "video", fields: { ...fields, height: list(100, (k) => 16 + k) } };
+      }),
+    );
+  const source = (frames = 1): PatternSource => new PatternSource({ frames, width: 16, height: 16, format: "I420" });
+  const filters = (count: number): CapsFilter[] => list(count, (i) => new CapsFilter(heavy(), `filter${i}`));
+
+  function looks(work: () => unknown): number {
+    const before = valuesLookedAt();
+    work();
+    return valuesLookedAt() - before;
+  }
+
+  async function looksOf(work: Promise<unknown>): Promise<number> {
+    const before = valuesLookedAt();
+    await work;
+    return valuesLookedAt() - before;
+  }
+
+  const refused = (name: string) => ({
+    code: "ERR_NOT_NEGOTIATED",
+    message: expect.stringMatching(/^the caps of "\w+".* take too long to compare: /) as string,
+    details: { stages: expect.arrayContaining([name]) as string[] } as object,
+  });
+  const thrown = (name: string): Error => {
+    const { details, ...rest } = refused(name);
+    return expect.objectContaining({ ...rest, details: expect.objectContaining(details) as object }) as Error;
+  };
+
+  test("two such stages agree", async () => {
+    const sink = new NullSink();
+    const pipeline = new Pipeline().link(source(), ...filters(2), sink);
+    await expect(pipeline.run()).resolves.toMatchObject({ sinks: { [sink.name]: 1 } });
+  });
+
+  test("ten that are linked at once are refused by then, with their names, and nothing has changed", () => {
+    const pipeline = new Pipeline();
+    const stages = filters(10);
+    const attempt = (): void => {
+      const link = () => pipeline.link(source(), ...stages, new NullSink());
+      expect(link).toThrow(thrown("filter1"));
+    };
+    expect(looks(attempt)).toBeLessThan(BOUND);
+    expect(pipeline.elements).toEqual([]);
+    expect(stages.map((stage) => [stage.in.peer, stage.out.peer])).toEqual(stages.map(() => [null, null]));
+  });
+
+  test("those that were linked one by one are refused when the pipeline starts, before a byte moves", async () => {
+    const pipeline = new Pipeline();
+    const first = source();
+    let last: PatternSource | CapsFilter = first;
+    for (const stage of filters(6)) {
+      pipeline.link(last, stage);
+      last = stage;
+    }
+    const sink = new NullSink();
+    pipeline.link(last, sink);
+    expect(await looksOf(expect(pipeline.run()).rejects.toMatchObject(refused("filter5")))).toBeLessThan(BOUND);
+    expect([pipeline.isRunning, sink.in.buffers, pipeline.describe().decisions]).toEqual([false, 0, []]);
+  });
+
+  test("several sources, each with such stages behind it, have one sum", async () => {
+    const pipeline = new Pipeline();
+    const funnel = new Funnel();
+    for (let i = 0; i < 6; i++) {
+      const stage = new CapsFilter(heavy(), `branch${i}`);
+      pipeline.link(source(), new CapsFilter(heavy()), stage);
+      pipeline.link(stage, funnel);
+    }
+    pipeline.link(funnel, new NullSink());
+    expect(await looksOf(expect(pipeline.negotiate()).rejects.toMatchObject(refused("branch1")))).toBeLessThan(BOUND);
+  });
+
+  /** Asks what is behind it for each format, and hands a new one on with each buffer. */
+  class Asks extends Transform {
+    constructor(name: string) {
+      super(name, { mode: "passthrough" });
+    }
+    override outputFor(input: StreamFormat, downstream: Caps): StreamFormat {
+      expect(downstream.isEmpty).toBe(false);
+      return input;
+    }
+  }
+
+  /** Another rate for its second buffer. */
+  class Changes extends Source {
+    made = 0;
+    constructor() {
+      super("changes");
+    }
+    next(): StreamFormat | undefined {
+      const info = VideoInfo.of({ format: "I420", width: 16, height: 16 });
+      return this.made < 2 ? videoFormat(info, { frameRate: { num: 24 + this.made, den: 1 } }) : undefined;
+    }
+    override fill(): void {
+      this.made++;
+    }
+  }
+
+  test.each([
+    ["", (): Transform[] => []],
+    [", with queues between them", (): Queue[] => [new Queue()]],
+  ])("also where each asks on its own%s, at the start and at another format in mid-stream", async (_, between) => {
+    // The caps get heavy for the second format.
+    let isHeavy = false;
+    class Takes extends NullSink {
+      override acceptedCaps(): Caps {
+        return isHeavy ? heavy().intersect(heavy()) : Caps.any;
+      }
+    }
+    for (const late of [false, true]) {
+      isHeavy = !late;
+      const source = new Changes();
+      const pipeline = new Pipeline();
+      const stages = list(5, (i) => [...between(), new Asks(`asks${i}`)]).flat();
+      pipeline.link(source, ...stages, new Takes({ name: "takes" }));
+      const run = pipeline.run({ onProgress: () => {} });
+      if (late) Object.defineProperty(source, "fill", { value: () => (isHeavy = ++source.made > 0) });
+      expect(await looksOf(expect(run).rejects.toMatchObject(refused("takes")))).toBeLessThan(BOUND);
+      expect(source.made).toBe(late ? 1 : 0);
+    }
+  });
+
+  test("a question that a stage asks for each buffer has a sum of its own each time", async () => {
+    let asked = 0;
+    const many = heavy();
+    class Curious extends NullSink {
+      override render(buffer: MediaBuffer): void {
+        asked += Number(!this.in.peer!.wanted().isEmpty);
+        super.render(buffer);
+      }
+      override acceptedCaps(): Caps {
+        return heavy().intersect(many);
+      }
+    }
+    const pipeline = new Pipeline().link(source(5), new CapsFilter(heavy()), new Curious());
+    expect(await looksOf(pipeline.run())).toBeGreaterThan(BOUND);
+    expect(asked).toBe(5);
   });
 });

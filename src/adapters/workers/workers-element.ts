@@ -28,7 +28,7 @@ import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { giveBack, releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
 import type { Recording } from "../../observe/recorder.ts";
 import { eventsWanted, threadRecorded } from "../../observe/stages.ts";
-import { isPromise, type Running, type StageWait, type WaitBounds } from "../../pipeline/base/element.ts";
+import { promiseIn, type Running, type StageWait, type WaitBounds } from "../../pipeline/base/element.ts";
 import { flushingError } from "../../pipeline/base/pad.ts";
 import { Queue } from "../../pipeline/elements/queue.ts";
 import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
@@ -396,7 +396,8 @@ export class WorkersElement extends Queue {
     }
     try {
       const told: unknown = this.#options.onResult?.(message.result, message.index);
-      if (isPromise(told)) this.#resultTold(Promise.resolve(told), job, thread);
+      const later = promiseIn(`what onResult of "${this.name}" answered`, told);
+      if (later !== undefined) this.#resultTold(later, job, thread);
       else job.resolve();
     } catch (error) {
       job.reject(error);
@@ -454,7 +455,7 @@ export class WorkersElement extends Queue {
 
   /** Nobody waits for a function that hangs when the run ends. */
   override unlock(): void {
-    this.callHook(() => super.unlock());
+    this.callHook("unlock", () => super.unlock());
     if (!this.out.flushing || !this.running.stopping) return;
     for (const thread of this.#threads) void endThread(thread);
   }

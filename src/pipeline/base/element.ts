@@ -38,11 +38,12 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { wrongType } from "../../util/validate.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { wholeNumber, wrongType } from "../../util/validate.ts";
 import { Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { Decision } from "../negotiate/pool.ts";
+import { type Settlement, settle } from "../settlement.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { InputPad, type Maybe, OutputPad } from "./pad.ts";
 import { Waiters } from "./waiters.ts";
@@ -120,7 +121,9 @@ export interface Running {
    * @internal Calls a hook that nobody waits for. What it throws, or its promise rejects with, is the error of the run
    * and not of the stage or the application that made it be called.
    */
-  callHook(hook: () => unknown, element: Element): void;
+  callHook(name: string, hook: () => unknown, element: Element): void;
+  /** @internal What the stages compare before the first buffer comes; undefined from then on. */
+  readonly opening: Settlement | undefined;
   /** @internal From now on what a stage does is its own: something that it waited for has ended. */
   ownFromNow(element: Element): void;
   /** @internal lists a pool in the run's summary until it has drained */
@@ -156,6 +159,32 @@ export function checkName(argument: string, name: string | undefined): string | 
   throw wrongType(argument, "a non-empty string", name);
 }
 
+/** The promise in an answer; undefined: there is nothing to wait for. Throws what a look at the answer throws. */
+function promiseWithin(answer: unknown): Promise<unknown> | undefined {
+  if ((typeof answer !== "object" || answer === null) && typeof answer !== "function") return undefined;
+  if (typeof (answer as { then?: unknown }).then !== "function") return undefined;
+  // A `then` of another's is called once, by the engine, which also takes what it throws.
+  return answer instanceof Promise ? answer : Promise.resolve(answer);
+}
+
+/**
+ * @internal The promise in what code of the application answered that is no hook of a stage; undefined: there is
+ *   nothing to wait for. Throws `ERR_INVALID_ARG_TYPE` with that name for what cannot be read.
+ */
+export function promiseIn(name: string, answer: unknown): Promise<unknown> | undefined {
+  try {
+    return promiseWithin(answer);
+  } catch (cause) {
+    throw unreadableError(name, answer, cause);
+  }
+}
+
+/** @internal The refusal of an answer that throws when it is looked at: a revoked proxy, a getter that throws. */
+export function unreadableError(name: string, value: unknown, cause: unknown): MillpondError {
+  const message = `${name} cannot be read: a look at it throws`;
+  return new MillpondError("ERR_INVALID_ARG_TYPE", message, { name, value }, { cause });
+}
+
 /** A stage of a pipeline. */
 export abstract class Element {
   /** Its name, unique in a pipeline. */
@@ -168,6 +197,8 @@ export abstract class Element {
   ownSince = 0;
   #running: Running | null = null;
   readonly #waiters: Waiters[] = [];
+  /** @internal The settlement of the format that it is taking; undefined: of none. */
+  takes: Settlement | undefined;
 
   /** @param name for messages and reports; default: the class's name and a number. Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(name?: string) {
@@ -206,19 +237,69 @@ export abstract class Element {
     return true;
   }
 
-  /**
-   * @internal What a hook answered that has to answer at once; where that is a promise, it is told as {@link callHook}.
-   */
-  answered<T>(answer: T): T {
-    if (isPromise(answer as Maybe<unknown>)) this.callHook(() => answer);
-    return answer;
+  /** @internal What messages call an answer of a hook. */
+  answerOf(hook: string): string {
+    return `what ${hook}() of "${this.name}" answered`;
   }
 
   /**
-   * @internal Caps that a hook answered, checked. Throws `ERR_INVALID_ARG_TYPE`, which names the hook and this stage.
+   * @internal The promise in what a hook answered; undefined: there is nothing to wait for. Throws
+   *   `ERR_INVALID_ARG_TYPE` for what cannot be read. @realtime but for promises
    */
+  promiseOf<T>(hook: string, answer: Maybe<T>): Promise<T> | undefined {
+    if (answer === undefined) return undefined;
+    try {
+      return promiseWithin(answer) as Promise<T> | undefined;
+    } catch (cause) {
+      throw attachErrorSource(unreadableError(this.answerOf(hook), answer, cause), this);
+    }
+  }
+
+  /**
+   * @internal Looks at the answer of a hook whose promise nobody waits for: what one rejects with is the run's error,
+   *   as {@link callHook} has it.
+   */
+  tell(hook: string, answer: unknown): void {
+    const work = this.promiseOf(hook, answer);
+    if (work !== undefined) this.callHook(hook, () => work);
+  }
+
+  /**
+   * @internal What a hook answered that has to answer at once. A promise is refused with `ERR_INVALID_ARG_TYPE`, and
+   *   what it rejects with is told.
+   */
+  answeredNow<T>(hook: string, expected: string, answer: T): T {
+    const work = this.promiseOf<unknown>(hook, answer);
+    if (work === undefined) return answer;
+    this.callHook(hook, () => work);
+    throw attachErrorSource(wrongType(this.answerOf(hook), `${expected}, at once`, answer), this);
+  }
+
+  /**
+   * @internal What a hook answered, as `check` returns it, which gets the answer's name. Throws what that throws; an
+   *   answer that cannot be read is `ERR_INVALID_ARG_TYPE`.
+   */
+  checkedAnswer<T>(hook: string, answer: unknown, check: (name: string) => T): T {
+    const name = this.answerOf(hook);
+    return this.answeredWell(() => {
+      try {
+        return check(name);
+      } catch (error) {
+        throw isMillpondError(error) ? error : unreadableError(name, answer, error);
+      }
+    });
+  }
+
+  /** @internal Caps that a hook answered. Throws `ERR_INVALID_ARG_TYPE`, which names the hook and this stage. */
   answeredCaps(hook: string, answer: Caps): Caps {
-    return this.answeredWell(() => checkCaps(this.answerOf(hook), this.answered(answer)));
+    const caps = this.answeredNow(hook, "Caps", answer);
+    return this.answeredWell(() => checkCaps(this.answerOf(hook), caps));
+  }
+
+  /** @internal A number of buffers that a getter answered. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+  answeredCount(getter: string, answer: number): number {
+    const count = this.answeredNow(getter, "a number", answer);
+    return this.answeredWell(() => wholeNumber(`${getter} of "${this.name}"`, count));
   }
 
   /** @internal Calls a hook, or checks its answer; the error is of this stage. */
@@ -230,9 +311,14 @@ export abstract class Element {
     }
   }
 
-  /** @internal What messages call an answer of a hook. */
-  answerOf(hook: string): string {
-    return `what ${hook}() of "${this.name}" answered`;
+  /** @internal What its comparisons belong to; undefined: to nothing beside themselves. */
+  get settlement(): Settlement | undefined {
+    return this.takes ?? this.#running?.opening;
+  }
+
+  /** @internal Does work that compares caps, see {@link settle}. */
+  settling<T>(work: () => T): T {
+    return settle(this.settlement, this.name, work);
   }
 
   /**
@@ -240,7 +326,8 @@ export abstract class Element {
    * does. Default: as many as come in; a stage that knows better overrides it.
    */
   get expectedBuffers(): number | undefined {
-    return this.inputs.length === 1 ? this.inputs[0]!.peer?.element.expectedBuffers : undefined;
+    const source = this.inputs.length === 1 ? this.inputs[0]!.peer?.element : undefined;
+    return source?.answeredNow("expectedBuffers", "a number or undefined", source.expectedBuffers);
   }
 
   /**
@@ -261,19 +348,15 @@ export abstract class Element {
   }
 
   /** @internal Bounds a call of this stage as a whole, see {@link Running.boundCall}. Returns the work itself. */
-  boundedCall<T>(work: Maybe<T>, caller: OutputPad | undefined, doing: string, times?: number): Maybe<T> {
-    if (this.#running === null || !isPromise(work)) return work;
-    return this.#running.boundCall(work, this, caller, doing, times);
+  boundedCall<T>(work: Promise<T>, caller: OutputPad | undefined, doing: string, times?: number): Promise<T> {
+    return this.#running === null ? work : this.#running.boundCall(work, this, caller, doing, times);
   }
 
   /** @internal Calls a hook of this stage that nobody waits for, see {@link Running.callHook}. */
-  callHook(hook: () => unknown): void {
-    if (this.#running !== null) this.#running.callHook(hook, this);
-    else {
-      // No run whose error it could be: the caller hears of it, unless it comes later.
-      const work = hook() as Maybe<void>;
-      if (isPromise(work)) work.then(undefined, () => {});
-    }
+  callHook(name: string, hook: () => unknown): void {
+    if (this.#running !== null) this.#running.callHook(name, hook, this);
+    // No run whose error it could be: the caller hears of it, unless it comes later.
+    else this.promiseOf(name, hook() as Maybe<unknown>)?.then(undefined, () => {});
   }
 
   /** @internal A place where calls of this stage wait; the run ends every wait there. */
@@ -406,11 +489,6 @@ export abstract class Element {
   get role(): string {
     return "";
   }
-}
-
-/** True for what has to be awaited. */
-export function isPromise<T>(value: Maybe<T>): value is Promise<T> {
-  return typeof value === "object" && value !== null && typeof (value as unknown as Promise<T>).then === "function";
 }
 
 /*

@@ -26,6 +26,7 @@ import { instance, wholeNumber } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import { AllocationQuery } from "../negotiate/allocation-query.ts";
 import { type Decision, decideAllocation } from "../negotiate/pool.ts";
+import { Settlement, settle } from "../settlement.ts";
 import { checkFormat, formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
 import type { Element, WaitBounds } from "./element.ts";
 
@@ -44,11 +45,6 @@ export const BUFFER_WAIT = "waiting for a buffer";
 
 /** The pool itself refuses after `acquireTimeout`; this is for one of the application's that does not. */
 const BUFFER_BOUNDS: WaitBounds = { times: 2 };
-
-/** As `isPromise` of element.ts, which stands on this. */
-function isThenable(value: Maybe<unknown>): value is Promise<unknown> {
-  return typeof (value as Promise<unknown> | null | undefined)?.then === "function";
-}
 
 /**
  * What pads want that several ways lead to, while one question about formats goes through the stages: behind n tees
@@ -103,7 +99,7 @@ export class InputPad extends Pad {
     peer.closed = true;
     const { element } = peer;
     element.wakeWaiters();
-    element.callHook(() => element.outputFinished(peer));
+    element.callHook("outputFinished", () => element.outputFinished(peer));
   }
 
   /**
@@ -112,7 +108,7 @@ export class InputPad extends Pad {
    */
   get isShared(): boolean {
     const { peer } = this;
-    return peer !== null && Boolean(peer.element.answered(peer.element.sharesOutput(peer)));
+    return peer !== null && isSharing(peer);
   }
 
   /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
@@ -123,7 +119,7 @@ export class InputPad extends Pad {
     requested ??= new Set();
     requested.add(peer);
     try {
-      peer.element.callHook(() => peer.element.reconfigureRequested(peer));
+      peer.element.callHook("reconfigureRequested", () => peer.element.reconfigureRequested(peer));
     } finally {
       requested = outer;
     }
@@ -136,6 +132,17 @@ interface Traffic {
   calls: number;
   /** Waits for a buffer of the pad's pool. */
   acquires: number;
+}
+
+function isSharing(pad: OutputPad): boolean {
+  const { element } = pad;
+  return Boolean(element.answeredNow("sharesOutput", "true or false", element.sharesOutput(pad)));
+}
+
+/** What a stage and those behind it take. */
+function wantedBy(input: InputPad): Caps {
+  const { element } = input;
+  return element.answeredCaps("acceptedCaps", element.acceptedCaps(input)).intersect(input.caps);
 }
 
 /** Where buffers go out. */
@@ -180,9 +187,13 @@ export class OutputPad extends Pad {
     peer.buffers++;
     const done = peer.element.chain(buffer, peer);
     // What a stage answers beside a promise is nothing to wait for.
-    if (done === undefined || !isThenable(done)) return undefined;
-    const { element } = peer;
-    return element.boundedCall(done, this, "handling a buffer", element.boundsChain ? 0 : 1);
+    return done === undefined ? undefined : this.#pushed(done, peer.element);
+  }
+
+  #pushed(done: Promise<void>, element: Element): Maybe<void> {
+    const work = element.promiseOf("chain", done);
+    if (work === undefined) return undefined;
+    return element.boundedCall(work, this, "handling a buffer", element.boundsChain ? 0 : 1);
   }
 
   #refuse(buffer: MediaBuffer): void {
@@ -227,23 +238,32 @@ export class OutputPad extends Pad {
     this.refusal = null;
     this.needsReconfigure = true;
     this.updateClosed();
-    let taking: Maybe<void>;
+    const { element } = peer;
+    const before = element.takes;
+    element.takes = this.element.settlement ?? new Settlement();
+    let taking: Promise<void> | undefined;
     try {
-      taking = peer.element.onFormat(checked, peer);
+      taking = element.promiseOf("formatChanged", element.onFormat(checked, peer));
     } catch (error) {
       this.#formatRefused(checked, error);
       throw error;
+    } finally {
+      if (taking === undefined) element.takes = before;
     }
     if (taking === undefined) return undefined;
-    return peer.element.boundedCall(this.#taken(checked, taking), this, "taking a format");
+    return element.boundedCall(this.#taken(checked, taking, element), this, "taking a format");
   }
 
-  async #taken(format: StreamFormat, taking: Promise<void>): Promise<void> {
+  async #taken(format: StreamFormat, taking: Promise<void>, element: Element): Promise<void> {
+    const { takes } = element;
     try {
       await taking;
     } catch (error) {
       this.#formatRefused(format, error);
       throw error;
+    } finally {
+      // Another format may come meanwhile, to a stage with several inputs.
+      if (element.takes === takes) element.takes = undefined;
     }
   }
 
@@ -269,12 +289,15 @@ export class OutputPad extends Pad {
     this.closed = true;
     peer.ended = true;
     // A disk may take minutes to store what the system has kept back of a long film.
-    return peer.element.boundedCall(peer.element.onEos(peer), this, "handling the end of the stream", 10);
+    const { element } = peer;
+    const work = element.promiseOf("onEos", element.onEos(peer));
+    return work === undefined ? undefined : element.boundedCall(work, this, "handling the end of the stream", 10);
   }
 
   /** What the stages downstream could take here: never more than both pads' own caps. */
   peerCaps(): Caps {
-    return this.wanted().intersect(this.caps);
+    const { element } = this;
+    return element.settling(() => this.wanted().intersect(this.caps));
   }
 
   /** What the stages downstream could take, also what this pad cannot make. */
@@ -286,8 +309,7 @@ export class OutputPad extends Pad {
     const outer = knownCaps;
     knownCaps ??= new Map();
     try {
-      const accepted = peer.element.answeredCaps("acceptedCaps", peer.element.acceptedCaps(peer));
-      const caps = accepted.intersect(peer.caps);
+      const caps = settle(this.element.settlement, peer.element.name, () => wantedBy(peer));
       if (this.element.inputs.length > 1) knownCaps.set(this, caps);
       return caps;
     } finally {
@@ -313,14 +335,17 @@ export class OutputPad extends Pad {
       return answered;
     };
     const asked = this.#ask(query);
-    return isThenable(asked) ? asked.then(note) : note(asked);
+    return typeof asked === "boolean" ? note(asked) : asked.then(note);
   }
 
   #ask(query: AllocationQuery): Maybe<boolean> {
     const { peer } = this;
     if (peer === null) return false;
     query.answering = peer.element.name;
-    return peer.element.boundedCall(peer.element.proposeAllocation(query, peer), this, "saying what memory it needs");
+    const { element } = peer;
+    const answer = element.proposeAllocation(query, peer);
+    const work = element.promiseOf("proposeAllocation", answer);
+    return work === undefined ? Boolean(answer) : element.boundedCall(work, this, "saying what memory it needs");
   }
 
   /**
@@ -340,15 +365,15 @@ export class OutputPad extends Pad {
     this.needsReconfigure = false;
     try {
       const query = new AllocationQuery(format, {
-        readOnly: Boolean(element.answered(element.sharesOutput(this))),
+        readOnly: isSharing(this),
       });
       query.known = new Map();
       // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
       query.known = undefined;
       query.answering = element.name;
-      const deciding: Maybe<void> = element.decideAllocation(query, this);
-      if (isThenable(deciding)) await element.bounded(deciding, "choosing its memory");
+      const deciding = element.promiseOf("decideAllocation", element.decideAllocation(query, this));
+      if (deciding !== undefined) await element.bounded(deciding, "choosing its memory");
       query.raise(retained, "retained");
       decideAllocation(this, query, running);
       // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled

@@ -13,11 +13,12 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";
-import { flag, readOptions } from "../../util/validate.ts";
+import type { MillpondError } from "../../util/errors.ts";
+import { flag, readOptions, wrongType } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
-import { attachErrorSource, Element, isPromise, type WaitBounds } from "./element.ts";
+import { attachErrorSource, Element, type WaitBounds } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
 
 /** The end of a long file may take this many times as long as a buffer may. */
@@ -74,19 +75,21 @@ export abstract class Sink extends Element {
 
   /** Renders, then releases the buffer. */
   override chain(buffer: MediaBuffer): Maybe<void> {
-    let rendered: Maybe<void>;
+    let rendering: Promise<void> | undefined;
     try {
-      rendered = stagesWatched ? watchedCall(this, "render", this.render, buffer) : this.render(buffer);
+      if (typeof this.render !== "function") throw this.#missingHook();
+      const rendered = stagesWatched ? watchedCall(this, "render", this.render, buffer) : this.render(buffer);
+      if (rendered !== undefined) rendering = this.promiseOf("render", rendered);
     } catch (error) {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
-    if (rendered === undefined) {
+    if (rendering === undefined) {
       if (this.#keepLast) this.#keep(buffer);
       else releaseOrPass(buffer);
       return undefined;
     }
-    return this.#later(buffer, rendered);
+    return this.#later(buffer, rendering);
   }
 
   async #later(buffer: MediaBuffer, rendering: Promise<void>): Promise<void> {
@@ -118,8 +121,14 @@ export abstract class Sink extends Element {
 
   /** Takes the format to {@link configure}. */
   override formatChanged(format: StreamFormat): Maybe<void> {
-    const configured = this.answeredWell(() => this.configure(format));
-    return isPromise(configured) ? this.#configured(configured) : undefined;
+    if (this.boundsChain && typeof this.render !== "function") throw this.#missingHook();
+    const configured = this.answeredWell(() => this.promiseOf("configure", this.configure(format)));
+    return configured === undefined ? undefined : this.#configured(configured);
+  }
+
+  /** A sink without the hook is refused at the format; one with a chain() of its own where that needs it. */
+  #missingHook(): MillpondError {
+    return attachErrorSource(wrongType(`render() of "${this.name}"`, "a function", this.render), this);
   }
 
   async #configured(configuring: Promise<void>): Promise<void> {
@@ -133,9 +142,9 @@ export abstract class Sink extends Element {
   /** Finishes, and tells the pipeline. */
   override async onEos(): Promise<void> {
     try {
-      const finished = this.finish();
+      const finished = this.promiseOf("finish", this.finish());
       // A disk may take minutes to store what the system has kept back of a long film.
-      if (isPromise(finished)) await this.bounded(finished, "finishing at the end of the stream", FINISH_BOUNDS);
+      if (finished !== undefined) await this.bounded(finished, "finishing at the end of the stream", FINISH_BOUNDS);
     } catch (error) {
       throw attachErrorSource(error, this);
     }
@@ -152,9 +161,10 @@ export abstract class Sink extends Element {
       this.#last = before.copy({ deep: true });
       releaseOrPass(before);
     }
-    query.raise(this.retainedBuffers, "retained");
+    const retained = this.answeredCount("retainedBuffers", this.retainedBuffers);
+    query.raise(retained, "retained");
     if (this.#keepLast) query.raise(1, "its last buffer");
-    return this.retainedBuffers > 0 || this.#keepLast;
+    return retained > 0 || this.#keepLast;
   }
 
   /** Releases the last buffer. Subclasses that override it call `super`. */
@@ -169,6 +179,7 @@ export abstract class Sink extends Element {
 
   /** Takes buffers. */
   override get role(): string {
-    return this.retainedBuffers > 0 ? `retains up to ${this.retainedBuffers}` : "takes buffers";
+    const retained = this.answeredCount("retainedBuffers", this.retainedBuffers);
+    return retained > 0 ? `retains up to ${retained}` : "takes buffers";
   }
 }

@@ -24,10 +24,10 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stagesWatched, stageWaits, watchedCall } from "../../observe/stages.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { instance, wrongType } from "../../util/validate.ts";
+import { isMade, wrongType } from "../../util/validate.ts";
 import { Caps, type CapsScalar, checkCaps, type FixedCaps } from "../caps.ts";
 import { checkFormat, isSettled, type StreamFormat } from "../stream-format.ts";
-import { Element, isPromise, TimeSlice } from "./element.ts";
+import { attachErrorSource, Element, TimeSlice, unreadableError } from "./element.ts";
 import { DOWNSTREAM, type HookResult, type InputPad, type Maybe, type OutputPad } from "./pad.ts";
 
 /** A stage that makes buffers. */
@@ -82,6 +82,10 @@ export abstract class Source extends Element {
    */
   protected agree(mine: Caps, prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps {
     checkCaps("mine", mine);
+    return this.settling(() => this.#agree(mine, prefer));
+  }
+
+  #agree(mine: Caps, prefer: Readonly<Record<string, CapsScalar>>): FixedCaps {
     const theirs = this.out.wanted();
     const fixed = mine.intersect(this.out.caps).intersect(theirs).fixate(prefer);
     if (fixed !== undefined) return fixed;
@@ -96,8 +100,12 @@ export abstract class Source extends Element {
    *   moves.
    */
   async prepare(): Promise<void> {
-    const format = this.next();
-    this.#upcoming = isPromise(format) ? await this.bounded(format, "waiting for its first buffer") : format;
+    const format = this.settling(() => this.next());
+    const later = this.promiseOf("next", format);
+    this.#upcoming =
+      later === undefined
+        ? (format as StreamFormat | undefined)
+        : await this.bounded(later, "waiting for its first buffer");
     this.#isPrepared = true;
     if (this.#upcoming !== undefined) await this.#settle(this.#upcoming);
   }
@@ -113,19 +121,20 @@ export abstract class Source extends Element {
     while (!out.finished && !this.running.stopping) {
       if (out.flushing) return;
       const format = this.#isPrepared ? this.#upcoming : this.next();
-      if (isPromise(format)) stageWaits(this, "waits for its next buffer", format);
+      const later = this.promiseOf("next", format);
       this.#isPrepared = false;
-      const settled = isPromise(format) ? await this.bounded(format, "waiting for its next buffer") : format;
+      if (later !== undefined) stageWaits(this, "waits for its next buffer", later);
+      const settled = later === undefined ? (format as StreamFormat | undefined) : await this.#coming(later);
       if (settled === undefined) break;
       if (out.flushing) return;
-      if (out.needsReconfigure || !isSettled(settled, out.format)) {
+      if (out.needsReconfigure || !this.#isSettled(settled)) {
         await this.#settle(settled);
         if (out.flushing) return;
       }
       // Nothing is made for a stage that wants no more; it may have said so meanwhile.
       if (out.finished) break;
       const step = this.create === undefined ? this.#fillOne() : this.#createOne();
-      if ((isPromise(step) ? await step : step) === false) break;
+      if ((typeof step === "boolean" ? step : await step) === false) break;
       const pause = slice.yieldIfNeeded();
       if (pause !== undefined) await pause;
     }
@@ -133,15 +142,25 @@ export abstract class Source extends Element {
     await out.end();
   }
 
+  #coming(next: Promise<StreamFormat | undefined>): Promise<StreamFormat | undefined> {
+    return this.bounded(next, "waiting for its next buffer");
+  }
+
   async #settle(format: StreamFormat): Promise<void> {
     const { out } = this;
-    const checked = this.answeredWell(() => {
-      this.#checkHooks();
-      return checkFormat(this.answerOf("next"), format);
-    });
-    await out.setFormat(checked);
-    if (!this.usesPool) out.needsReconfigure = false;
-    else if (!out.finished) await out.negotiate(this.retainedBuffers);
+    this.answeredWell(() => this.#checkHooks());
+    await out.setFormat(this.checkedAnswer("next", format, (name) => checkFormat(name, format)));
+    if (!this.answeredNow("usesPool", "true or false", this.usesPool)) out.needsReconfigure = false;
+    else if (!out.finished) await out.negotiate(this.answeredCount("retainedBuffers", this.retainedBuffers));
+  }
+
+  /** What an iterator of the program's gave may be anything, and is checked where it is not the format in force. */
+  #isSettled(format: StreamFormat): boolean {
+    try {
+      return isSettled(format, this.out.format);
+    } catch (cause) {
+      throw attachErrorSource(unreadableError(this.answerOf("next"), format, cause), this);
+    }
   }
 
   /** Without the hook that makes buffers, the source is refused at its format. */
@@ -152,8 +171,8 @@ export abstract class Source extends Element {
 
   #fillOne(): Maybe<boolean> {
     const buffer = this.out.acquire();
-    if (isPromise(buffer)) return buffer.then((one) => this.#fillIfWanted(one));
-    return this.#fillInto(buffer);
+    if (buffer instanceof MediaBuffer) return this.#fillInto(buffer);
+    return buffer.then((one) => this.#fillIfWanted(one));
   }
 
   #fillIfWanted(buffer: MediaBuffer): Maybe<boolean> {
@@ -168,7 +187,7 @@ export abstract class Source extends Element {
     try {
       filled = stagesWatched ? watchedCall(this, "fill", this.fill!, buffer) : this.fill!(buffer);
       // In here: what a hook answers may throw when it is asked whether it has a `then`.
-      if (isPromise(filled)) later = filled;
+      later = this.promiseOf("fill", filled);
     } catch (error) {
       releaseQuietly(buffer);
       throw error;
@@ -205,23 +224,31 @@ export abstract class Source extends Element {
     return pushed;
   }
 
+  #checkBuffer(buffer: MediaBuffer): void {
+    if (isMade(MediaBuffer, buffer, "slot")) return;
+    const name = this.answerOf("create");
+    throw attachErrorSource(wrongType(name, "a MediaBuffer or undefined", buffer), this);
+  }
+
   async #createOne(): Promise<boolean> {
     const created = stagesWatched ? watchedCall(this, "create", this.create!) : this.create!();
-    const buffer = isPromise(created) ? await this.bounded(created, "making a buffer") : created;
+    const later = this.promiseOf("create", created);
+    const buffer =
+      later === undefined ? (created as MediaBuffer | undefined) : await this.bounded(later, "making a buffer");
     if (buffer === undefined) return false;
-    this.answeredWell(() => instance(this.answerOf("create"), "a MediaBuffer or undefined", MediaBuffer, buffer));
+    this.#checkBuffer(buffer);
     await this.#pushed(this.out.push(buffer));
     return true;
   }
 
   /** Downstream wants nothing more: ends the wait for what comes next. */
   override outputFinished(): void {
-    this.callHook(() => this.unlock());
+    this.callHook("unlock", () => this.unlock());
   }
 
   /** Others may not change what it retains. */
   override sharesOutput(): boolean {
-    return this.retainedBuffers > 0;
+    return this.answeredCount("retainedBuffers", this.retainedBuffers) > 0;
   }
 
   /** A source has no input. */

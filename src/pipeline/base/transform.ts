@@ -18,16 +18,17 @@
  * Complexity: O(1) beside the hooks; passthrough without `inspect()` is one push.
  */
 import { CopyFlags } from "../../media/buffer/flags.ts";
-import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrDrop, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
 import { stagesWatched, watchedCall } from "../../observe/stages.ts";
+import type { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, wrongType } from "../../util/validate.ts";
 import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
 import { dropPool } from "../negotiate/pool.ts";
 import { checkFormat, type StreamFormat } from "../stream-format.ts";
-import { attachErrorSource, Element, isPromise } from "./element.ts";
+import { attachErrorSource, Element } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
 
 /** How a {@link Transform} treats buffers. */
@@ -140,21 +141,23 @@ export abstract class Transform extends Element {
   override chain(buffer: MediaBuffer): Maybe<void> {
     if (this.#mode === "passthrough") {
       if (this.inspect === undefined) return this.out.push(buffer);
-      return this.#apply(buffer, this.inspect, "inspect");
+      return this.#apply(buffer, "inspect");
     }
     if (this.#mode === "in-place" && !this.#copiesFirst && buffer.isWritable) {
-      return this.#apply(buffer, this.transformInPlace!, "transformInPlace");
+      return this.#apply(buffer, "transformInPlace");
     }
     return this.#copy(buffer);
   }
 
-  #apply(buffer: MediaBuffer, hook: (buffer: MediaBuffer) => Maybe<HookResult>, name: string): Maybe<void> {
+  #apply(buffer: MediaBuffer, name: "inspect" | "transformInPlace"): Maybe<void> {
     let done: Maybe<HookResult>;
     let later: Promise<HookResult> | undefined;
     try {
+      const hook = this[name];
+      if (typeof hook !== "function") throw this.#missingHook();
       done = stagesWatched ? watchedCall(this, name, hook, buffer) : hook.call(this, buffer);
       // In here: what a hook answers may throw when it is asked whether it has a `then`.
-      if (isPromise(done)) later = done;
+      later = this.promiseOf(name, done);
     } catch (error) {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
@@ -188,17 +191,17 @@ export abstract class Transform extends Element {
       releaseQuietly(input);
       throw attachErrorSource(error, this);
     }
-    if (isPromise(output)) return this.#copyLater(input, output);
+    if (!(output instanceof MediaBuffer)) return this.#copyLater(input, output);
     let done: Maybe<HookResult>;
     let later: Promise<HookResult> | undefined;
     try {
       done = this.#fill(input, output);
-      if (isPromise(done)) later = done;
+      later = this.promiseOf(HOOK_OF[this.#mode], done);
     } catch (error) {
       releaseQuietly(input, output);
       throw attachErrorSource(error, this);
     }
-    if (later !== undefined) return this.#finishLater(input, output, later);
+    if (later !== undefined) return this.#finishLater(input, output, later, undefined);
     releaseOrDrop(input, output);
     if (done !== false) return this.out.push(output);
     releaseOrPass(output);
@@ -213,27 +216,35 @@ export abstract class Transform extends Element {
   }
 
   async #settle(): Promise<MediaBuffer> {
-    await this.out.negotiate(this.retainedOutputBuffers);
+    await this.#negotiate();
     return this.out.acquire();
   }
 
   async #copyLater(input: MediaBuffer, coming: Promise<MediaBuffer>): Promise<void> {
     let output: MediaBuffer | undefined;
     let done: Maybe<HookResult>;
+    let later: Promise<HookResult> | undefined;
     try {
       output = await coming;
       done = this.#fill(input, output);
+      later = this.promiseOf(HOOK_OF[this.#mode], done);
     } catch (error) {
       releaseQuietly(input, output);
       throw attachErrorSource(error, this);
     }
-    await this.#finishLater(input, output, done);
+    await this.#finishLater(input, output, later, done as HookResult);
   }
 
-  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Maybe<HookResult>): Promise<void> {
-    let done: HookResult;
+  /** With a promise, what that gives counts. */
+  async #finishLater(
+    input: MediaBuffer,
+    output: MediaBuffer,
+    work: Promise<HookResult> | undefined,
+    answer: HookResult,
+  ): Promise<void> {
+    let done = answer;
     try {
-      done = isPromise(work) ? await this.bounded(work, "working on a buffer") : work;
+      if (work !== undefined) done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       releaseQuietly(input, output);
       throw attachErrorSource(error, this);
@@ -244,6 +255,7 @@ export abstract class Transform extends Element {
   }
 
   #fill(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult> {
+    if (typeof this[HOOK_OF[this.#mode]] !== "function") throw this.#missingHook();
     if (this.#mode === "copy") {
       output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS);
       if (this.#kept.length > 0) this.#copyMetas(input, output);
@@ -277,11 +289,10 @@ export abstract class Transform extends Element {
     if (out.format !== null) await this.#drained();
     // Not asked for a stage that looks at no caps: in a line of n stages, n questions would go through all of the rest.
     const isSame = this.outputFor === Transform.prototype.outputFor;
-    const made = isSame ? format : this.outputFor(format, out.peerCaps());
-    const chosen = isPromise(made) ? await this.bounded(made, "choosing its output format") : made;
-    const output = isSame ? chosen : this.answeredWell(() => checkFormat(this.answerOf("outputFor"), chosen));
-    const configured = this.configure(format, output);
-    const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;
+    const output = isSame ? format : await this.#chooseOutput(format);
+    const configured: unknown = this.configure(format, output);
+    const preparing = this.promiseOf("configure", configured);
+    const mode = preparing === undefined ? configured : await this.bounded(preparing, "preparing for its format");
     const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
     this.#mode = this.answeredWell(() => this.#checkMode(mode));
     this.#largest = 0;
@@ -290,27 +301,49 @@ export abstract class Transform extends Element {
     if (copied && this.#mode === "passthrough") this.in.reconfigure();
     await out.setFormat(output);
     if (out.finished) return;
-    if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.retainedOutputBuffers);
+    if (this.#mode === "copy" || this.#copiesFirst) await this.#negotiate();
     else this.#dropSupply();
     this.#isNegotiated = true;
   }
 
+  #negotiate(): Promise<void> {
+    return this.out.negotiate(this.answeredCount("retainedOutputBuffers", this.retainedOutputBuffers));
+  }
+
+  #chooseOutput(format: StreamFormat): Maybe<StreamFormat> {
+    const made = this.settling(() => this.outputFor(format, this.out.peerCaps()));
+    const choosing = this.promiseOf("outputFor", made);
+    if (choosing === undefined) return this.#checkOutput(made as StreamFormat);
+    return this.bounded(choosing, "choosing its output format").then((chosen) => this.#checkOutput(chosen));
+  }
+
+  #checkOutput(output: StreamFormat): StreamFormat {
+    return this.checkedAnswer("outputFor", output, (name) => checkFormat(name, output));
+  }
+
   /** A mode whose hook is not there is refused at the format, and not at the first buffer. */
   #checkMode(answer: unknown): TransformMode {
-    const isAnswered = typeof answer === "string";
-    const mode = isAnswered ? oneOf(this.answerOf("configure"), answer, MODES) : this.#mode;
+    const mode = answer === undefined ? this.#mode : oneOf(this.answerOf("configure"), answer, MODES);
     // What a stage does that has a chain() of its own is not known.
     if (!this.boundsChain) return mode;
-    const name = HOOK_OF[mode];
-    const hook: unknown = this[name];
+    const hook: unknown = this[HOOK_OF[mode]];
     if (typeof hook === "function" || (mode === "passthrough" && hook === undefined)) return mode;
-    const why = isAnswered ? `configure() answered "${mode}"` : `its mode is "${mode}"`;
-    throw wrongType(`${name}() of "${this.name}"`, `a function, since ${why}`, hook);
+    throw this.#missingHook(mode, answer === undefined ? undefined : `configure() answered "${mode}"`);
+  }
+
+  /** Also for a chain() of the stage's own that leaves buffers to the one here. */
+  #missingHook(mode: TransformMode = this.#mode, why = `its mode is "${mode}"`): MillpondError {
+    const name = HOOK_OF[mode];
+    return wrongType(`${name}() of "${this.name}"`, `a function, since ${why}`, this[name]);
   }
 
   #drained(): Maybe<void> {
-    const drained = this.drain();
-    return isPromise(drained) ? this.bounded(drained, "giving out what it still holds") : drained;
+    const draining = this.promiseOf("drain", this.drain());
+    return draining === undefined ? undefined : this.bounded(draining, "giving out what it still holds");
+  }
+
+  #retained(): number {
+    return this.answeredCount("retainedBuffers", this.retainedBuffers);
   }
 
   #dropSupply(): void {
@@ -341,18 +374,19 @@ export abstract class Transform extends Element {
     if (this.#mode === "copy" || this.#copiesFirst) {
       if (!this.#isNegotiated) return false;
       for (const meta of this.#kept) query.addMeta(meta.api, meta.params);
-      query.raise(this.retainedBuffers, "retained");
+      query.raise(this.#retained(), "retained");
       return true;
     }
     const asked = this.out.query(query);
-    if (isPromise(asked)) return asked.then((answered) => this.#addHolds(query, answered));
-    return this.#addHolds(query, asked);
+    if (typeof asked === "boolean") return this.#addHolds(query, asked);
+    return asked.then((answered) => this.#addHolds(query, answered));
   }
 
   #addHolds(query: AllocationQuery, answered: boolean): boolean {
     query.answering = this.name;
-    query.raise(this.retainedBuffers, "retained");
-    return answered || this.retainedBuffers > 0;
+    const retained = this.#retained();
+    query.raise(retained, "retained");
+    return answered || retained > 0;
   }
 
   /** Metas that depend on the memory, and those that are not kept, are not for upstream to send. */
@@ -363,15 +397,20 @@ export abstract class Transform extends Element {
     }
     for (let i = query.metas.length - 1; i >= 0; i--) {
       const { api, params } = query.metas[i]!;
-      if (isMemoryMeta(api) || !this.answered(this.keepsMeta(api, params))) query.removeMeta(i);
+      if (isMemoryMeta(api) || !this.#keeps(api, params)) query.removeMeta(i);
     }
     this.#kept = query.metas.slice();
   }
 
+  #keeps(api: string, params: MetaProposal["params"]): boolean {
+    return this.answeredNow("keepsMeta", "true or false", this.keepsMeta(api, params));
+  }
+
   /** A buffer that is passed on is shared when it came shared, or is kept here; a copy when its output is kept. */
   override sharesOutput(): boolean {
-    if (this.#mode === "copy" || this.#copiesFirst) return this.retainedOutputBuffers > 0;
-    return this.retainedBuffers > 0 || this.in.isShared;
+    if (this.#mode === "copy" || this.#copiesFirst)
+      return this.answeredCount("retainedOutputBuffers", this.retainedOutputBuffers) > 0;
+    return this.#retained() > 0 || this.in.isShared;
   }
 
   /** A stage with a pool of its own negotiates again; otherwise the stage upstream does. */

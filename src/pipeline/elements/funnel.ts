@@ -8,7 +8,7 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseQuietly } from "../../media/buffer/release.ts";
-import { Element, isPromise } from "../base/element.ts";
+import { Element } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
@@ -41,7 +41,7 @@ export class Funnel extends Element {
       releaseQuietly(buffer);
       throw error;
     }
-    if (!isPromise(changed)) return this.out.push(buffer);
+    if (changed === undefined) return this.out.push(buffer);
     return changed.then(
       () => this.out.push(buffer),
       (error: unknown) => {
@@ -65,7 +65,7 @@ export class Funnel extends Element {
   #inTurn(what: () => Maybe<void>): Maybe<void> {
     if (this.#busy !== undefined) return this.#queue(what);
     const done = what();
-    if (!isPromise(done)) return undefined;
+    if (done === undefined) return undefined;
     return this.#occupy(done);
   }
 
@@ -102,7 +102,9 @@ export class Funnel extends Element {
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     const asked = this.out.query(query);
-    return isPromise(asked) ? asked.then((answered) => this.#withhold(query, answered)) : this.#withhold(query, asked);
+    return typeof asked === "boolean"
+      ? this.#withhold(query, asked)
+      : asked.then((answered) => this.#withhold(query, answered));
   }
 
   #withhold(query: AllocationQuery, answered: boolean): boolean {

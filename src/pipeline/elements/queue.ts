@@ -11,16 +11,17 @@
  *
  * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
-import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { giveBack, releaseAll, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
 import { stageWaits, stageWorks } from "../../observe/stages.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
-import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
+import { isMade, milliseconds, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 import { attachErrorSource, checkName, Element, TimeSlice } from "../base/element.ts";
 import { DOWNSTREAM, flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Waiters } from "../base/waiters.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
+import type { Settlement } from "../settlement.ts";
 import type { StreamFormat } from "../stream-format.ts";
 
 /** How a {@link Queue} is made. */
@@ -50,7 +51,7 @@ type Entry =
       readonly work: Promise<MediaBuffer> | undefined;
       readonly measure: ItemMeasure | undefined;
     }
-  | { readonly kind: "format"; readonly format: StreamFormat }
+  | { readonly kind: "format"; readonly format: StreamFormat; readonly settlement: Settlement | undefined }
   | { readonly kind: "query"; readonly query: AllocationQuery; answer: Maybe<boolean> | undefined }
   | { readonly kind: "end" };
 
@@ -117,7 +118,7 @@ export class Queue extends Element {
     }
     let work: Promise<MediaBuffer> | undefined;
     try {
-      work = this.begin(buffer);
+      work = this.#begin(buffer);
     } catch (error) {
       if (measure !== undefined) this.#level.remove(measure);
       giveBack(buffer);
@@ -127,6 +128,22 @@ export class Queue extends Element {
     this.#join({ kind: "buffer", buffer, work, measure });
     this.#count++;
     return undefined;
+  }
+
+  #begin(buffer: MediaBuffer): Promise<MediaBuffer> | undefined {
+    const answer = this.begin(buffer);
+    if (answer === undefined) return undefined;
+    const work = this.promiseOf("begin", answer);
+    if (work === undefined) throw wrongType(this.answerOf("begin"), "a promise of a MediaBuffer or undefined", answer);
+    // It may reject long before its turn in the line, where somebody waits for it.
+    work.then(undefined, () => {});
+    return work;
+  }
+
+  async #worked(work: Promise<MediaBuffer>): Promise<MediaBuffer> {
+    const buffer = await this.boundedCall(work, undefined, "working on a buffer");
+    if (isMade(MediaBuffer, buffer, "slot")) return buffer;
+    throw wrongType(this.answerOf("begin"), "a promise of a MediaBuffer", buffer);
   }
 
   #measure(buffer: MediaBuffer): ItemMeasure {
@@ -228,7 +245,7 @@ export class Queue extends Element {
 
   /** @internal Waits in line: what came before it still has the old format. */
   override onFormat(format: StreamFormat): void {
-    this.#join({ kind: "format", format });
+    this.#join({ kind: "format", format, settlement: this.settlement });
   }
 
   /** Handled in line. */
@@ -254,7 +271,7 @@ export class Queue extends Element {
       await this.#departures.wait();
     await entry.answer;
     query.answering = this.name;
-    this.answered(this.addRetained(query));
+    this.tell("addRetained", this.addRetained(query));
     return true;
   }
 
@@ -298,8 +315,7 @@ export class Queue extends Element {
           this.#leave(entry.measure);
           this.#departures.wake();
           const { work } = entry;
-          const buffer =
-            work === undefined ? entry.buffer : await this.boundedCall(work, undefined, "working on a buffer");
+          const buffer = work === undefined ? entry.buffer : await this.#worked(work);
           const pushed = out.push(buffer);
           if (pushed !== undefined) {
             stageWaits(this, DOWNSTREAM, pushed);
@@ -326,9 +342,14 @@ export class Queue extends Element {
     if (entry.kind === "format") {
       this.in.format = entry.format;
       this.#announced = entry;
-      await this.out.setFormat(entry.format);
+      this.takes = entry.settlement;
+      try {
+        await this.out.setFormat(entry.format);
+      } finally {
+        if (this.takes === entry.settlement) this.takes = undefined;
+      }
       this.#announced = undefined;
-      this.answered(this.formatPassed());
+      this.tell("formatPassed", this.formatPassed());
     } else if (entry.kind === "query") {
       // It has left the line: whatever becomes of it, the asker is told.
       const asked = (async () => this.out.query(entry.query))();
@@ -364,8 +385,8 @@ export class Queue extends Element {
   /** The other end wants nothing more: releases the line, and ends the wait of a stage that is about to join it. */
   override outputFinished(pad: OutputPad): void {
     super.outputFinished(pad);
-    this.callHook(() => this.#dropLine());
-    this.callHook(() => this.unlock());
+    this.callHook("outputFinished", () => this.#dropLine());
+    this.callHook("unlock", () => this.unlock());
   }
 
   /** Wakes both sides, so that they look again. Releases the line, too, when the reason is a seek or the end. */

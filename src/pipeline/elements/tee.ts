@@ -11,8 +11,10 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrPass } from "../../media/buffer/release.ts";
 import { type AllocationParams, DEFAULT_PARAMS } from "../../memory/params.ts";
+import { isMillpondError } from "../../util/errors.ts";
+import { frozenData } from "../../util/same-data.ts";
 import { wrongType } from "../../util/validate.ts";
-import { Element, isPromise } from "../base/element.ts";
+import { Element, promiseIn, unreadableError } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import {
@@ -79,7 +81,7 @@ export class Tee extends Element {
     for (const pad of this.outputs) {
       try {
         const done = what(pad);
-        if (isPromise(done)) waits.push(done);
+        if (done !== undefined) waits.push(done);
       } catch (error) {
         failure ??= { error };
       }
@@ -144,7 +146,7 @@ export class Tee extends Element {
     if (size > 0) query.enlarge(size);
     if (wantsParams) query.addParams(null, params satisfies AllocationParams);
     // A branch that is silent understands no meta.
-    if (!silent) addMetas(query, answers);
+    if (!silent) addMetas(query, answers, this);
     return true;
   }
 
@@ -163,7 +165,7 @@ async function settleAll(waits: Promise<void>[], failure: { error: unknown } | u
 }
 
 /** Metas that every branch understands: without params, or with params that can be merged. */
-function addMetas(query: AllocationQuery, answers: readonly AllocationQuery[]): void {
+function addMetas(query: AllocationQuery, answers: readonly AllocationQuery[], tee: Tee): void {
   const [first, ...others] = answers;
   for (const meta of first?.metas ?? []) {
     let params: MetaProposal["params"] | undefined = meta.params;
@@ -172,7 +174,7 @@ function addMetas(query: AllocationQuery, answers: readonly AllocationQuery[]): 
       if (twin === undefined) {
         query.note(`meta "${meta.api}" of ${meta.by} is dropped: not every branch understands it`);
         params = undefined;
-      } else if (params !== undefined) params = mergeMeta(meta.api, params, twin.params);
+      } else if (params !== undefined) params = mergeMeta(meta.api, params, twin.params, tee);
       if (params === undefined) break;
     }
     if (params !== undefined) query.addMeta(meta.api, params);
@@ -183,11 +185,23 @@ function mergeMeta(
   api: string,
   a: MetaProposal["params"],
   b: MetaProposal["params"],
+  tee: Tee,
 ): MetaProposal["params"] | undefined {
   if (a === null && b === null) return null;
   const merged: unknown = findMetaMerger(api)?.(a, b);
   if (merged === undefined || merged === null) return merged;
-  if (typeof merged === "object" && !Array.isArray(merged) && !isPromise(merged as Maybe<unknown>))
-    return merged as MetaProposal["params"];
-  throw wrongType(`what the merger of meta "${api}" answered`, "an object of data, null or undefined", merged);
+  const name = `what the merger of meta "${api}" answered`;
+  const work = promiseIn(name, merged);
+  if (work !== undefined) tee.callHook("merge", () => work);
+  else if (typeof merged === "object" && !Array.isArray(merged)) return readParams(name, merged);
+  throw wrongType(name, "an object of data, null or undefined", merged);
+}
+
+/** A copy, since what is read here once may throw the next time. */
+function readParams(name: string, params: object): MetaProposal["params"] {
+  try {
+    return frozenData(name, params) as MetaProposal["params"];
+  } catch (error) {
+    throw isMillpondError(error) ? error : unreadableError(name, params, error);
+  }
 }

@@ -1,0 +1,75 @@
+/**
+ * Settlement: what the stages of a pipeline compare until they agree on formats, as one sum of work. Caps near their
+ * bounds at many stages would otherwise block the thread for the sum of what each comparison may take.
+ *
+ * Life-cycle: one for the formats of a run that are settled before it plays, one for each format that is announced
+ * later, one for each `link()`, and one for a question that belongs to none of these. It is in force while its work
+ * runs: what compares caps takes it from {@link currentSettlement}.
+ *
+ * Invariants: work is counted and not timed, so that the same stages are refused on every machine. What is spent stays
+ * spent, also where a hook catches the refusal.
+ *
+ * Complexity: O(1) for each comparison.
+ */
+
+/**
+ * What one settlement may cost, in comparisons of two structures of caps or looks at a value of a list: a quarter of a
+ * second. Structures that are neither apart nor in one another cost the square of their number.
+ */
+export const MAX_STEPS: number = 1 << 22;
+
+/** Stages that a message names; the others are counted. */
+const NAMED_STAGES = 3;
+
+/** A sum of work with a bound. */
+export class Settlement {
+  /** What may still be spent; below 0 it was too much. */
+  left: number = MAX_STEPS;
+  /** The stage whose caps are compared now. */
+  stage: string | undefined;
+  readonly #spent: Map<string, number> = new Map();
+
+  /** Takes work off the sum, on the account of the present stage. */
+  spend(steps: number): void {
+    this.left -= steps;
+    if (this.stage !== undefined) this.#spent.set(this.stage, (this.#spent.get(this.stage) ?? 0) + steps);
+  }
+
+  /** The stages that compared, those with the most work first. */
+  get stages(): readonly string[] {
+    return [...this.#spent].sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  }
+}
+
+let current: Settlement | undefined;
+
+/** The one in force; undefined outside of pipelines. */
+export function currentSettlement(): Settlement | undefined {
+  return current;
+}
+
+/**
+ * Does work of a stage, in the settlement that is in force, else in the one that is given, else in a new one. What the
+ * work does in a later turn is outside of it.
+ */
+export function settle<T>(settlement: Settlement | undefined, stage: string, work: () => T): T {
+  const outer = current;
+  const inner = outer ?? settlement ?? new Settlement();
+  const { stage: before } = inner;
+  current = inner;
+  inner.stage = stage;
+  try {
+    return work();
+  } finally {
+    inner.stage = before;
+    current = outer;
+  }
+}
+
+/** `"a", "b", "c" and 2 more stages`. */
+export function stagesText(names: readonly string[]): string {
+  const named = names.slice(0, NAMED_STAGES).map((name) => `"${name}"`);
+  const more = names.length - named.length;
+  if (more > 0) return `${named.join(", ")} and ${more} more stage${more === 1 ? "" : "s"}`;
+  return named.length < 2 ? named.join() : `${named.slice(0, -1).join(", ")} and ${named.at(-1)}`;
+}

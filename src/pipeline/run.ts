@@ -99,6 +99,22 @@ const END_TIMES = 10;
 // Ten times a second is smooth to the eye, and nothing beside a frame.
 const PROGRESS_MS = 100;
 
+/** Hooks that are called without a look whether they are there; those of a transform's modes are looked at. */
+const HOOKS = [
+  ...["start", "commit", "stop", "unlock", "onFlush", "chain", "formatChanged", "onEos", "acceptedCaps"],
+  ...["proposeAllocation", "decideAllocation", "sharesOutput", "outputFinished", "reconfigureRequested"],
+] as const;
+
+const SOURCE_HOOKS = [...HOOKS, "next", "seek"] as const;
+
+/** A class without types may lack one. Throws `ERR_INVALID_ARG_TYPE`. */
+function checkHooks(element: Element): void {
+  for (const name of element instanceof Source ? SOURCE_HOOKS : HOOKS) {
+    const hook = (element as unknown as Readonly<Record<string, unknown>>)[name];
+    if (typeof hook !== "function") throw wrongType(`${name}() of "${element.name}"`, "a function", hook);
+  }
+}
+
 /** Buffers that a stage has given out. */
 function givenBy(element: Element): number {
   let given = 0;
@@ -341,6 +357,7 @@ export class PipelineRun implements Running {
       try {
         // Read again for each wait, which is no place to refuse it.
         element.answeredNow("isPacedFromOutside", "true or false", element.isPacedFromOutside);
+        checkHooks(element);
         opened.push(element);
         await this.#within("start", () => element.start(), element, "starting");
       } catch (error) {

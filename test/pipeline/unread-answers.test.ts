@@ -9,6 +9,7 @@ import { Element } from "../../src/pipeline/base/element.ts";
 import { Sink } from "../../src/pipeline/base/sink.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
 import { Transform, type TransformMode } from "../../src/pipeline/base/transform.ts";
+import { AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
@@ -293,6 +294,46 @@ test("a source whose format throws in mid-stream fails the run, and its buffers 
   expect(looks).toBe(1);
   expect(pipeline.failedIn).toBe("hooked");
   expectHome(pipeline);
+});
+
+test.each<[string, () => unknown]>([
+  ["a proxy of a promise", () => new Proxy(Promise.resolve(), {})],
+  // biome-ignore lint/suspicious/noThenProperty: it stands for a promise of another library.
+  ["a then() that throws", () => ({ then: thrower })],
+])("%s is refused with the hook's name", async (_, answer) => {
+  for (const hook of HOOKS.filter(({ name, place }) => place === "stage" && ["start", "unlock"].includes(name))) {
+    const refusal = { code: "ERR_INVALID_ARG_TYPE", details: { name: named(hook) } };
+    await expect(runWith(hook, answer)).rejects.toMatchObject(refusal);
+  }
+});
+
+test.each(["chain", "formatChanged", "onEos", "stop", "unlock", "sharesOutput", "next"])(
+  "a stage whose %s() is not there is refused before it starts",
+  async (name) => {
+    const source = new Numbers("hooked", 2);
+    let starts = 0;
+    Object.defineProperty(source, "start", { value: () => void starts++ });
+    Object.defineProperty(source, name, { value: undefined });
+    const pipeline = new Pipeline().link(source, new NullSink());
+    const refusal = { code: "ERR_INVALID_ARG_TYPE", details: { name: `${name}() of "hooked"` } };
+    await expect(pipeline.run()).rejects.toMatchObject(refusal);
+    expect([pipeline.failedIn, starts]).toEqual(["hooked", 0]);
+  },
+);
+
+describe.each(UNREADABLE)("%s among the items of an AppSource is refused with its name:", (_, answer) => {
+  test.each<[string, () => Iterable<never>, string]>([
+    ["an item", () => [answer() as never], 'an item of "hooked"'],
+    [
+      "a result",
+      () => ({ [Symbol.iterator]: () => ({ next: answer as never }) }),
+      'what next() of the items of "hooked" gave',
+    ],
+  ])("%s", async (_, items, name) => {
+    const source = new AppSource(items(), { format: BLOCK, name: "hooked" });
+    const refusal = { code: "ERR_INVALID_ARG_TYPE", details: { name } };
+    await expect(new Pipeline().link(source, new NullSink()).run()).rejects.toMatchObject(refusal);
+  });
 });
 
 test("what has a then() of its own is waited for, and that is called once", async () => {

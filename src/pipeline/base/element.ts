@@ -159,24 +159,51 @@ export function checkName(argument: string, name: string | undefined): string | 
   throw wrongType(argument, "a non-empty string", name);
 }
 
-/** The promise in an answer; undefined: there is nothing to wait for. Throws what a look at the answer throws. */
-function promiseWithin(answer: unknown): Promise<unknown> | undefined {
+/**
+ * @internal The promise in what code of the application answered, a hook of `element` or something else of that name;
+ *   undefined: there is nothing to wait for. Throws `ERR_INVALID_ARG_TYPE` for what cannot be read. @realtime but for
+ *   promises
+ */
+export function promiseIn(name: string, answer: unknown, element?: Element): Promise<unknown> | undefined {
   if ((typeof answer !== "object" || answer === null) && typeof answer !== "function") return undefined;
-  if (typeof (answer as { then?: unknown }).then !== "function") return undefined;
-  // A `then` of another's is called once, by the engine, which also takes what it throws.
-  return answer instanceof Promise ? answer : Promise.resolve(answer);
+  try {
+    const { then } = answer as { then?: unknown };
+    if (typeof then !== "function") return undefined;
+    if (answer instanceof Promise && isPlainPromise(answer)) return answer;
+    return adopted(name, answer, then as PromiseLike<unknown>["then"], element);
+  } catch (cause) {
+    throw unreadableAnswer(name, answer, cause, element);
+  }
 }
 
-/**
- * @internal The promise in what code of the application answered that is no hook of a stage; undefined: there is
- *   nothing to wait for. Throws `ERR_INVALID_ARG_TYPE` with that name for what cannot be read.
- */
-export function promiseIn(name: string, answer: unknown): Promise<unknown> | undefined {
-  try {
-    return promiseWithin(answer);
-  } catch (cause) {
-    throw unreadableError(name, answer, cause);
-  }
+/** False for a promise of a subclass, and for a proxy of one, whose `then` throws. */
+function isPlainPromise(promise: Promise<unknown>): boolean {
+  const same = Promise.resolve(promise);
+  if (same === promise) return true;
+  // Another one, which was made for the question.
+  same.then(undefined, () => {});
+  return false;
+}
+
+/** The promise of what has a `then` of its own, which was read once and is called once. */
+function adopted(
+  name: string,
+  answer: object,
+  then: PromiseLike<unknown>["then"],
+  element: Element | undefined,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    try {
+      then.call(answer, resolve, reject);
+    } catch (cause) {
+      reject(unreadableAnswer(name, answer, cause, element));
+    }
+  });
+}
+
+function unreadableAnswer(name: string, answer: unknown, cause: unknown, element: Element | undefined): MillpondError {
+  if (element === undefined) return unreadableError(name, answer, cause);
+  return attachErrorSource(unreadableError(element.answerOf(name), answer, cause), element);
 }
 
 /** @internal The refusal of an answer that throws when it is looked at: a revoked proxy, a getter that throws. */
@@ -247,12 +274,7 @@ export abstract class Element {
    *   `ERR_INVALID_ARG_TYPE` for what cannot be read. @realtime but for promises
    */
   promiseOf<T>(hook: string, answer: Maybe<T>): Promise<T> | undefined {
-    if (answer === undefined) return undefined;
-    try {
-      return promiseWithin(answer) as Promise<T> | undefined;
-    } catch (cause) {
-      throw attachErrorSource(unreadableError(this.answerOf(hook), answer, cause), this);
-    }
+    return answer === undefined ? undefined : (promiseIn(hook, answer, this) as Promise<T> | undefined);
   }
 
   /**

@@ -8,8 +8,9 @@
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { giveBack, releaseOrPass, releaseQuietly } from "../../media/buffer/release.ts";
+import { isMillpondError } from "../../util/errors.ts";
 import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
-import { checkName } from "../base/element.ts";
+import { checkName, promiseIn, unreadableError } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Source } from "../base/source.ts";
 import type { Waiters } from "../base/waiters.ts";
@@ -96,24 +97,47 @@ export class AppSource extends Source {
   override async next(): Promise<StreamFormat | undefined> {
     while (this.#item === undefined) {
       const result = await this.#await();
-      if (result === undefined || result.done === true) return undefined;
-      const { value } = result;
-      if (value instanceof Uint8Array || value instanceof MediaBuffer) this.#item = value;
-      else if (value !== null && typeof value === "object" && "format" in value)
-        this.#format = checkFormat(`the format of an item of "${this.name}"`, value.format);
-      else throw wrongType(`an item of "${this.name}"`, "bytes, a MediaBuffer or { format }", value);
+      if (result === undefined || !this.#read(result)) return undefined;
     }
     return this.#format;
   }
 
+  /** False: the items have ended. */
+  #read(result: IteratorResult<AppItem>): boolean {
+    let name = `what next() of the items of "${this.name}" gave`;
+    let value: unknown = result;
+    try {
+      if (result.done === true) return false;
+      value = result.value;
+      name = `an item of "${this.name}"`;
+      this.#take(value as AppItem);
+    } catch (error) {
+      throw isMillpondError(error) ? error : unreadableError(name, value, error);
+    }
+    return true;
+  }
+
+  #take(value: AppItem): void {
+    if (value instanceof Uint8Array || value instanceof MediaBuffer) this.#item = value;
+    else if (value !== null && typeof value === "object" && "format" in value)
+      this.#format = checkFormat(`the format of an item of "${this.name}"`, value.format);
+    else throw wrongType(`an item of "${this.name}"`, "bytes, a MediaBuffer or { format }", value);
+  }
+
   /** The next item, or the end of the wait for it: an iterator cannot be interrupted, but the wait for it can end. */
   async #await(): Promise<IteratorResult<AppItem> | undefined> {
-    this.#pending ??= Promise.resolve(this.#iterator!.next());
+    this.#pending ??= this.#ask();
     const pending = this.#pending;
     const result: unknown = await Promise.race([pending, this.#interruptions.waitFor(pending)]);
     if ((typeof result === "object" && result !== null) || typeof result === "function") this.#pending = undefined;
     else await this.#checkWait(pending, result);
     return result as IteratorResult<AppItem> | undefined;
+  }
+
+  #ask(): Promise<IteratorResult<AppItem>> {
+    const answer = this.#iterator!.next();
+    const coming = promiseIn(`what next() of the items of "${this.name}" gave`, answer);
+    return Promise.resolve((coming ?? answer) as IteratorResult<AppItem>);
   }
 
   /** The wait ended without a result: it was interrupted, or what came is none. */

@@ -42,7 +42,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "TransferPool", bytes: 10.7 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.8 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 45.7 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 47 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.8 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 4.0 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 47.5 * KB },
@@ -56,7 +56,7 @@ const PAGE_BYTES = 41 * KB;
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
  * kB, and what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 2310 * KB;
+const PACKAGE_BYTES = 2320 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

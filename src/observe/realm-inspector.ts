@@ -104,8 +104,9 @@ export class RealmInspector {
   /** When the recorder began, by performance.now(). */
   #since = 0;
   #timedTo = 0;
-  /** Holders that the newest snapshot which lists them all has. */
+  /** Holders that the newest snapshot which lists them all has, and how many each pool may have. */
   #listed = 0;
+  #most = MAX_HOLDERS;
   /** What the recorders before the present one recorded: numbers of events go on. */
   #base = 0;
 
@@ -141,14 +142,14 @@ export class RealmInspector {
     const all = registrations();
     this.#prune(all);
     const live = all.slice(0, MAX_POOLS);
-    const most = Math.min(MAX_HOLDERS, Math.max(MIN_HOLDERS, Math.floor(MAX_LISTED / Math.max(1, live.length))));
     const isRare = !isListed && this.#recorder !== undefined && this.#listed > ALWAYS_LISTED;
+    if (!isRare) this.#most = this.#mostHolders(live);
     const pools: PoolSnapshot[] = [];
     for (const pool of live) {
       try {
         // What takes long to read is kept with its leases.
         const isLeftOut = isRare && pool.probe.shared === undefined && !this.#slow.has(pool);
-        pools.push(isLeftOut ? { ...this.#poolSnapshot(pool, 0), unlisted: true } : this.#read(pool, most));
+        pools.push(isLeftOut ? { ...this.#poolSnapshot(pool, 0), unlisted: true } : this.#read(pool, this.#most));
       } catch {
         // An allocator or a clock of the program's own threw, or the pool is in the middle of its end.
       }
@@ -260,6 +261,29 @@ export class RealmInspector {
       });
     }
     return this.#ring.get(pool) ?? new Map();
+  }
+
+  /** How many leases of each pool are listed: what pools with fewer leave over is for the others. */
+  #mostHolders(live: readonly PoolRegistration[]): number {
+    if (live.length * MAX_HOLDERS <= MAX_LISTED) return MAX_HOLDERS;
+    const leased = live.map((pool) => this.#leasedOf(pool)).sort((a, b) => a - b);
+    let left = MAX_LISTED;
+    for (const [at, count] of leased.entries()) {
+      const share = Math.floor(left / (leased.length - at));
+      if (count > share) return Math.min(MAX_HOLDERS, Math.max(MIN_HOLDERS, share));
+      left -= count;
+    }
+    return MAX_HOLDERS;
+  }
+
+  #leasedOf(pool: PoolRegistration): number {
+    const known = this.#slow.get(pool);
+    if (known !== undefined) return known.snapshot.leased;
+    try {
+      return Math.min(MAX_HOLDERS, pool.probe.counts().leased);
+    } catch {
+      return 0;
+    }
   }
 
   /** A pool of a million slots takes 50 ms to be counted: it is read again when that is 2 % of the time. */

@@ -204,6 +204,24 @@ describe("a realm's inspector", () => {
     slow.end();
   });
 
+  it("lists as many leases of a large pool as small ones leave over", () => {
+    const pools = [40, 3000, 3000, 3000].map((max) => BufferPool.create({ name: `of ${max}`, size: 1, max }));
+    const leases = pools.map((pool, i) => Array.from({ length: [40, 900, 3000, 2000][i]! }, () => pool.tryAcquire()!));
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
+    const listed = (): number[] =>
+      inspector
+        .snapshot()
+        .pools.slice(-4)
+        .map(({ holders }) => holders.length);
+    expect(listed()).toEqual([40, 900, 3000, 2000]);
+    for (let i = 0; i < 2100; i++) leases[1]!.push(pools[1]!.tryAcquire()!);
+    for (let i = 0; i < 1000; i++) leases[3]!.push(pools[3]!.tryAcquire()!);
+    // 8,192 in all.
+    expect(listed()).toEqual([40, 2717, 2717, 2717]);
+    for (const lease of leases.flat()) lease.release();
+    for (const pool of pools) pool.close();
+  });
+
   it("is bounded whatever the program's names and numbers are, and leaves out a pool that throws", () => {
     const name = `\u001b[31m${"x".repeat(1_000_000)}`;
     const pool = BufferPool.create({ name, size: 1, max: 5000 });

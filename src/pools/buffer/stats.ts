@@ -38,7 +38,7 @@ export interface Holder {
   readonly tag: string | undefined;
   /**
    * Milliseconds since it was leased. The clock is read coarsely: exact while acquires are 5 ms apart or more, else an
-   * upper bound that may include the 63 acquires before it.
+   * upper bound that may include the time since the 63rd acquire before it, also where the pool rested meanwhile.
    */
   readonly age: number;
   /** References to the lease; 0: released, but its memory is still held by a copy, a sub-memory or a retain(). */

@@ -204,6 +204,34 @@ describe("slots", () => {
     expect(spans).toEqual([[1_700_000_000_000, Number.POSITIVE_INFINITY]]);
   });
 
+  test("without a lease's number are another lease after events were lost, if the list's is younger", () => {
+    const program = new FakeProgram();
+    const pool = program.pool({ name: "elements", kind: "SlabPool", count: 2 });
+    const model = new InspectorModel();
+    const apply = (lost: boolean): (number | undefined)[] => {
+      const update = program.update();
+      const realms = update.snapshot.realms.map((realm) => {
+        const own = realm.pools[0]!;
+        return { ...realm, pools: [{ ...own, holders: own.holders.map((one) => ({ ...one, lease: null })) }] };
+      });
+      const dropped = lost ? update.events.length : 0;
+      model.apply({ snapshot: { ...update.snapshot, realms }, events: lost ? [] : update.events, dropped });
+      const { pools, now } = model.processes.get(program.pid)!;
+      return pools[0]!.rows.map(({ openSince }) => now - openSince);
+    };
+    pool.acquire(0);
+    pool.acquire(1);
+    program.time += 5000;
+    expect(apply(false)).toEqual([5000, 5000]);
+    pool.release(1);
+    pool.acquire(1);
+    program.time += 1000;
+    expect(apply(true)).toEqual([6000, 1000]);
+    // A clock that is read coarsely says the same of the same lease.
+    program.time += 1000;
+    expect(apply(true)).toEqual([7000, 2000]);
+  });
+
   test("of a page that is opened late are known as far as a list tells of them", () => {
     const program = new FakeProgram();
     const pool = program.pool({ name: "frames", count: 300 });

@@ -23,6 +23,8 @@ const MAX_ALL_SLOTS = 65_536;
 const MIN_SLOTS = 64;
 /** Waits of one pool whose ends may be outstanding beyond those that wait. */
 const MAX_OPEN_WAITS = 1024;
+/** Milliseconds by which what two clocks say of the beginning of one lease may differ: coarse ones read every 5 ms. */
+const YOUNGER_MS = 20;
 /** Reports that are kept. */
 export const MAX_REPORTS = 100;
 /** Milliseconds between two samples of the graphs. */
@@ -240,7 +242,11 @@ export class PoolModel {
       const row = this.#row(holder.slot);
       if (row === undefined) continue;
       const { age, lease } = holder;
-      const isOther = row.lease !== null && lease !== null && row.lease !== lease;
+      const isOther =
+        row.lease !== null && lease !== null
+          ? row.lease !== lease
+          : // Events were lost, and there is no number: it is another one if it is younger.
+            row.isUnknown && age !== null && time - age > row.openSince + YOUNGER_MS;
       // An event of a later moment than the snapshot's says more.
       if (row.isOpen ? isOther && row.openSince > time : row.lastEnd >= time) continue;
       if (!row.isOpen || isOther) {

@@ -8,6 +8,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, show, wholeNumber } from "../../util/validate.ts";
 import { type Carrier, Lane, type LaneOptions, type LanePort } from "./lane.ts";
 import {
+  type EndWatch,
   keepLife,
   type LifePort,
   lockName,
@@ -24,6 +25,8 @@ export interface LaneTarget {
   postMessage(message: unknown, transfer: never[]): void;
   /** Node's workers tell their end this way. */
   once?(event: "exit", listener: () => void): unknown;
+  /** Ends that, where the listener is of no use any more. */
+  off?(event: "exit", listener: () => void): unknown;
   /** As that of a Worker of Node: -1 once it has ended. */
   readonly threadId?: number;
 }
@@ -80,10 +83,49 @@ export interface Answer {
   readonly kind: "millpond.ready";
   /** Whether it holds the lock. */
   readonly holds: boolean;
+  /** Its thread in the pool, where it has joined one. */
+  readonly thread?: number;
 }
 
 /** What a worker sent before its end, and what tells of its end, go different ways in a browser. */
 const EXIT_GRACE_MS = 100;
+
+/** @internal Watches a thread that it comes to know, as long as that lives. */
+export interface LastingWatch extends EndWatch {
+  /** Whether it knows the thread. */
+  readonly isMet: boolean;
+  /** Called with what the other side says of its thread, also after that has ended. */
+  met(thread: unknown): void;
+}
+
+/**
+ * What hears of the end of the other side's thread: the connection, until that is settled, and then only what lasts. It
+ * keeps nothing of a connection that is settled.
+ */
+class PeerWatch implements EndWatch {
+  #connection: EndWatch | undefined;
+  readonly #lasting: LastingWatch | undefined;
+
+  constructor(connection: EndWatch, lasting: LastingWatch | undefined) {
+    this.#connection = connection;
+    this.#lasting = lasting;
+  }
+
+  ended(): void {
+    (this.#connection ?? this.#lasting)?.ended();
+  }
+
+  isSettled(): boolean {
+    if (this.#connection?.isSettled() === true) this.#connection = undefined;
+    return this.#lasting === undefined ? this.#connection === undefined : this.#lasting.isSettled();
+  }
+}
+
+/** Lets go of a watch of nobody's concern at the pool's end: it ends nobody's part in a pool that is over. */
+function letGoAtEnd(pool: object, port: LifePort, watch: EndWatch, letGo: () => void): void {
+  const stop = onPoolEnd(pool, { poolEnded: () => watch.isSettled() && letGo() });
+  port.addEventListener("close", stop);
+}
 
 /** The other end, for the carrier of this one. */
 interface Peer {
@@ -100,9 +142,13 @@ interface Peer {
    * What it has, if it has joined, stays its own until it ends.
    */
   abandoned(): boolean;
+  /** Watches the other side's thread after the connection is settled, where that is of concern. */
+  readonly lasting?: LastingWatch;
+  /** Whether it may have joined, and has not said yet which thread it is. */
+  readonly mayBeMet?: () => boolean;
   /** Called when the port is closed and there was no lane: what was sent over it comes no more. */
   unheard(): void;
-  /** Whether there is nothing left to do when it ends. */
+  /** Whether there is nothing left for this connection to do when it ends. */
   isSettled(): boolean;
   /** Whether what the thread has outlives the lane. */
   readonly outlivesLane: boolean;
@@ -116,6 +162,8 @@ export interface CheckedConnect {
   readonly postMessage: LaneTarget["postMessage"];
   /** Its method, on it; undefined: it does not tell its end this way. */
   readonly once: ((event: "exit", listener: () => void) => unknown) | undefined;
+  /** Its method, on it; undefined: what listens there listens until the end. */
+  readonly off: ((event: "exit", listener: () => void) => unknown) | undefined;
   /** Whether the target's thread ends with this one: it is a worker of this thread. */
   readonly isChild: boolean;
   /** Whether `once` tells the end of the thread: the target is a worker of Node, not a port. */
@@ -133,6 +181,7 @@ export interface CheckedConnect {
 export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
   const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
   const once = callback("target.once", target.once)?.bind(target);
+  const off = once === undefined ? undefined : callback("target.off", target.off)?.bind(target);
   const { threadId } = target;
   if (threadId !== undefined) wholeNumber("target.threadId", threadId, -1);
   // It tells its end once, and that is over.
@@ -142,7 +191,7 @@ export function checkConnect(target: LaneTarget, options: ConnectOptions): Check
   const { Worker } = globalThis as { Worker?: unknown };
   const isChild = threadId !== undefined || (typeof Worker === "function" && target instanceof Worker);
   const tellsEnd = once !== undefined && threadId !== undefined;
-  return { target, postMessage, once, isChild, tellsEnd, options: checkConnectOptions(options) };
+  return { target, postMessage, once, off, isChild, tellsEnd, options: checkConnectOptions(options) };
 }
 
 /** @internal Checks how a connection is made, and reads each option once. Throws as {@link checkConnect}. */
@@ -162,7 +211,7 @@ export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
  * has ended.
  */
 export async function connect<Data>(
-  { target, postMessage, once, isChild, tellsEnd, options }: CheckedConnect,
+  { target, postMessage, once, off, isChild, tellsEnd, options }: CheckedConnect,
   offer: unknown,
   peer: Peer,
 ): Promise<Lane<Data>> {
@@ -180,7 +229,8 @@ export async function connect<Data>(
   const watches: (() => void)[] = [];
   let isOver = false;
   const begin = (given: unknown): Lane<Data> => {
-    const { holds } = checkAnswer(given);
+    const { holds, thread } = checkAnswer(given);
+    peer.lasting?.met(thread);
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
       onLivenessLost(lock!, () => {
@@ -210,22 +260,23 @@ export async function connect<Data>(
       leave();
       stopLooking?.();
     };
-    const watch = {
-      ended() {
-        isOver = true;
-        // The lane itself ends when its port does: what the thread sent before is still on its way.
-        peer.exited();
-        gone?.();
+    const watch = new PeerWatch(
+      {
+        ended() {
+          isOver = true;
+          // The lane itself ends when its port does: what the thread sent before is still on its way.
+          peer.exited();
+          gone?.();
+        },
+        isSettled: () => peer.isSettled(),
       },
-      isSettled: () => peer.isSettled(),
-    };
-    if (once !== undefined) watches.push(watchExit(target, once, watch));
+      peer.lasting,
+    );
+    if (once !== undefined) watches.push(watchExit(target, once, off, watch));
     if (life !== undefined) {
       const letGo = watchLife(life.port1, watch);
       watches.push(letGo);
-      // It ends nobody's part in a pool that is over.
-      const stop = onPoolEnd(peer.pool, { poolEnded: () => peer.isSettled() && letGo() });
-      life.port1.addEventListener("close", stop);
+      letGoAtEnd(peer.pool, life.port1, watch, letGo);
     }
     const request: ConnectRequest = {
       kind: "millpond.lane",
@@ -249,10 +300,17 @@ export async function connect<Data>(
   } catch (error) {
     if (isOver) peer.exited();
     if (isOver || peer.abandoned()) {
-      for (const unwatch of watches) unwatch();
+      const unwatch = (): void => {
+        // Of a thread that is known another watch may have let go.
+        if (peer.lasting?.isMet !== true) for (const end of watches) end();
+      };
       // The worker may find the request much later, and not see that the port is closed.
       port.postMessage({ kind: Greeting.OVER });
-      port.close();
+      if (peer.mayBeMet?.() === true) hearOut(port, peer, clock, unwatch);
+      else {
+        unwatch();
+        port.close();
+      }
       // It may have joined, sent and left.
       peer.unheard();
     } else {
@@ -273,6 +331,28 @@ export async function connect<Data>(
   } finally {
     leavePool?.();
   }
+}
+
+/**
+ * The other side may have joined, and left or ended since: then it has said before which thread it is, and that is
+ * under way at most. `unwatch`: where it has not.
+ */
+function hearOut(port: LanePort, peer: Peer, clock: Clock, unwatch: () => void): void {
+  const over = (): void => {
+    clock.clearTimer(timer);
+    port.onmessage = null;
+    if (peer.mayBeMet?.() === true) unwatch();
+    port.close();
+  };
+  const timer = clock.setTimer(over, EXIT_GRACE_MS, true);
+  port.addEventListener("close", () => clock.clearTimer(timer));
+  port.onmessage = ({ data }) => {
+    const { kind, thread } = (data ?? {}) as Partial<Answer>;
+    if (kind !== Greeting.READY) return;
+    peer.lasting?.met(thread);
+    over();
+  };
+  port.unref?.();
 }
 
 /** What came is another thread's word for it. Throws `ERR_INACTIVE`, with its reason where it gives one. */

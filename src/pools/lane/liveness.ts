@@ -10,9 +10,15 @@
  */
 
 import type { Clock, TimerHandle } from "../../util/clock.ts";
+import { throwLater } from "../../util/errors.ts";
 
 interface LockManager {
   request(name: string, callback: () => Promise<void> | void): Promise<void>;
+  request(
+    name: string,
+    options: { readonly ifAvailable: true },
+    callback: (lock: object | null) => Promise<void> | undefined,
+  ): Promise<void>;
 }
 
 /** What is to be done when a thread or a process ends. */
@@ -23,40 +29,73 @@ export interface EndWatch {
   isSettled(): boolean;
 }
 
-const watchesOf = new WeakMap<object, Set<EndWatch>>();
+/** What listens to one target. */
+interface Exit {
+  readonly watches: Set<EndWatch>;
+  /** Listens no more. */
+  stop(): void;
+}
+
+const exitOf = new WeakMap<object, Exit>();
+/** All of them, as long as their targets have them: several objects may stand for one worker. */
+const exits = new Set<WeakRef<Exit>>();
 
 /**
  * Calls `ended` at the target's exit. One listener for all watches of a target, and a watch that is settled is let go
- * at the next one: a worker that lives long and is connected to one pool after the other keeps none of them. Returns
- * what ends the watch. What `once` throws passes, and nothing is watched then.
+ * at the next one, of whichever target: a worker that lives long and is connected to one pool after the other keeps
+ * none of them, and where each time another object stands for it, no listener of those. Returns what ends the watch.
+ * What `once` throws passes, and nothing is watched then.
  *
  * @param target a worker or a child process of Node
  * @param once its method, on it
+ * @param off its method, on it, which ends what `once` began; undefined: that listens until the end
  */
 export function watchExit(
   target: object,
   once: (event: "exit", listener: () => void) => unknown,
+  off: ((event: "exit", listener: () => void) => unknown) | undefined,
   watch: EndWatch,
 ): () => void {
-  const known = watchesOf.get(target);
-  if (known !== undefined) {
-    for (const one of known) if (one.isSettled()) known.delete(one);
-    known.add(watch);
-    return () => known.delete(watch);
+  const known = exitOf.get(target);
+  known?.watches.add(watch);
+  for (const ref of exits) {
+    const exit = ref.deref();
+    for (const one of exit?.watches ?? []) if (one !== watch && one.isSettled()) exit!.watches.delete(one);
+    if (exit === undefined) exits.delete(ref);
+    else if (exit.watches.size === 0) exit.stop();
   }
-  const made = new Set<EndWatch>([watch]);
-  watchesOf.set(target, made);
+  if (known !== undefined) return () => known.watches.delete(watch);
+  const listener = (): void => {
+    forget();
+    for (const one of made.watches) one.ended();
+    made.watches.clear();
+  };
+  const forget = (): void => {
+    if (exitOf.get(target) === made) exitOf.delete(target);
+    exits.delete(ref);
+  };
+  const made: Exit = {
+    watches: new Set([watch]),
+    stop() {
+      if (off === undefined) return;
+      forget();
+      try {
+        off("exit", listener);
+      } catch (error) {
+        throwLater(error);
+      }
+    },
+  };
+  const ref = new WeakRef(made);
+  exitOf.set(target, made);
+  exits.add(ref);
   try {
-    once("exit", () => {
-      if (watchesOf.get(target) === made) watchesOf.delete(target);
-      for (const one of made) one.ended();
-      made.clear();
-    });
+    once("exit", listener);
   } catch (error) {
-    watchesOf.delete(target);
+    forget();
     throw error;
   }
-  return () => made.delete(watch);
+  return () => made.watches.delete(watch);
 }
 
 /** An end of a channel that carries nothing. */
@@ -116,7 +155,10 @@ export function lockName(): string | undefined {
   return `millpond.lane.${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
 }
 
-/** In the thread that may end: true once it holds the lock, until its end; false where there are none. */
+/**
+ * In the thread that may end: true once it holds the lock, until its end; false where there are none, or somebody holds
+ * it already: then it tells nothing of this thread.
+ */
 export function holdLivenessLock(name: string | undefined): Promise<boolean> {
   const locks = lockManager();
   if (name === undefined || locks === undefined) return Promise.resolve(false);
@@ -124,9 +166,9 @@ export function holdLivenessLock(name: string | undefined): Promise<boolean> {
     const never = new Promise<void>(() => {});
     // Refused where a page has no storage of its own: then its end is not seen, and nothing else is different.
     locks
-      .request(name, () => {
-        resolve(true);
-        return never;
+      .request(name, { ifAvailable: true }, (lock) => {
+        resolve(lock !== null);
+        return lock === null ? undefined : never;
       })
       .catch(() => resolve(false));
   });

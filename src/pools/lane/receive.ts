@@ -20,8 +20,6 @@ import { bufferOf, lengthOf } from "../../util/view.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import type { Core } from "../shared/core.ts";
-import { type Membership, noteSameThread } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting, type Lives } from "./connect.ts";
 import { type Breach, type Carrier, Lane, type LanePort } from "./lane.ts";
@@ -325,7 +323,11 @@ async function accept<Data>(
   clock: Clock,
   signal: AbortSignal | undefined,
 ): Promise<Lane<Data> | undefined> {
-  const ready: Answer = { kind: Greeting.READY, holds: await holdLivenessLock(lock) };
+  const holds = await orRefuse(
+    port,
+    abortable<boolean>(signal, ({ resolve }) => void holdLivenessLock(lock).then(resolve)),
+  );
+  const ready: Answer = { kind: Greeting.READY, holds };
   // It came before the request.
   const lives = hasLife === true ? await firstOf(port, signal) : undefined;
   const { keep, watch } = (lives ?? {}) as Partial<Lives>;
@@ -336,15 +338,15 @@ async function accept<Data>(
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
-      noteSiblings(pool.core);
       const connection = new SharedConnection(pool, from);
       const lane = new Lane<Data>(
         port,
         connection.carrier(false, () => {}),
         settings,
       );
-      if (isLifePort(watch)) watchLife(watch, connectorWatch(pool, from));
-      port.postMessage(ready);
+      if (isLifePort(watch)) watchLife(watch, connectorWatch(pool, offer as SharedOffer));
+      // Before this thread can leave: who reads it knows this thread from then on.
+      port.postMessage({ ...ready, thread: pool.core.thread } satisfies Answer);
       return lane;
     } catch (error) {
       // A request that was given up took its reservation with it.
@@ -369,27 +371,6 @@ async function accept<Data>(
   return lane;
 }
 
-/**
- * By pool, the memberships that came to this thread by lanes, the left ones too: who watches one of them is told of the
- * end of the thread all the same.
- */
-const memberships = new Map<number, Membership[]>();
-/** Pools, and memberships of a pool, that are remembered. */
-const MOST_REMEMBERED = 256;
-
-/** One thread may have several memberships of a pool, over several ports: it ends with each. O(memberships). */
-function noteSiblings(core: Core): void {
-  const known = memberships.get(core.pool) ?? [];
-  for (const other of known) noteSameThread(core, other);
-  known.push({ member: core.member, status: core.status });
-  if (known.length > MOST_REMEMBERED) known.shift();
-  // The newest last.
-  memberships.delete(core.pool);
-  memberships.set(core.pool, known);
-  const [oldest] = memberships.keys();
-  if (memberships.size > MOST_REMEMBERED) memberships.delete(oldest!);
-}
-
 /** Whether the other side of a request still waits for its answer. */
 async function isWanted(port: LanePort, signal: AbortSignal | undefined): Promise<boolean> {
   const answer = firstOf(port, signal);
@@ -399,18 +380,25 @@ async function isWanted(port: LanePort, signal: AbortSignal | undefined): Promis
 
 /** The next message on a port that is not the lane's yet; undefined: the other side has closed it, or ended. */
 function firstOf(port: LanePort, signal: AbortSignal | undefined): Promise<unknown> {
-  return abortable<unknown>(signal, ({ resolve, onEnd }) => {
+  const first = abortable<unknown>(signal, ({ resolve, onEnd }) => {
     port.onmessage = ({ data }) => resolve(data);
     port.addEventListener("close", () => resolve(undefined));
     onEnd(() => {
       port.onmessage = null;
     });
-  }).catch((error: unknown) => {
-    // The other side waits for an answer.
+  });
+  return orRefuse(port, first);
+}
+
+/** A wait of this side that is given up: the other side waits for an answer. */
+async function orRefuse<T>(port: LanePort, wait: Promise<T>): Promise<T> {
+  try {
+    return await wait;
+  } catch (error) {
     port.postMessage({ kind: Greeting.REFUSED, failed: "it has given up its wait" });
     port.close();
     throw error;
-  });
+  }
 }
 
 /**
@@ -429,6 +417,7 @@ function checkConnectRequest(given: ConnectRequest): ConnectRequest {
       wholeNumber("offer.count", count, 1, 2 ** 16);
     }
     if (given.window !== undefined) wholeNumber("window", given.window, 1, 2 ** 20);
+    if (given.lock !== undefined) word("lock", given.lock);
   } catch (cause) {
     throw new MillpondError(
       "ERR_BAD_DATA",

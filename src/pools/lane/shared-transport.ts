@@ -26,9 +26,9 @@ import {
   cancelTransfer,
   commitTransfer,
   dropLost,
-  hasDependents,
   hasLeft,
   isAlive,
+  isDeserted,
   type Membership,
   prepareTransfer,
   reclaim,
@@ -38,7 +38,7 @@ import {
   statusOf,
   TransferResult,
 } from "../shared/membership.ts";
-import { type CheckedConnect, connect } from "./connect.ts";
+import { type CheckedConnect, connect, type LastingWatch } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
 import type { EndWatch } from "./liveness.ts";
 
@@ -155,22 +155,100 @@ export interface SharedOffer {
   readonly transport: "shared";
   readonly handle: SharedHandle & { readonly membership: Membership };
   readonly from: Membership;
+  /** The thread of that member, see `threadOf` in membership.ts. */
+  readonly thread: number;
+}
+
+/** By pool and thread, what of this thread watches the end of that one: the one that knows it since last. */
+const watched = new Map<string, ThreadWatch>();
+
+/**
+ * What is to be done in one pool at the end of the thread at the other side of a connection, which connected this one
+ * or was connected: what it and its workers held is free, also where nobody else sees its end.
+ *
+ * It lasts as long as that thread, also where that has left the pool: it may join once more over the port of another
+ * one, and end together with it. So a thread that goes on sees the end of each thread that it was ever connected with,
+ * and knows it by its word in the pool, whatever memberships it has by then. Of several watches of one thread the last
+ * one is enough. One of a thread that has left keeps no pool: where this thread has none of it any more, and is
+ * connected with nobody who takes part, it lets go.
+ */
+class ThreadWatch implements LastingWatch {
+  readonly #membership: Membership;
+  readonly #pool: number;
+  /** Undefined once the other side has left. */
+  #core: Core | undefined;
+  readonly #weak: WeakRef<Core>;
+  #thread = 0;
+  #isSelf = false;
+  #hasEnded = false;
+
+  constructor(core: Core, membership: Membership) {
+    this.#core = core;
+    this.#weak = new WeakRef(core);
+    this.#pool = core.pool;
+    this.#membership = membership;
+  }
+
+  get isMet(): boolean {
+    return this.#thread !== 0;
+  }
+
+  /** What the other side says of its thread, also where that has ended by now. It came in a message. */
+  met(thread: unknown): void {
+    const core = this.#weak.deref();
+    if (core === undefined || this.isMet) return;
+    if (typeof thread !== "number" || thread === 0 || (thread | 0) !== thread) return;
+    // One thread may be at both sides: it has not ended.
+    this.#isSelf = thread === core.thread;
+    if (this.#isSelf) return;
+    this.#thread = thread;
+    if (this.#hasEnded) {
+      this.#reclaim(core);
+      return;
+    }
+    for (const [key, one] of watched) if (one.#isOver(one.#weak.deref())) watched.delete(key);
+    watched.set(this.#key, this);
+  }
+
+  ended(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    if (watched.get(this.#key) === this) watched.delete(this.#key);
+    this.#reclaim(this.#weak.deref());
+  }
+
+  isSettled(): boolean {
+    const core = this.#core ?? this.#weak.deref();
+    if (core === undefined || this.#isOver(core)) return true;
+    const hasGone = hasLeft(statusOf(core, this.#membership.member), this.#membership.status);
+    if (hasGone) this.#core = undefined;
+    return this.#isSelf ? hasGone : this.isMet && watched.get(this.#key) !== this;
+  }
+
+  get #key(): string {
+    return `${this.#pool} ${this.#thread}`;
+  }
+
+  /** Nobody is left whose part could end. */
+  #isOver(core: Core | undefined): boolean {
+    return core === undefined || !isAlive(core) || (isEvicted(core) && isDeserted(core));
+  }
+
+  #reclaim(core: Core | undefined): void {
+    if (core === undefined || !isAlive(core)) return;
+    // Where this thread has left the pool, the others have not.
+    if (isEvicted(core)) reclaimFromOutside(core, this.#membership, this.#thread);
+    else reclaimThread(core, this.#membership, this.#thread);
+  }
 }
 
 /**
- * @internal What is to be done, on the side that was connected, at the end of the thread that connected: what it and
- * its workers held is free, also where nobody else sees its end.
+ * @internal What is to be done, on the side that was connected, at the end of the thread that connected.
  */
-export function connectorWatch({ core }: SharedEnd, from: Membership): EndWatch {
-  return {
-    ended() {
-      if (!isAlive(core)) return;
-      if (isEvicted(core)) reclaimFromOutside(core, from);
-      else reclaimThread(core, from);
-    },
-    isSettled: () =>
-      !isAlive(core) || (hasLeft(statusOf(core, from.member), from.status) && !hasDependents(core, from)),
-  };
+export function connectorWatch({ core }: SharedEnd, { from, thread }: SharedOffer): EndWatch {
+  const watch = new ThreadWatch(core, from);
+  watch.met(thread);
+  return watch;
 }
 
 /** A lane to a worker, with a membership that is reclaimed when the worker ends. */
@@ -179,46 +257,51 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   const { handle, connection } = SharedConnection.offer(pool);
   const { membership } = handle;
   if (checked.isChild) adopt(core, membership);
+  const watch = new ThreadWatch(core, membership);
   let reclaimed = false;
   let isConnected = false;
+  let isCanceled = false;
+  let hasEnded = false;
+  const cancel = (): boolean => {
+    isCanceled ||= !isConnected && cancelReservation(core, membership);
+    return isCanceled;
+  };
   /** The lane has lost its other side. The thread there may live: it may have left the pool by force. */
   const lost = (): void => {
     if (reclaimed || !isAlive(core) || isEvicted(core)) return;
     reclaimed = true;
     reclaim(core, membership.member, membership.status);
   };
-  let hasEnded = false;
   const exited = (): void => {
-    if (hasEnded || !isAlive(core)) return;
-    hasEnded = true;
     // Where no thread has joined and nothing was sent, there is nothing to reclaim: the pool is as it was before.
-    if (!isConnected && cancelReservation(core, membership)) return;
-    // This thread has left the pool, and the others have not.
-    if (isEvicted(core)) reclaimFromOutside(core, membership);
-    else {
-      reclaimed = true;
-      reclaimThread(core, membership);
-      // What it sent to a lane that was never made.
-      if (!isConnected) connection.giveBackAll();
-    }
+    if (hasEnded || !isAlive(core) || cancel()) return;
+    hasEnded = true;
+    reclaimed ||= !isEvicted(core);
+    watch.ended();
+    // What it sent to a lane that was never made.
+    if (!isEvicted(core) && !isConnected) connection.giveBackAll();
   };
-  const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
+  const offer: SharedOffer = {
+    transport: "shared",
+    handle,
+    from: { member, status: core.status },
+    thread: core.thread,
+  };
   const carrier = (): Carrier => {
     isConnected = true;
     return connection.carrier(true, (isLost) => {
       if (isLost) lost();
     });
   };
-  const isSettled = (): boolean =>
-    !isAlive(core) ||
-    (hasLeft(statusOf(core, membership.member), membership.status) && !hasDependents(core, membership));
-  const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
+  const hasGone = (): boolean => !isAlive(core) || hasLeft(statusOf(core, membership.member), membership.status);
   return await connect<Data>(checked, offer, {
     pool,
     carrier,
     exited,
-    isSettled,
-    abandoned,
+    isSettled: () => isCanceled || hasGone(),
+    abandoned: () => cancel() || hasGone(),
+    lasting: watch,
+    mayBeMet: () => !isCanceled && !watch.isMet && isAlive(core),
     unheard: () => connection.giveBackAll(),
     outlivesLane: true,
     lookForEnd: () => pool.lookForEnd(),

@@ -133,7 +133,8 @@ export async function connectProcess<Data = unknown>(
     };
     const made = ipcPort(child, id, sendAgain);
     port = made;
-    unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
+    const watch = { ended: exited, isSettled };
+    unwatch = watchExit(child, (event, listener) => child.once(event, listener), undefined, watch);
     // Before the wait, which it would leave behind when it throws. The port keeps what comes.
     sendRequest();
     const answer = firstMessage(made, { signal, timeout, clock }, "the child", pool, (said) => {

@@ -14,7 +14,7 @@
 import type { Clock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, show, text, wholeNumber, wrongType } from "../../util/validate.ts";
-import { NONE } from "./core.ts";
+import { type Core, NONE } from "./core.ts";
 import {
   checkPool,
   checkShape,
@@ -37,7 +37,11 @@ import {
   claimMembership,
   endVisit,
   type Membership,
+  noteLineage,
+  noteThreadOf,
   Occupied,
+  rememberMembership,
+  type ThreadMemory,
   takeMemory,
   visit,
 } from "./membership.ts";
@@ -159,6 +163,8 @@ export interface Made {
   readonly isNew: boolean;
   /** This thread's. */
   readonly membership: Membership;
+  /** This thread in that pool, see `threadOf` in membership.ts. */
+  readonly thread: number;
 }
 
 /** Writes a new pool into new or given memory. */
@@ -176,6 +182,8 @@ export function makePool(options: SharedPoolOptions): Made {
   if (given !== undefined) takeOver(given);
   writePool(i32, layout, pool, generationStart(layout, start));
   if (made !== undefined) countUntil(made.entry, memory, isDead);
+  const membership = claimMembership(i32, layout, MemberState.LIVE)!;
+  noteThreadOf(i32, layout, membership, undefined);
   return {
     layout,
     memory,
@@ -183,8 +191,33 @@ export function makePool(options: SharedPoolOptions): Made {
     pool,
     budget: made?.entry,
     isNew: true,
-    membership: claimMembership(i32, layout, MemberState.LIVE)!,
+    membership,
+    thread: remember(pool, membership),
   };
+}
+
+/** By pool, what this thread remembers of itself, also where it has left. The newest last. */
+const selves = new Map<number, ThreadMemory>();
+/** Pools that are remembered, some 200 bytes each: of one that was left so many pools ago a thread is a new one. */
+const MOST_REMEMBERED = 4096;
+
+/** This thread has joined a pool: its word there. */
+function remember(pool: number, membership: Membership): number {
+  const self = rememberMembership(selves.get(pool), membership);
+  selves.delete(pool);
+  selves.set(pool, self);
+  const [oldest] = selves.keys();
+  if (selves.size > MOST_REMEMBERED) selves.delete(oldest!);
+  return self.thread;
+}
+
+/**
+ * What this thread ends with, as its memberships say it: kept for the next one, and told in each. Called after it has
+ * joined, and before it leaves. O(members^2).
+ */
+export function rememberLineage(core: Core): void {
+  const self = selves.get(core.pool);
+  if (self?.thread === core.thread) selves.set(core.pool, noteLineage(core, self));
 }
 
 /** Whether the pool that was made in a memory has ended, by whichever thread. */
@@ -235,7 +268,8 @@ export function joinPool(
   try {
     if (Atomics.load(i32, Header.STATE) !== PoolState.LIVE) throw dead();
     const membership = findMembership(i32, layout, handle);
-    return { layout, memory, name, pool, budget: undefined, isNew: false, membership };
+    const thread = remember(pool, membership);
+    return { layout, memory, name, pool, budget: undefined, isNew: false, membership, thread };
   } finally {
     endVisit(i32);
   }
@@ -255,6 +289,7 @@ function findMembership(i32: Int32Array, layout: SharedLayout, handle: SharedHan
   if (membership === undefined) {
     const found = claimMembership(i32, layout, MemberState.LIVE);
     if (found === null) throw poolFullError(handle.name, layout.members);
+    noteThreadOf(i32, layout, found, selves.get(handle.pool));
     return found;
   }
   if (membership === null || typeof membership !== "object")
@@ -265,6 +300,7 @@ function findMembership(i32: Int32Array, layout: SharedLayout, handle: SharedHan
     layout,
     member,
     wholeNumber("handle.membership.status", membership.status, 0, 2 ** 30),
+    selves.get(handle.pool),
   );
   if (status === 0) {
     throw new MillpondError(

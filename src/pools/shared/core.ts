@@ -142,6 +142,8 @@ export interface Core {
   readonly me: number;
   /** Its status word when it came in. */
   readonly status: number;
+  /** This thread in this pool, see `threadOf` in membership.ts; 0: nobody noted it. */
+  readonly thread: number;
   /** Where that is now; `Header.NOBODY` once this thread has given its membership up, see {@link depart}. */
   statusAt: number;
   /** Looks for a slot between two readings of the clock, by a thread that is about to sleep. */
@@ -219,6 +221,7 @@ export function createCore(
   clear: (index: number, from: number, to: number) => void,
   notify: (i32: Int32Array, index: number, count: number) => unknown,
   pool: number = i32[Header.POOL]!,
+  thread = 0,
 ): Core {
   const { count, members, words, indexBits, generationBits, highBits } = layout;
   const generationMask = (1 << generationBits) - 1;
@@ -256,6 +259,7 @@ export function createCore(
     member,
     me: 1 << member,
     status,
+    thread,
     statusAt: layout.membersAt + member * LINE + MemberWord.STATUS,
     spins: count < SPINS.manyFrom ? SPINS.few : SPINS.many,
     word: 0,

@@ -30,7 +30,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 10;
+export const LAYOUT_VERSION = 11;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -82,15 +82,19 @@ export const Header = {
    */
   CLEARING: 96,
   /**
-   * After it, on each member's line: the members whose thread's end is the end of this one's thread, the nearest first,
-   * up to a 0. As PARENT they say nothing of the next member in this place. They stay where one of those has left.
+   * After it, on each member's line: the threads whose end is the end of this one's thread, the nearest first, and then
+   * memberships that those had, up to a 0. As PARENT they say nothing of the next member in this place. They stay where
+   * one of those has left.
    */
   ANCESTORS: 97,
   /** After {@link MAX_MEMBERS} lines. */
   END: 416,
 } as const;
 
-/** Words of a member's entry. Only `STATUS` and `PARENT` are written by others than the member. */
+/**
+ * Words of a member's entry. Only `STATUS`, `PARENT` and what stands with that, and the ancestors, are written by
+ * others than the member.
+ */
 export const MemberWord = {
   /** Epoch and one of {@link MemberState}. */
   STATUS: 0,
@@ -111,6 +115,14 @@ export const MemberWord = {
   /** The process that this one is of, as far as somebody can judge it, and when it started; 0: none. */
   PROCESS: 8,
   PROCESS_START: 9,
+  /**
+   * The thread that has this membership: the same word in each membership that it ever has in this pool. And which
+   * membership that was noted for.
+   */
+  THREAD: 10,
+  THREAD_OF: 11,
+  /** The memberships that it had before, the newest first, up to a 0 or the end of the line. */
+  EARLIER: 12,
 } as const;
 
 /** What a membership is: the low bits of its status; above them, how often it was given away. */
@@ -121,6 +133,7 @@ export const MemberState = {
   LEAVING: 3,
   RECLAIMING: 4,
   RECLAIMED: 5,
+  JOINING: 6,
   MASK: 7,
   EPOCH: 8,
 } as const;

@@ -119,6 +119,8 @@ export class LeaseRing {
 
   private constructor(pool: SharedPool, ring: SpscRing, side: RingSide) {
     oneOf("side", side, ["push", "pop"]);
+    const refused = refusal(pool, "make a lease ring of");
+    if (refused !== undefined) throw refused;
     // Where the other side reads whom a lease goes to, or comes from.
     const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
     const { i32 } = ring.state;
@@ -142,7 +144,10 @@ export class LeaseRing {
     wakeBoth(ring.state);
   }
 
-  /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link SpscRing.create}. */
+  /**
+   * Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link SpscRing.create}, and
+   * `ERR_POOL_DEAD`.
+   */
   static create(pool: SharedPool, capacity: number, side: RingSide): LeaseRing {
     checkPool(pool);
     return new LeaseRing(pool, SpscRing.create(capacity, sleepOf(pool)), side);
@@ -152,8 +157,8 @@ export class LeaseRing {
    * Takes the other side, in another thread, which is attached to the same pool; or a side whose thread has ended.
    * A thread that attaches to its side once more goes on by the new object: calls of the older one throw
    * `ERR_ALREADY_EXISTS`.
-   * Throws as {@link SpscRing.attach}, and `ERR_ALREADY_EXISTS` while another thread has that side: where neither side
-   * is the maker's, both attach to the memory of `SpscRing.create(capacity)`.
+   * Throws as {@link SpscRing.attach}, `ERR_POOL_DEAD`, and `ERR_ALREADY_EXISTS` while another thread has that side:
+   * where neither side is the maker's, both attach to the memory of `SpscRing.create(capacity)`.
    */
   static attach(pool: SharedPool, memory: SharedArrayBuffer, side: RingSide): LeaseRing {
     checkPool(pool);

@@ -4,22 +4,25 @@
  *
  * Life-cycle of a member, which is one status word: an epoch that counts how often the place was taken, and a state.
  * ```
- *   FREE --claim--> RESERVED --activate--> LIVE --leave--> LEAVING --all slots given back--> FREE
- *                       |                    |                |
- *                       +------- evict ------+---- evict -----+--not all cleared yet--> RECLAIMING
+ *   FREE --claim--> RESERVED --> JOINING --activate--> LIVE --leave--> LEAVING --all slots given back--> FREE
+ *                       |           |                    |                |
+ *                       +---------- evict ---------------+---- evict -----+--not all cleared yet--> RECLAIMING
  *   RECLAIMING --a pass is whole--> RECLAIMED --no earlier pass goes on--> FREE        RESERVED --cancel--> FREE
  * ```
  * A reservation is for a thread that is starting: its maker knows the number and can evict it whenever it dies. Until
- * it is activated it belongs to its maker, which its epoch names from the first step on, and is taken back when its
- * maker leaves or ends.
+ * it is live it belongs to its maker, which its epoch names from the first step on, and is taken back when its maker
+ * leaves or ends. JOINING: one thread, and no other one, writes whose it is, see below; nobody cancels it.
  *
- * What ends with a thread ends by one function, {@link evictThread}, however that end is told: its membership, what it
- * reserved, and the members whose threads are its workers, or theirs. So each member's line names all threads that its
- * own ends with, and a member in between that has left the pool is no gap. It also names the process, where there is a
- * table of processes: the end of that is the end of each of its members.
- * LIVE and RESERVED members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no earlier
- * pass of another thread can still count it in. Each state is left by one compare-exchange from the exact word that was
- * read, so that no step meets a later member.
+ * What ends with a thread ends by one function, {@link evictThread}, however that end is told: each of its memberships,
+ * what it reserved, and the members whose threads are its workers, or theirs. A thread has one word in a pool, the same
+ * in each membership that it ever has there ({@link threadOf}); it writes that before the membership is live, so there
+ * is no live membership of which it is not known whose it is. Each member's line names all threads that its own ends
+ * with, by those words, so that a member in between that has left the pool is no gap. Who is to see a thread's end
+ * remembers its word, and needs no membership of it: numbers may be used again. It also names the process, where there
+ * is a table of processes: the end of that is the end of each of its members.
+ * LIVE, JOINING and RESERVED members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no
+ * earlier pass of another thread can still count it in. Each state is left by one compare-exchange from the exact word
+ * that was read, so that no step meets a later member.
  *
  * Whose message a lease waits for. From the second step of a transfer on the lease is the receiver's, which learns of
  * it by a message: it takes the hold over in its own memory, when that comes. A message may never come: its sender was
@@ -250,16 +253,29 @@ function noteMaker(
 ): void {
   const at = layout.membersAt + member * LINE;
   const makerAt = layout.membersAt + maker.member * LINE;
-  const line = ancestorsAt(member);
-  const makerLine = ancestorsAt(maker.member);
   const isNoted = isNotedAt(i32, makerAt, maker.status);
   i32[at + MemberWord.PROCESS] = isNoted ? i32[makerAt + MemberWord.PROCESS]! : 0;
   i32[at + MemberWord.PROCESS_START] = i32[makerAt + MemberWord.PROCESS_START]!;
-  for (let n = 1; isWorker && n < ANCESTORS; n++) i32[line + n] = isNoted ? i32[makerLine + n - 1]! : 0;
-  i32[line] = isWorker ? epochAndNumber(maker.status, maker.member) : 0;
+  // Threads first: where the line ends, memberships are left out.
+  const thread = threadOf(i32, layout, maker);
+  const above = lineOf(i32, layout, maker);
+  const memberships = [epochAndNumber(maker.status, maker.member), ...earlierOf(i32, layout, maker)];
+  writeLine(i32, member, isWorker ? [thread, ...above, ...memberships] : []);
   i32[at + MemberWord.PARENT_STATUS] = maker.status & ~MemberState.MASK;
   // The maker's number and the member's epoch, so that the word of the last member in this place fits no other one.
   Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, maker.member));
+}
+
+/** Writes whose end is that of a member's thread. Of as many as the line has room for. */
+function writeLine(i32: Int32Array, member: number, words: readonly number[]): void {
+  const line = ancestorsAt(member);
+  const written: number[] = [];
+  for (const word of words) {
+    if (word === 0 || written.includes(word) || written.length === ANCESTORS) continue;
+    i32[line + written.length] = word;
+    written.push(word);
+  }
+  for (let n = written.length; n < ANCESTORS; n++) i32[line + n] = 0;
 }
 
 /** Whether what stands beside a status was written for the member that has it. */
@@ -281,8 +297,10 @@ export function noteProcess(core: Core, pid: number, start: number): void {
   const { i32, status, member } = core;
   const at = memberAt(core, member);
   const isNoted = isNotedAt(i32, at, status);
-  i32[at + MemberWord.PROCESS] = pid;
+  // A process and the start of another one would be one that has ended.
+  Atomics.store(i32, at + MemberWord.PROCESS, 0);
   i32[at + MemberWord.PROCESS_START] = start;
+  Atomics.store(i32, at + MemberWord.PROCESS, pid);
   if (isNoted) return;
   i32[ancestorsAt(member)] = 0;
   // Nobody made it.
@@ -349,14 +367,27 @@ export function isReservation(status: number): boolean {
   return (status & MemberState.MASK) === MemberState.RESERVED;
 }
 
-/** Makes the reservation with this status live: the new status, or 0 when it was taken back meanwhile. */
-export function activateReservation(i32: Int32Array, layout: SharedLayout, member: number, reserved: number): number {
+/**
+ * Makes the reservation with this status live, for a thread that remembers this of itself: the new status, or 0 when it
+ * was taken back meanwhile.
+ */
+export function activateReservation(
+  i32: Int32Array,
+  layout: SharedLayout,
+  member: number,
+  reserved: number,
+  known?: ThreadMemory,
+): number {
   // With the status of a free place a thread would become a member that nobody let in; with that of a live one it
   // would share another thread's rights.
   if (!isReservation(reserved)) return 0;
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const joining = (reserved & ~MemberState.MASK) | MemberState.JOINING;
   const live = (reserved & ~MemberState.MASK) | MemberState.LIVE;
-  return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
+  // From here on nobody takes it back but with the end of its maker or of this thread.
+  if (Atomics.compareExchange(i32, at, reserved, joining) !== reserved) return 0;
+  noteThreadOf(i32, layout, { member, status: reserved }, known);
+  return Atomics.compareExchange(i32, at, joining, live) === joining ? live : 0;
 }
 
 /**
@@ -371,7 +402,7 @@ export function cancelReservation({ i32, layout }: Core, { member, status }: Mem
 export function returnMembership(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   const free = status & ~MemberState.MASK;
-  for (const state of [MemberState.RESERVED, MemberState.LIVE]) {
+  for (const state of [MemberState.RESERVED, MemberState.JOINING, MemberState.LIVE]) {
     if (Atomics.compareExchange(i32, at, free | state, free) === (free | state)) return;
   }
 }
@@ -385,7 +416,7 @@ export function statusOf(core: Core, member: number): number {
 /** Whether a status is that of one who may hold leases. */
 export function isPresent(status: number): boolean {
   const state = status & MemberState.MASK;
-  return state === MemberState.LIVE || state === MemberState.RESERVED;
+  return state === MemberState.LIVE || state === MemberState.RESERVED || state === MemberState.JOINING;
 }
 
 /** Whether the member that had the status `then` is gone: its place is free, or another member's. */
@@ -586,7 +617,7 @@ export function leave(core: Core): number {
   const at = memberAt(core, core.member) + MemberWord.STATUS;
   const leaving = (status & ~MemberState.MASK) | MemberState.LEAVING;
   // They end with their maker: nobody else would take them back.
-  if (takeBackReservations(core, core)) reclaimAll(core);
+  if (takeBackReservations(core, core, false)) reclaimAll(core);
   // First this: a thread that sends to this one from now on notices. It fails where this one was evicted: others clear
   // up then.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
@@ -625,7 +656,7 @@ export function leaveEnded(core: Core): void {
 export function endMember(core: Core, member: number, then: number): boolean {
   const { i32, pool } = core;
   if (!visit(i32, pool)) return false;
-  for (const ended of endedWith(core, { member, status: then === 0 ? statusOf(core, member) : then })) {
+  for (const ended of endedWith(core, { member, status: then === 0 ? statusOf(core, member) : then }, 0)) {
     const at = memberAt(core, ended.member) + MemberWord.STATUS;
     const status = Atomics.load(i32, at);
     if ((status & ~MemberState.MASK) === (ended.status & ~MemberState.MASK))
@@ -736,47 +767,150 @@ function evict(core: Core, member: number, then: number): void {
 
 /** Says that the thread of a reserved membership is a worker of this thread: it ends with this one. */
 export function adopt(core: Core, membership: Membership): void {
-  noteMaker(core.i32, core.layout, membership, core, true);
-}
-
-/**
- * Says that another member is, or was, this thread as well: each ends with the other, and with what that ends with, and
- * so do those that end with one of them. Its connector may have ended by then. O(members).
- */
-export function noteSameThread(core: Core, other: Membership): void {
-  const own = [epochAndNumber(core.status, core.member), ...lineOf(core, core)];
-  const others = [epochAndNumber(other.status, other.member), ...lineOf(core, other)];
-  endWith(core, core, others);
-  endWith(core, other, own);
+  const { i32, layout } = core;
+  for (let n = 0; n < ANCESTORS; n++) {
+    const before = lineOf(i32, layout, core).join();
+    noteMaker(i32, layout, membership, core, true);
+    // It may have learned of an ancestor meanwhile, see noteLineage(), when nobody knew of this member.
+    if (lineOf(i32, layout, core).join() === before) break;
+  }
 }
 
 /** Whose end is that of a member's thread, the nearest first; none where another member is in its place by now. */
-function lineOf({ i32, layout }: Core, { member, status }: Membership): number[] {
+export function lineOf(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): number[] {
   const found: number[] = [];
-  if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) return found;
+  const at = layout.membersAt + member * LINE;
+  if (!isNotedAt(i32, at, status)) return found;
   const line = ancestorsAt(member);
-  for (let n = 0; n < ANCESTORS && i32[line + n] !== 0; n++) found.push(i32[line + n]!);
-  return found;
+  for (let n = 0; n < ANCESTORS; n++) {
+    const word = Atomics.load(i32, line + n);
+    if (word === 0) break;
+    found.push(word);
+  }
+  return isNotedAt(i32, at, status) ? found : [];
 }
 
-/** A thread ends with each of those threads, and so does what ends with it. */
-function endWith(core: Core, thread: Membership, others: readonly number[]): void {
+/** The memberships that a member's thread had before, as far as they are known. */
+function earlierOf(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): number[] {
+  const found: number[] = [];
+  const at = layout.membersAt + member * LINE;
+  const own = epochAndNumber(status, member);
+  if (Atomics.load(i32, at + MemberWord.THREAD_OF) !== own) return found;
+  for (let n = MemberWord.EARLIER; n < LINE; n++) {
+    const word = i32[at + n]!;
+    if (word === 0) break;
+    found.push(word);
+  }
+  return Atomics.load(i32, at + MemberWord.THREAD_OF) === own ? found : [];
+}
+
+/**
+ * The thread that has, or had, a membership: one word for each thread and pool, which no membership's word is. Of one
+ * that nobody has noted: a word of its own.
+ */
+export function threadOf(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): number {
+  const at = layout.membersAt + member * LINE;
+  const own = epochAndNumber(status, member);
+  const noted = Atomics.load(i32, at + MemberWord.THREAD_OF);
+  const thread = i32[at + MemberWord.THREAD]!;
+  // The words may be those of the next one in this place, whose thread is being noted.
+  return noted === own && Atomics.load(i32, at + MemberWord.THREAD_OF) === own ? thread : ~own;
+}
+
+/** What a thread remembers of itself in a pool. */
+export interface ThreadMemory {
+  /** Its word, see {@link threadOf}. */
+  readonly thread: number;
+  /** The threads that it ends with. */
+  readonly above: readonly number[];
+  /** The memberships that it had, the newest first. */
+  readonly earlier: readonly number[];
+}
+
+/** Memberships that a thread had, of which its entry has room for the newest. */
+const MOST_EARLIER: number = LINE - MemberWord.EARLIER;
+
+/** As {@link ThreadMemory}, with one membership more. */
+export function rememberMembership(known: ThreadMemory | undefined, { member, status }: Membership): ThreadMemory {
+  const own = epochAndNumber(status, member);
+  const { thread, above, earlier }: ThreadMemory = known ?? { thread: ~own, above: [], earlier: [] };
+  return { thread, above, earlier: [own, ...earlier].slice(0, MOST_EARLIER) };
+}
+
+/**
+ * Says which thread has a membership: from here on it ends with that thread. The thread calls it, when nobody else can
+ * have the place: JOINING, or as soon as it was claimed.
+ */
+export function noteThreadOf(
+  i32: Int32Array,
+  layout: SharedLayout,
+  { member, status }: Membership,
+  known: ThreadMemory | undefined,
+): void {
+  const at = layout.membersAt + member * LINE;
+  const own = epochAndNumber(status, member);
+  const above = known === undefined ? [] : known.above;
+  const earlier = known === undefined ? [] : known.earlier;
+  // Its maker has ended, and the place may be another one's by now.
+  if (hasLeft(Atomics.load(i32, at + MemberWord.STATUS), status)) return;
+  if (isNotedAt(i32, at, status)) writeLine(i32, member, [...lineOf(i32, layout, { member, status }), ...above]);
+  else {
+    // Nobody made it.
+    i32[at + MemberWord.PROCESS] = 0;
+    writeLine(i32, member, above);
+    Atomics.store(i32, at + MemberWord.PARENT, epochAndNumber(status, -1));
+  }
+  i32[at + MemberWord.THREAD] = known === undefined ? ~own : known.thread;
+  for (let n = 0; n < MOST_EARLIER; n++) i32[at + MemberWord.EARLIER + n] = n < earlier.length ? earlier[n]! : 0;
+  Atomics.store(i32, at + MemberWord.THREAD_OF, own);
+}
+
+/**
+ * What this thread knows of itself after it has joined: the threads that it ends with, as any of its memberships says,
+ * or as it knew. Says so in each of them, and in those of its workers and of theirs, which may have joined when this
+ * one did not know. O(members^2).
+ */
+export function noteLineage(core: Core, known: ThreadMemory): ThreadMemory {
   const { i32, layout } = core;
-  const word = epochAndNumber(thread.status, thread.member);
+  const own = [known.thread, ...known.earlier];
+  const above: number[] = [];
   for (let member = 0; member < layout.members; member++) {
-    const status = member === thread.member ? thread.status : statusOf(core, member);
-    const own = epochAndNumber(status, member);
-    const known = lineOf(core, { member, status });
-    if (own !== word && !known.includes(word)) continue;
-    for (const one of others) {
-      const at = ancestorsAt(member) + known.length;
-      if (one === own || known.includes(one) || known.length === ANCESTORS) continue;
-      // The place may be another one's by now, who ends with none of this.
-      if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) break;
-      i32[at] = one;
-      known.push(one);
+    const membership = { member, status: statusOf(core, member) };
+    if (isPresent(membership.status) && threadOf(i32, layout, membership) === known.thread) {
+      own.push(epochAndNumber(membership.status, member));
+      for (const word of lineOf(i32, layout, membership)) above.push(word);
     }
   }
+  const found = [...known.above, ...above].filter((word, n, all) => !own.includes(word) && all.indexOf(word) === n);
+  found.length = Math.min(found.length, ANCESTORS);
+  // Once more after each change: a worker that has joined meanwhile may have been told what its maker knew before.
+  for (let n = 0, changed = found.length > 0; changed && n < layout.members; n++) {
+    changed = false;
+    for (let member = 0; member < layout.members; member++) {
+      const membership = { member, status: statusOf(core, member) };
+      if (!isPresent(membership.status)) continue;
+      const line = lineOf(i32, layout, membership);
+      const isOwn = threadOf(i32, layout, membership) === known.thread;
+      if ((isOwn || line.some((word) => own.includes(word))) && extendLine(core, membership, line, found))
+        changed = true;
+    }
+  }
+  return { thread: known.thread, above: found, earlier: known.earlier };
+}
+
+/** Adds to what a member's thread ends with; whether there was something to add, and room for it. */
+function extendLine(core: Core, { member, status }: Membership, line: number[], above: readonly number[]): boolean {
+  const { i32, layout } = core;
+  let changed = false;
+  for (const word of above) {
+    if (line.includes(word) || line.length === ANCESTORS) continue;
+    // The place may be another one's by now, who ends with none of this.
+    if (!isNotedAt(i32, layout.membersAt + member * LINE, status)) return false;
+    Atomics.store(i32, ancestorsAt(member) + line.length, word);
+    line.push(word);
+    changed = true;
+  }
+  return changed;
 }
 
 /** An epoch and a member's number in one word, which is not 0: two words are the same where both are. */
@@ -785,40 +919,21 @@ function epochAndNumber(status: number, member: number): number {
 }
 
 /**
- * The members whose threads end with the thread that was, or is, this member: its workers and theirs, also where one in
- * between has left the pool. O(members).
- */
-export function childrenOf(core: Core, parent: Membership): Membership[] {
-  const { i32, layout } = core;
-  const wanted = epochAndNumber(parent.status, parent.member);
-  const found: Membership[] = [];
-  for (let member = 0; member < layout.members; member++) {
-    const status = statusOf(core, member);
-    const state = status & MemberState.MASK;
-    // One that ends in the middle of leave() has left nothing but a part of its slots.
-    if (!isPresent(status) && state !== MemberState.LEAVING) continue;
-    if (isSameMember(status, member === parent.member ? parent.status : 0)) continue;
-    if (isSameMember(status, member === core.member ? core.status : 0)) continue;
-    if (!isNotedAt(i32, memberAt(core, member), status)) continue;
-    const line = ancestorsAt(member);
-    let ancestor = i32[line]!;
-    for (let n = 1; n < ANCESTORS && ancestor !== 0 && ancestor !== wanted; n++) ancestor = i32[line + n]!;
-    if (ancestor === wanted) found.push({ member, status });
-  }
-  return found;
-}
-
-/**
  * The reservations that this member made, or that the one in its place is about to name its maker, and that nobody has
- * activated. O(members).
+ * activated; of a maker that has ended also those by which a thread joins, for it may have ended with that. O(members).
  */
-function reservationsOf(core: Core, maker: Membership): Membership[] {
+function reservationsOf(core: Core, maker: Membership, hasEnded: boolean): Membership[] {
   const { i32, layout } = core;
   const found: Membership[] = [];
   for (let member = 0; member < layout.members; member++) {
     const at = memberAt(core, member);
     const status = statusOf(core, member);
-    if (!isReservation(status) || ((status >>> STATE_BITS) & (MAKERS - 1)) !== maker.member + 1) continue;
+    const isJoining = (status & MemberState.MASK) === MemberState.JOINING;
+    if (
+      !(isReservation(status) || (isJoining && hasEnded)) ||
+      ((status >>> STATE_BITS) & (MAKERS - 1)) !== maker.member + 1
+    )
+      continue;
     // Its maker was stopped between the two steps where the words are not there: the one who is in that place still.
     const then =
       Atomics.load(i32, at + MemberWord.PARENT) === epochAndNumber(status, maker.member)
@@ -829,17 +944,21 @@ function reservationsOf(core: Core, maker: Membership): Membership[] {
   return found;
 }
 
-/** Whether members end with this one: its workers, and reservations of its own. */
-export function hasDependents(core: Core, member: Membership): boolean {
-  return childrenOf(core, member).length > 0 || reservationsOf(core, member).length > 0;
+/** Whether nobody takes part any more: what nobody has, nobody has to end. */
+export function isDeserted(core: Core): boolean {
+  for (let member = 0; member < core.layout.members; member++) {
+    const state = statusOf(core, member) & MemberState.MASK;
+    if (state !== MemberState.FREE && state !== MemberState.RECLAIMED) return false;
+  }
+  return true;
 }
 
 /**
  * Takes back what a member that has ended, or ends now, has reserved; whether there was something. What may have been
  * sent there is a reclaim's. One that is activated in this moment is its new member's: the same word decides.
  */
-function takeBackReservations(core: Core, maker: Membership): boolean {
-  const reservations = reservationsOf(core, maker);
+function takeBackReservations(core: Core, maker: Membership, hasEnded: boolean): boolean {
+  const reservations = reservationsOf(core, maker, hasEnded);
   for (const { member, status } of reservations) {
     const reclaiming = (status & ~MemberState.MASK) | MemberState.RECLAIMING;
     Atomics.compareExchange(core.i32, memberAt(core, member) + MemberWord.STATUS, status, reclaiming);
@@ -848,11 +967,12 @@ function takeBackReservations(core: Core, maker: Membership): boolean {
 }
 
 /**
- * Ends a member whose thread has ended, and those of its workers and of theirs, which have ended with it. Returns how
- * many slots came free by this call.
+ * Ends a thread that has ended: the membership by which that was told, each other one that it has, and those of its
+ * workers and of theirs, which have ended with it. `thread`: its word, where that is known; else it is what stands
+ * beside the membership. Returns how many slots came free by this call.
  */
-export function reclaimThread(core: Core, { member, status }: Membership): number {
-  evictThread(core, { member, status });
+export function reclaimThread(core: Core, membership: Membership, thread = 0): number {
+  evictThread(core, membership, thread);
   return reclaimAll(core);
 }
 
@@ -860,40 +980,59 @@ export function reclaimThread(core: Core, { member, status }: Membership): numbe
  * As {@link reclaimThread}, by one that is not a member of the pool any more: it marks the members, and those that are
  * present clear up, at their next look for a slot.
  */
-export function reclaimFromOutside(core: Core, thread: Membership): void {
+export function reclaimFromOutside(core: Core, membership: Membership, thread = 0): void {
   const { i32, pool } = core;
   if (!visit(i32, pool)) return;
-  evictThread(core, thread);
+  evictThread(core, membership, thread);
   Atomics.store(i32, Header.UNRECLAIMED, 1);
   wake(core, ALL);
   endVisit(i32);
 }
 
 /**
- * The first half of {@link reclaimThread}: the one way to end a thread's membership, by whichever call its end is told.
+ * The first half of {@link reclaimThread}: the one way to end a thread's memberships, by whichever call its end is
+ * told.
  */
-export function evictThread(core: Core, thread: Membership): void {
-  for (const ended of endedWith(core, thread)) {
+export function evictThread(core: Core, membership: Membership, thread = 0): void {
+  for (const ended of endedWith(core, membership, thread)) {
     evict(core, ended.member, ended.status);
     // Also where it had left, and its place is another one's by now.
-    takeBackReservations(core, ended);
+    takeBackReservations(core, ended, true);
   }
 }
 
 /**
- * The member of a thread that has ended, and all that have ended with it, each told by its number and its epoch: the
- * place of one that left may be that of the worker of its worker. Bounded, whatever is written there meanwhile.
+ * The memberships of a thread that has ended, and of all that have ended with it, each told by its number and its
+ * epoch: the place of one that left may be that of the worker of its worker. Of this thread's own, whatever is written
+ * there, only the one that was named: it lives. Bounded, whatever is written there meanwhile. O(members^2).
  */
-function endedWith(core: Core, thread: Membership): Membership[] {
-  const ended = [thread];
-  const seen = new Set([epochAndNumber(thread.status, thread.member)]);
-  // It grows on the way.
-  for (const one of ended) {
-    for (const child of childrenOf(core, one)) {
-      const word = epochAndNumber(child.status, child.member);
-      if (seen.has(word) || seen.size > 2 * core.layout.members) continue;
-      seen.add(word);
-      ended.push(child);
+function endedWith(core: Core, membership: Membership, thread: number): Membership[] {
+  const { i32, layout } = core;
+  const ended = [membership];
+  const seen = new Set([epochAndNumber(membership.status, membership.member)]);
+  // Memberships, and threads.
+  const words = new Set(seen);
+  for (const word of [thread, threadOf(i32, layout, membership)]) {
+    if (word !== 0 && word !== core.thread) words.add(word);
+  }
+  for (let found = -1; found !== ended.length && ended.length <= 2 * layout.members; ) {
+    found = ended.length;
+    for (let member = 0; member < layout.members; member++) {
+      const status = statusOf(core, member);
+      const state = status & MemberState.MASK;
+      // One that ends in the middle of leave() has left nothing but a part of its slots.
+      if (!isPresent(status) && state !== MemberState.LEAVING) continue;
+      if (isSameMember(status, member === core.member ? core.status : 0)) continue;
+      const own = epochAndNumber(status, member);
+      if (seen.has(own)) continue;
+      const by = threadOf(i32, layout, { member, status });
+      const ends = [by, ...lineOf(i32, layout, { member, status })];
+      if (by !== core.thread) ends.push(...earlierOf(i32, layout, { member, status }));
+      if (!ends.some((word) => words.has(word))) continue;
+      seen.add(own);
+      words.add(own);
+      if (by !== core.thread) words.add(by);
+      ended.push({ member, status });
     }
   }
   return ended;
@@ -924,7 +1063,7 @@ export function inheritMembership(
 export function returnInherited(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   const epoch = status & ~MemberState.MASK;
-  for (const state of [MemberState.RESERVED, MemberState.LIVE]) {
+  for (const state of [MemberState.RESERVED, MemberState.JOINING, MemberState.LIVE]) {
     if (Atomics.compareExchange(i32, at, epoch | state, epoch | MemberState.RECLAIMING) === (epoch | state)) break;
   }
   Atomics.store(i32, Header.UNRECLAIMED, 1);
@@ -992,7 +1131,7 @@ export function reclaimAll(core: Core): number {
       reclaiming.push({ member, status });
       bits |= 1 << member;
       // Before its place is free, and again by the next one if this thread is stopped here.
-      takeBackReservations(core, { member, status });
+      takeBackReservations(core, { member, status }, true);
     }
     const whole = bits !== 0 && reclaimPass(core, bits, pass);
     for (const { member, status } of whole ? reclaiming : []) {

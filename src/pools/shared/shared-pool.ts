@@ -68,6 +68,7 @@ import {
   type Made,
   makePool,
   poolFullError,
+  rememberLineage,
   type SharedHandle,
   type SharedHolder,
   type SharedMemberStats,
@@ -124,6 +125,7 @@ import {
   hasRetired,
   isAlive,
   isOpen,
+  isPresent,
   isReservation,
   isSameMember,
   leave,
@@ -217,6 +219,7 @@ export class SharedPool implements LeasePool {
       },
       this.waiter.notify,
       made.pool,
+      made.thread,
     );
     this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => {
       const error = acquireRefusal(this, "wait for a slot of");
@@ -267,7 +270,9 @@ export class SharedPool implements LeasePool {
     const given = checkedOptions(options, ATTACH_KEYS);
     const joined = joinPool(handle, given.memory);
     noteTravel(new Int32Array(joined.memory, 0, joined.layout.slotsAt >>> 2), joined.layout, joined.membership);
-    return new SharedPool(joined, joined.membership, given);
+    const pool = new SharedPool(joined, joined.membership, given);
+    rememberLineage(pool.core);
+    return pool;
   }
 
   /**
@@ -510,6 +515,7 @@ export class SharedPool implements LeasePool {
         { pool: this.name, holds },
       );
     }
+    rememberLineage(this.core);
     leave(this.core);
     this.#registration.end();
     this.#queue.rejectAll(() => evictedError(this, "wait for a slot"));
@@ -771,7 +777,7 @@ function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (key
   return given;
 }
 
-const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
+const STATES = ["reserved", "live", "leaving", "reclaiming", "reclaiming", "reserved"] as const;
 
 /**
  * The bits of places in which nobody is. A thread that was killed may have left one in a slot: that is to be had, for
@@ -813,7 +819,7 @@ function readStats(core: Core, isOut = false): SharedPoolStats {
   const members: SharedMemberStats[] = [];
   for (let member = 0; member < layout.members; member++) {
     const status = statusOf(core, member) & MemberState.MASK;
-    const state = status === MemberState.RECLAIMED ? "reclaiming" : STATES[status - 1];
+    const state = STATES[status - 1];
     if (state === undefined && counts[member] === 0) continue;
     const at = memberAt(core, member);
     members.push({
@@ -859,8 +865,8 @@ function validatePool({ core, name }: { readonly core: Core; readonly name: stri
   let live = 0;
   for (let member = 0; member < layout.members; member++) {
     const status = statusOf(core, member) & MemberState.MASK;
-    if (status > MemberState.RECLAIMED) fail(`the membership of member ${member} has status ${status}`);
-    if (status === MemberState.RESERVED || status === MemberState.LIVE) live |= 1 << member;
+    if (status > MemberState.JOINING) fail(`the membership of member ${member} has status ${status}`);
+    if (isPresent(status)) live |= 1 << member;
   }
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(i32, stateAt(core, index));

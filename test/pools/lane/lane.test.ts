@@ -6,6 +6,7 @@ import { watchExit } from "../../../src/pools/lane/liveness.ts";
 import { leasePool } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { reachableBytes } from "../../helpers/heap.ts";
 import { code } from "../buffer/pools.ts";
 
 type Data = { n: number };
@@ -235,13 +236,48 @@ it("one listener for all lanes to a worker, and a worker that lives on keeps no 
   const told: string[] = [];
   const watch = (name: string) => ({ ended: () => void told.push(name), isSettled: () => name === "settled" });
   const listen = worker.once.bind(worker);
-  watchExit(worker, listen, watch("settled"));
-  watchExit(worker, listen, watch("alive"));
+  const stop = worker.off.bind(worker);
+  watchExit(worker, listen, stop, watch("settled"));
+  watchExit(worker, listen, stop, watch("alive"));
   const lane = await SharedPool.create({ size: 1, count: 1 }).connect(worker);
   await lane.close();
   expect(heard).toEqual(["exit"]);
   await worker.terminate();
   expect(told).toEqual(["alive"]);
+});
+
+it("a worker for which another object stands at each connection has a few listeners at most, and its end is seen", async () => {
+  const worker = spawn("again");
+  const before = worker.listenerCount("exit");
+  const pool = SharedPool.create({ size: 1, count: 1, members: 20 });
+  const most: number[] = [];
+  for (let n = 0; n < 12; n++) {
+    const { threadId } = worker;
+    const target = {
+      threadId,
+      postMessage: (message: unknown, list: never[]) => worker.postMessage(message, list),
+      once: (event: "exit", listener: () => void) => worker.once(event, listener),
+      off: (event: "exit", listener: () => void) => worker.off(event, listener),
+    };
+    await pool.connect(target);
+    most.push(worker.listenerCount("exit") - before);
+  }
+  expect(Math.max(...most)).toBeLessThan(4);
+  await worker.terminate();
+  expect(pool.stats().members).toHaveLength(1);
+});
+
+it("a worker that lives on, and has left a pool that nobody here has any more, keeps nothing of it", async () => {
+  const worker = spawn("leave");
+  const dropped = await (async () => {
+    const pool = SharedPool.create({ size: 1, count: 1 });
+    await pool.connect(worker);
+    while (pool.stats().members.length > 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    return new WeakRef(pool);
+  })();
+  // The watches of what is settled are looked at with the next one.
+  await SharedPool.create({ size: 1, count: 1 }).connect(worker);
+  await expect.poll(async () => (await reachableBytes()) > 0 && dropped.deref()).toBe(undefined);
 });
 
 it("memberships come back when connected workers end, one after another", async () => {

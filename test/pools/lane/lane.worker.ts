@@ -1,12 +1,15 @@
 /** The other side of the lane tests: does what its name says, for each lease that comes. */
 import { parentPort, threadId, workerData } from "node:worker_threads";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
+import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 
 const { job } = workerData as { job: string };
 if (job !== "deaf") {
   const lane = await receiveLane<{ n: number; what?: string }>(parentPort!);
   const { pool } = lane;
+  while (job === "again") await receiveLane(parentPort!);
+  for (let next = lane; job === "leave"; next = await receiveLane(parentPort!)) (next.pool as SharedPool).leave();
   if (job === "hold when asked") await new Promise((resolve) => parentPort!.once("message", resolve));
   if (job === "report the end") {
     try {

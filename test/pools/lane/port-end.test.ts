@@ -90,6 +90,68 @@ describe("a worker that joined a second time over another worker's port", () => 
   });
 });
 
+describe("a worker that has left what its maker gave it, and joined over the port of another one that ends with it", () => {
+  for (const way of ["a worker", "an object around it", "a port"]) {
+    it(`ends with that, also where its number is another one's by now: ${way}`, async () => {
+      const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
+      const connector = start("holds", "a worker");
+      const worker = start("holds", way);
+      for (const { target, said } of [connector, worker]) {
+        await pool.connect(target);
+        await said;
+      }
+      const left = pool.stats().members.at(-1)!.member;
+      await tell(worker.worker, { leave: 0 });
+      // The next one gets the number. Who is connected to again meets the watches that are of no use any more.
+      const next = start("holds", "an object around it");
+      await pool.connect(next.target);
+      await next.said;
+      expect(pool.stats().members.at(-1)!.member).toBe(left);
+      await pool.connect(connector.target, { timeout: 1 }).catch(() => {});
+      await joined(connector.worker, worker.worker);
+      await Promise.all([connector.worker.terminate(), worker.worker.terminate()]);
+      await freed(pool, 3);
+      expect(pool.stats().members).toMatchObject([{ self: true }, { member: left, holds: 1 }]);
+      pool.validate();
+    });
+  }
+
+  it("ends with it though it had left more often than anybody counts, with its own worker", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
+    const [connector, worker] = await holders(pool);
+    for (let n = 0; n < 20; n++) {
+      await tell(worker, { leave: n });
+      const told = tell(worker, { again: true });
+      await pool.connect(worker);
+      await told;
+    }
+    await tell(worker, { leave: 20 });
+    await joined(connector, worker);
+    await tell(worker, { nest: 21 });
+    await tell(worker, { leave: 21 });
+    await joined(connector, worker);
+    await Promise.all([connector.terminate(), worker.terminate()]);
+    await freed(pool, 4);
+    expect(pool.stats().members).toHaveLength(1);
+  });
+
+  it("ends with it where the thread that had connected it has left the pool and lives: the others get its slot", async () => {
+    const maker = SharedPool.create({ size: 64, count: 4, members: 8 });
+    const pool = SharedPool.attach(maker.handle);
+    const [connector, worker] = await holders(pool);
+    await tell(worker, { leave: 0 });
+    pool.leave();
+    await joined(connector, worker);
+    await Promise.all([connector.terminate(), worker.terminate()]);
+    // They are marked, and cleared up by the next search that finds none.
+    for (let taken = 0; taken < 4; ) {
+      if (maker.tryAcquire() === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+      else taken++;
+    }
+    expect(maker.stats().members).toHaveLength(1);
+  });
+});
+
 describe("a worker that joins over another worker's port, and by its maker", () => {
   it.each([
     ["after its own worker, before it leaves the port's pool", ["nest", "main", "leave"]],
@@ -201,7 +263,7 @@ it("an attempt that is given up after the other side has joined without a lock d
   const asked: string[] = [];
   // As in a page whose worker has no storage of its own: the worker is refused, and the page is not.
   const locks = {
-    request: async (name: string, callback: () => unknown): Promise<void> => {
+    request: async (name: string, _: unknown, callback: () => unknown): Promise<void> => {
       asked.push(name);
       if (asked.length === 1) throw new Error("SecurityError");
       await callback();

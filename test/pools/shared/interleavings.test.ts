@@ -17,7 +17,15 @@ import {
   PoolState,
   writePool,
 } from "../../../src/pools/shared/layout.ts";
-import { BY_RING, CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
+import {
+  BY_RING,
+  CLEAR_BYTES,
+  claimMembership,
+  isSameMember,
+  rememberMembership,
+  statusOf,
+  TransferResult,
+} from "../../../src/pools/shared/membership.ts";
 import type { SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FULL, REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
@@ -609,6 +617,36 @@ describe("death between any two instructions", REPEATED, () => {
     const found = explore(make, { preemptions: 2 });
     expect(tally(found).schedules).toBeGreaterThan(20);
     expect(joinings).toBeGreaterThan(0);
+  });
+
+  it("one that joins dies at any point of it, and who offered it with it: its end and that one's leave nothing of it", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3 });
+      const [offerer, joiner, other] = world.cores as [Core, Core, Core];
+      // It has a membership already, by which its end is told when it has left that.
+      const known = rememberMembership(undefined, joiner);
+      const promised = claimMembership(world.i32, world.layout, MemberState.RESERVED, 0, 4, offerer)!;
+      const join = function* (): Thread {
+        yield* steps.leave(joiner);
+        yield* steps.activateReservation(world.i32, world.layout, promised.member, promised.status, known);
+      };
+      const lives = function* (): Thread {
+        const id = yield* world.take(2);
+        if (id >= 0) yield* world.give(2, id);
+      };
+      const check = (): void => {
+        for (const thread of [joiner, offerer]) {
+          const { thread: word } = thread === joiner ? known : { thread: 0 };
+          alone(steps.reclaimThread(other, thread, word));
+        }
+        const left = world.cores.map(({ member }) => member).concat(promised.member);
+        const states = left.map((member) => statusOf(other, member) & MemberState.MASK);
+        if (states.join() !== [0, 0, MemberState.LIVE, 0].join()) throw new Error(`the places are ${states}`);
+        world.check(2);
+      };
+      return { ...world.run([join(), lives()], 2, { mortal: [true, false] }), check };
+    };
+    expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(20);
   });
 
   it("two clear up after one each at any pace, and the memberships are given away: nobody reclaims a newcomer, no membership is lost", () => {

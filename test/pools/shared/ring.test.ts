@@ -161,6 +161,16 @@ describe("LeaseRing", () => {
     expect(a.stats().free).toBe(4);
   });
 
+  it.each(["close", "leave"] as const)("no side is taken after %s()", (end) => {
+    const [a, b] = two();
+    const { memory } = LeaseRing.create(a, 4, "push");
+    b[end]();
+    expect([code(() => LeaseRing.create(b, 4, "push")), code(() => LeaseRing.attach(b, memory, "pop"))]).toEqual([
+      "ERR_POOL_DEAD",
+      "ERR_POOL_DEAD",
+    ]);
+  });
+
   it("another thread takes the place of one that ended, on either side", () => {
     const [a, b] = two(8);
     const ring = LeaseRing.create(a, 4, "push");

@@ -8,7 +8,7 @@
  * Invariants: a lease is posted between {@link prepareTransfer} and {@link commitTransfer}, so that a sender that dies
  * leaves it with one who knows of it; a lane that is over leaves nothing under way: what its other side sent and no
  * message has told of is given back, known by the sender words of membership.ts; what comes in a message is checked
- * before it names anything.
+ * before it names anything, and takes over only what its sender's word says that it sent.
  *
  * Complexity: send and receive O(1); reclaiming, and the end of a lane whose other side is lost, O(slots).
  */
@@ -17,7 +17,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import { type Core, dropUndelivered } from "../shared/core.ts";
+import type { Core } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
@@ -26,6 +26,7 @@ import {
   cancelTransfer,
   commitTransfer,
   dropLost,
+  dropUnread,
   hasLeft,
   isAlive,
   isDeserted,
@@ -136,7 +137,7 @@ function sharedCarrier(
     unread() {},
     unreadable(id) {
       if (id === undefined) giveBack();
-      else if (pool.isIdentity(id)) dropUndelivered(pool.core, id);
+      else if (pool.isIdentity(id)) dropUnread(pool.core, id, senderWord(peer));
     },
     ended(lost) {
       ended(lost);
@@ -341,10 +342,11 @@ export function receiveLease(
   isLast = false,
 ): Lease | "later" | undefined {
   if (!pool.isIdentity(payload)) return undefined;
-  let outcome = acceptTransfer(pool.core, payload, peer.member);
+  const sender = senderWord(peer);
+  let outcome = acceptTransfer(pool.core, payload, peer.member, sender);
   // A look takes 10 ns, and the giver needs 20 for the step that is missing, unless it lost its core just there.
   for (let look = 0; outcome === TransferResult.NOT_YET && !isLast && look < SPINS; look++)
-    outcome = acceptTransfer(pool.core, payload, peer.member);
+    outcome = acceptTransfer(pool.core, payload, peer.member, sender);
   if (outcome === TransferResult.NOT_YET) return "later";
   return outcome === TransferResult.DONE ? pool.lease(payload) : undefined;
 }

@@ -299,11 +299,11 @@ export class LeaseRing {
         return given;
       }
       let id = this.#leaseOf(item);
-      let outcome: number = id < 0 ? TransferResult.GONE : acceptTransfer(pool.core, id, this.#peer);
+      let outcome: number = id < 0 ? TransferResult.GONE : acceptTransfer(pool.core, id, this.#peer, BY_RING);
       // Not of the member that was thought to be there: another one may have taken its place.
       if (outcome === TransferResult.GONE && this.#meet()) {
         id = this.#leaseOf(item);
-        if (id >= 0) outcome = acceptTransfer(pool.core, id, this.#peer);
+        if (id >= 0) outcome = acceptTransfer(pool.core, id, this.#peer, BY_RING);
       }
       if (outcome === TransferResult.NOT_YET) return SOON;
       if (outcome === TransferResult.GONE && isEvicted(pool.core)) {

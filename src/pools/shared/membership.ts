@@ -33,6 +33,13 @@
  * asks nobody, waits for nobody, and looks at nothing but its own bits, so no other thread, stopped or blocked, keeps a
  * slot.
  *
+ * A message says nothing by itself: its sender may say anything, again, and of leases that it never had. So a message
+ * takes a hold over only where this thread has the bit, has not taken that hold over yet, and the word names the lane
+ * that the message came by, or rings ({@link acceptTransfer}). By the first two a hold is given to this thread once,
+ * whatever is announced and whatever stands in shared memory; by the third it comes with the message of the one that
+ * sent it. A message of which that is not so is of no lease; only while its sender has the lease itself, and this
+ * thread has not, it may be early.
+ *
  * The word of a hold that was not taken over is that of the transfer which brought it:
  * - Only who holds the lease writes it, and after it has looked that it does: a hold ends by its own thread alone, so
  *   the slot is no other lease's meanwhile. What is posted in between may have ended it.
@@ -48,9 +55,10 @@
  * else the end of the lane and {@link dropLost}. The receiver at any step, before or after its sender: a reclaim takes
  * it out of the slot, known or not. A lease whose message came and was not taken over yet is "not yet" (see {@link
  * acceptTransfer}) and has no bit; the lane takes in what it has at its end, before it looks for what it lost. A member
- * that was declared dead and lives may write its word late, and a hostile one anything: then the receiver misses a lost
- * lease, which stays its own until it leaves, or ends a hold before its message comes, which then says nothing. It ends
- * no hold that it has taken over, and nobody else's.
+ * that was declared dead and lives may write its word late, and a hostile one anything: then the receiver misses a
+ * message, or a lost lease, which stays its own until it leaves, or ends a hold before its message comes, which then
+ * says nothing. The late one puts the word back that it found, as soon as it sees that it moves nothing. The receiver
+ * ends no hold that it has taken over, and nobody else's.
  *
  * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members
  * after each. The receiver's bit is not set before the second: a bit is one hold, or one that was joined while it was
@@ -90,7 +98,6 @@ import {
   NONE,
   RETRIES,
   reopen,
-  retain,
   senderAt,
   stateAt,
   takeDelivery,
@@ -495,10 +502,9 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   if (!isHeld)
     isHeld = isLocalHolder(core, index, id) && !isPinned(core, index) && holds(core, Atomics.load(i32, at), id);
   if (!isHeld) outcome = TransferResult.NOT_HELD;
-  // By the holder, and before the bit. A plain store, which the compare-exchange after it keeps in front. Rings find
-  // their own there.
+  // By the holder, and before the bit. Rings, and lanes back and forth, find their own there.
   const word = core.sendersAt + index * core.senderStride + to;
-  if (isHeld && i32[word] !== sender) i32[word] = sender;
+  const before = isHeld && i32[word] !== sender ? Atomics.exchange(i32, word, sender) : sender;
   let moved = isHeld && core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
   for (let n = 0; isHeld && !moved; n++) {
     const state = Atomics.load(i32, at);
@@ -515,6 +521,8 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   } else if (outcome === DONE && core.localLease[index] === MANY - id) {
     endOne(core, index, id);
   } else if (outcome === DONE) forget(core, index, id);
+  // This thread was declared dead behind its look: the word may be that of the next lease, which another one has sent.
+  if (outcome === TransferResult.NOT_HELD && before !== sender) Atomics.compareExchange(i32, word, sender, before);
   // A plain store: only a thread that wants the receiver's membership has to see it, and may do so later.
   i32[memberAt(core, core.member) + TRANSFER] = 0;
   return outcome;
@@ -552,21 +560,32 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
 }
 
 /**
- * Notes a lease that `from` announced to this thread. NOT_YET: the giver is between its message and its step. GONE: the
- * lease is over, or the giver was reclaimed before it could give.
+ * Takes over the hold that `from` announced to this thread, where that one's transfer has brought it: `sender` is what
+ * the sender word says then, as {@link commitTransfer} was told. NOT_YET: `from` holds the lease, and may be between its
+ * message and its step. GONE: the lease is over, or comes from another one, or was taken over before: this thread gets
+ * no hold that it was not given, and each one once, whatever is announced to it.
  */
-export function acceptTransfer(core: Core, id: number, from: number): number {
+export function acceptTransfer(core: Core, id: number, from: number, sender: number): number {
   const { i32 } = core;
   const index = id & core.indexMask;
   if (i32[core.statusAt] !== core.status) return TransferResult.GONE;
   const state = Atomics.load(i32, stateAt(core, index));
   if (!isLease(core, state, id) || !isCurrent(core, index, id)) return TransferResult.GONE;
   if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? TransferResult.GONE : TransferResult.NOT_YET;
-  // It has joined the lease while this hold was under way, which was counted then.
-  if (isLocalHolder(core, index, id))
-    return takeDelivery(core, index) || retain(core, id) ? TransferResult.DONE : TransferResult.GONE;
-  beginHold(core, index, id);
+  if (!isSentBy(core, index, sender)) return TransferResult.GONE;
+  if (!isLocalHolder(core, index, id)) beginHold(core, index, id);
+  // It has joined the lease while this hold was under way, which was counted then. Else it has it already.
+  else if (!takeDelivery(core, index)) return TransferResult.GONE;
   return TransferResult.DONE;
+}
+
+/**
+ * Whether a hold of this thread in that slot, of which it has not heard yet, was brought by that sender. After the look
+ * at the bit, before which the word was written.
+ */
+function isSentBy(core: Core, index: number, sender: number): boolean {
+  const { i32 } = core;
+  return Atomics.load(i32, senderAt(core, index, core.member)) === sender;
 }
 
 /**
@@ -586,6 +605,8 @@ export function acceptCommitted(core: Core, low: number, mask: number): number {
   const id = (i32[at + 1]! & core.highMask) * core.highUnit + ((generation << core.indexBits) | index);
   const known = mine[index];
   if ((id & mask) !== low || known === id || known === MANY - id) return NONE;
+  // Another one's, by a lane.
+  if (i32[core.sendersAt + index * core.senderStride + core.member] !== BY_RING) return NONE;
   beginHold(core, index, id);
   return id;
 }
@@ -598,9 +619,16 @@ export function acceptCommitted(core: Core, low: number, mask: number): number {
 export function dropLost(core: Core, index: number, sender: number): boolean {
   const { i32 } = core;
   const state = Atomics.load(i32, stateAt(core, index));
-  // After the state: the word was written before the bit.
-  if ((state & core.me) === 0 || Atomics.load(i32, senderAt(core, index, core.member)) !== sender) return false;
+  if ((state & core.me) === 0 || !isSentBy(core, index, sender)) return false;
   return dropUndelivered(core, leaseOf(core, index, state));
+}
+
+/** The same for one lease, which the sender says it was: another one's is not ended. */
+export function dropUnread(core: Core, id: number, sender: number): boolean {
+  const { i32 } = core;
+  const index = id & core.indexMask;
+  if ((Atomics.load(i32, stateAt(core, index)) & core.me) === 0) return false;
+  return isSentBy(core, index, sender) && dropUndelivered(core, id);
 }
 
 /** What a sender word says of a lane whose other end is that member. */

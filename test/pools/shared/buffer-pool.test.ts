@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
 import { sendLease } from "../../../src/pools/lane/shared-transport.ts";
-import { acceptTransfer, TransferResult } from "../../../src/pools/shared/membership.ts";
+import { acceptTransfer, senderWord, TransferResult } from "../../../src/pools/shared/membership.ts";
 import { SharedBufferPool } from "../../../src/pools/shared/shared-buffer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
@@ -289,7 +289,7 @@ describe("the hold of a buffer", () => {
     expect(code(send)).toBe("ERR_FOREIGN_RELEASE");
     pool.shared.retainId(id);
     send();
-    expect(acceptTransfer(other.core, id, core.member)).toBe(TransferResult.DONE);
+    expect(acceptTransfer(other.core, id, core.member, senderWord(core))).toBe(TransferResult.DONE);
     expect(code(send)).toBe("ERR_FOREIGN_RELEASE");
     other.releaseId(id);
     buffer.release();

@@ -977,7 +977,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
           world.holders[0]!.add(thread);
           return;
         }
-        const outcome = (yield* steps.acceptTransfer(core, mail.id, world.cores[from]!.member)) as number;
+        const outcome = (yield* steps.acceptTransfer(core, mail.id, world.cores[from]!.member, BY_RING)) as number;
         if (outcome === TransferResult.NOT_YET) {
           yield { until: () => world.i32[at] !== state };
           continue;
@@ -1223,7 +1223,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
         expect(alone(steps.commitTransfer(giver, id, taker.member, taker.status, BY_RING))).toBe(TransferResult.DONE);
         expect(alone(steps.retain(taker, id))).toBe(true);
         expect(alone(world.giveStep(taker.member, id))).toBe(true);
-        expect(alone(steps.acceptTransfer(taker, id, giver.member))).toBe(TransferResult.DONE);
+        expect(alone(steps.acceptTransfer(taker, id, giver.member, BY_RING))).toBe(TransferResult.DONE);
         expect(alone(world.giveStep(taker.member, id))).toBe(true);
       }
     });

@@ -20,6 +20,8 @@ interface Channel {
 
 const channel = (): Channel => ({ id: undefined, isOver: false });
 
+const wordOf = (core: Core, way: "lane" | "ring"): number => (way === "ring" ? BY_RING : senderWord(core));
+
 /** As a lane between processes: announce, move, and then write; as a ring: announce, put it in, move. */
 function* send(world: World, from: number, id: number, way: "lane" | "ring", to: Channel): Thread {
   const core = world.cores[from]!;
@@ -28,8 +30,7 @@ function* send(world: World, from: number, id: number, way: "lane" | "ring", to:
   if (begun === TransferResult.DONE) {
     if (way === "ring") to.id = id;
     world.holders[0]!.delete(from);
-    const word = way === "ring" ? BY_RING : senderWord(core);
-    const done = (yield* steps.commitTransfer(core, id, member, status, word)) as number;
+    const done = (yield* steps.commitTransfer(core, id, member, status, wordOf(core, way))) as number;
     if (done === TransferResult.GONE) world.holders[0]!.add(from);
     yield;
     if (done === TransferResult.DONE) to.id = id;
@@ -38,12 +39,13 @@ function* send(world: World, from: number, id: number, way: "lane" | "ring", to:
 }
 
 /** Takes in what comes by a channel; whether it was a lease. */
-function* receive(world: World, from: number, { id }: Channel): Step<boolean> {
+function* receive(world: World, from: number, { id }: Channel, way: "lane" | "ring" = "lane"): Step<boolean> {
   const core = world.cores[1]!;
+  const word = wordOf(world.cores[from]!, way);
   if (id === undefined) return false;
   for (;;) {
     const state = world.i32[world.layout.statesAt];
-    const outcome = (yield* steps.acceptTransfer(core, id, world.cores[from]!.member)) as number;
+    const outcome = (yield* steps.acceptTransfer(core, id, world.cores[from]!.member, word)) as number;
     if (outcome === TransferResult.DONE) world.holders[0]!.add(1);
     if (outcome !== TransferResult.NOT_YET) return outcome === TransferResult.DONE;
     yield { until: () => world.i32[world.layout.statesAt] !== state };
@@ -158,7 +160,7 @@ describe("a sender that is killed at any point", REPEATED, () => {
         yield { until: () => dead.isOver };
         isLost = yield* endOfLane(world, 0);
         yield { until: () => other.isOver };
-        if (yield* receive(world, 2, other)) received++;
+        if (yield* receive(world, 2, other, way)) received++;
         if (yield* endOfLane(world, 0)) throw new Error("a second hold was lost");
       };
       const reclaimer = function* (): Thread {
@@ -284,7 +286,7 @@ describe("a sender whose lease is given back while it is posted", REPEATED, () =
     expect(commit()).toBe(TransferResult.NOT_HELD);
     expect([world.i32[word], alone(steps.retain(there, id))]).toEqual([5, true]);
     expect(alone(giveBack(world, 1, id))).toBe(true);
-    expect(alone(steps.acceptTransfer(near, id, other.member))).toBe(TransferResult.DONE);
+    expect(alone(steps.acceptTransfer(near, id, other.member, senderWord(other)))).toBe(TransferResult.DONE);
     expect(alone(giveBack(world, 0, id))).toBe(true);
     world.holders[0]!.clear();
     world.check(3);
@@ -306,6 +308,94 @@ describe("a sender whose lease is given back while it is posted", REPEATED, () =
       world.holders[0]!.clear();
       world.check(3);
     }
+  });
+});
+
+describe("a peer that announces what it has not given", REPEATED, () => {
+  it("before, between and behind its own transfer: each transfer comes once, by the lane of the one that made it", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 4 });
+      const id = alone(world.take(0));
+      const [liar, here, there] = world.cores as [Core, Core, Core];
+      /** What came by the lanes of the liar, and to and from the other one. */
+      const lies: number[] = [];
+      const sent: number[] = [];
+      const back: number[] = [];
+      const move = function* (from: Core, to: Core, mails: number[]): Step<void> {
+        if ((yield* steps.prepareTransfer(from, id, to.member, to.status)) !== TransferResult.DONE)
+          throw new Error("it could not be announced");
+        world.holders[0]!.delete(from.member);
+        const done = yield* steps.commitTransfer(from, id, to.member, to.status, senderWord(from));
+        if (done !== TransferResult.DONE) throw new Error("it did not move");
+        mails.push(id);
+      };
+      const take = function* (core: Core, from: Core, mails: number[]): Step<boolean> {
+        yield { until: () => mails.length > 0 };
+        for (const at = world.layout.statesAt; ; ) {
+          const state = world.i32[at];
+          const outcome = yield* steps.acceptTransfer(core, mails[0]!, from.member, senderWord(from));
+          if (outcome === TransferResult.NOT_YET) {
+            yield { until: () => world.i32[at] !== state };
+            continue;
+          }
+          mails.shift();
+          if (outcome !== TransferResult.DONE) return false;
+          if (world.holders[0]!.has(core.member)) throw new Error("it was given twice");
+          world.holders[0]!.add(core.member);
+          return true;
+        }
+      };
+      const lying = function* (): Thread {
+        lies.push(id);
+        yield* move(liar, here, lies);
+        lies.push(id);
+        yield;
+        lies.push(id);
+      };
+      const receiving = function* (): Thread {
+        if (!(yield* take(here, liar, lies))) throw new Error("what was sent did not come");
+        yield* move(here, there, sent);
+        for (let left = 3; left > 0; left--) {
+          if (yield* take(here, liar, lies)) throw new Error("a lie took a lease");
+          if (left !== 2) continue;
+          if (!(yield* take(here, there, back))) throw new Error("what the other one sent did not come");
+        }
+        yield* world.give(1, id);
+      };
+      const other = function* (): Thread {
+        if (!(yield* take(there, here, sent))) throw new Error("what was sent on did not come");
+        yield* move(there, here, back);
+      };
+      return world.run([lying(), receiving(), other()], 3);
+    };
+    expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThanOrEqual(atLeast(100));
+  });
+
+  it("one that was declared dead takes its step late, at any point: the next lease of the slot comes all the same", () => {
+    let lateSteps = 0;
+    for (let first = 0, isDone = false; !isDone; first++) {
+      const world = new World({ count: 1, threads: 4 });
+      const [late, here, other] = world.cores as [Core, Core, Core];
+      const id = alone(world.take(0));
+      expect(alone(steps.prepareTransfer(late, id, here.member, here.status))).toBe(TransferResult.DONE);
+      const step = steps.commitTransfer(late, id, here.member, here.status, senderWord(late));
+      for (let n = 0; n < first && !isDone; n++) isDone = step.next().done === true;
+      if (isDone) break;
+      // Before its bit is there, or else the lease has moved.
+      if ((world.i32[world.layout.statesAt]! & here.me) !== 0) break;
+      alone(world.reclaim(3, 0));
+      const next = alone(world.take(2));
+      expect(alone(steps.prepareTransfer(other, next, here.member, here.status))).toBe(TransferResult.DONE);
+      expect(alone(steps.commitTransfer(other, next, here.member, here.status, senderWord(other)))).toBe(
+        TransferResult.DONE,
+      );
+      expect(alone(step)).toBe(TransferResult.NOT_HELD);
+      expect(alone(steps.acceptTransfer(here, next, other.member, senderWord(other)))).toBe(TransferResult.DONE);
+      expect(alone(giveBack(world, 1, next))).toBe(true);
+      lateSteps++;
+    }
+    // Also between its look at its own hold and the word.
+    expect(lateSteps).toBeGreaterThan(3);
   });
 });
 
@@ -343,7 +433,7 @@ describe("a sender word", () => {
     expect(next.member).toBe(near.member);
     expect(alone(steps.dropLost(there, 0, senderWord(next)))).toBe(false);
     expect(world.i32[at]).toBe(senderWord(near));
-    expect(alone(steps.acceptTransfer(there, id, near.member))).toBe(TransferResult.DONE);
+    expect(alone(steps.acceptTransfer(there, id, near.member, senderWord(near)))).toBe(TransferResult.DONE);
   });
 
   it("each slot and each member has one of its own, in no other's words, for every shape", () => {

@@ -1,7 +1,7 @@
 /** What a shared pool promises against hostile neighbors, reused memory, late hands and forged handles. */
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
+import { receiveLease, SharedConnection, sendLease } from "../../../src/pools/lane/shared-transport.ts";
 import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
 import { dropUndelivered, stateAt } from "../../../src/pools/shared/core.ts";
 import {
@@ -14,7 +14,7 @@ import {
   PoolState,
 } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { CLEAR_BYTES, closePool, takeMemory } from "../../../src/pools/shared/membership.ts";
+import { CLEAR_BYTES, closePool, type Membership, takeMemory } from "../../../src/pools/shared/membership.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";
@@ -229,6 +229,79 @@ describe("a lease on its way to a thread that joins it besides", () => {
     expect([to.isHeld(id), from.stats().free]).toEqual([own > 0, own > 0 ? 0 : 1]);
     for (let i = 0; i < own; i++) to.releaseId(id);
     expect(from.stats().free).toBe(1);
+  });
+});
+
+describe("a lease that a peer announces", () => {
+  const members = (): { here: SharedPool; liar: SharedPool; other: SharedPool } => {
+    const here = SharedPool.create({ size: 64, count: 2, members: 4 });
+    return { here, liar: SharedPool.attach(here.handle), other: SharedPool.attach(here.handle) };
+  };
+  const who = ({ member, core }: SharedPool): Membership => ({ member, status: core.status });
+  const send = (from: SharedPool, to: SharedPool, id: number): void => sendLease(from, id, who(to), () => {});
+  const receive = (to: SharedPool, from: SharedPool, id: number): unknown => receiveLease(to, id, who(from), true);
+
+  it("and that this thread took itself, received before, or joined, is given to it no second time", () => {
+    const { here, liar } = members();
+    const own = here.tryAcquireId();
+    expect(receive(here, liar, own)).toBeUndefined();
+    const id = liar.tryAcquireId();
+    send(liar, here, id);
+    expect([receive(here, liar, id), receive(here, liar, id)]).toMatchObject([{ id }, undefined]);
+    here.releaseId(id);
+    const joined = liar.tryAcquireId();
+    here.retainId(joined);
+    expect(receive(here, liar, joined)).toBeUndefined();
+    here.retainId(joined);
+    expect(receive(here, liar, joined)).toBeUndefined();
+    liar.releaseId(joined);
+    for (const each of [own, joined, joined]) here.releaseId(each);
+    expect([here.stats().free, here.isHeld(own), here.isHeld(joined)]).toEqual([2, false, false]);
+    here.validate();
+  });
+
+  it("and that another one has sent comes from that one alone, also where it was joined besides", () => {
+    for (const joins of [false, true]) {
+      const { here, liar, other } = members();
+      const id = other.tryAcquireId();
+      send(other, here, id);
+      if (joins) here.retainId(id);
+      expect([receive(here, liar, id), receive(here, other, id), receive(here, liar, id)]).toMatchObject([
+        undefined,
+        { id },
+        undefined,
+      ]);
+      for (let left = joins ? 2 : 1; left > 0; left--) here.releaseId(id);
+      expect([here.stats().free, here.isHeld(id)]).toEqual([2, false]);
+    }
+  });
+
+  it("comes neither from a ring where a lane brings it, nor from a lane where it lies in a ring", () => {
+    const { here, liar, other } = members();
+    const push = LeaseRing.create(liar, 4, "push");
+    const pop = LeaseRing.attach(here, push.memory, "pop");
+    const [sent, pushed] = [other.tryAcquireId(), liar.tryAcquireId()];
+    send(other, here, sent);
+    expect(push.tryPush(pushed)).toBe(true);
+    SpscRing.attach(push.memory).tryPush(sent & 0x3fffffff);
+    expect([receive(here, liar, pushed), pop.tryPop(), pop.tryPop()]).toEqual([undefined, pushed, -1]);
+    expect(receive(here, other, sent)).toMatchObject({ id: sent });
+    for (const id of [sent, pushed]) here.releaseId(id);
+    expect(here.stats().free).toBe(2);
+  });
+
+  it("as one that could not be read ends no hold that another one has sent", () => {
+    const { here, liar, other } = members();
+    const [id, unread] = [other.tryAcquireId(), liar.tryAcquireId()];
+    send(other, here, id);
+    send(liar, here, unread);
+    const carrier = new SharedConnection(here, who(liar)).carrier(false, () => {});
+    carrier.unreadable(id);
+    expect(here.stats().held).toBe(2);
+    carrier.unreadable(unread);
+    expect([here.stats().held, receive(here, other, id)]).toMatchObject([1, { id }]);
+    here.releaseId(id);
+    expect(here.stats().free).toBe(2);
   });
 });
 

@@ -24,7 +24,7 @@ import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { SharedConnection } from "../lane/shared-transport.ts";
 import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
 import { borrowBlock, checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
-import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
+import { type IpcEnd, ipcPort, messagesFrom, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { MAX_MESSAGE } from "./wire.ts";
 
@@ -157,23 +157,19 @@ export async function connectProcess<Data = unknown>(
 
 /** Calls `over` when a child that has ended has said nothing for a while: what it sent before its end comes first. */
 function afterLastWords(child: ChildEnd, clock: Clock, over: () => void): void {
-  let hasSpoken = false;
-  const hear = (): void => {
-    hasSpoken = true;
-  };
+  // Counted by the listener that all lanes of the child share: while there is one, it listens.
+  let known = messagesFrom(child);
   const look = (): void => {
+    const now = messagesFrom(child);
+    const hasSpoken = now !== known;
+    known = now;
     if (hasSpoken && child.connected === true) wait();
-    else {
-      child.removeListener("message", hear);
-      over();
-    }
+    else over();
   };
   const wait = (): void => {
-    hasSpoken = false;
     // A turn of the event loop comes to its timers first, and reads then what waits there.
     clock.setTimer(() => void setImmediate(look), LAST_WORDS_MS, true);
   };
-  child.on("message", hear);
   wait();
 }
 

@@ -176,8 +176,11 @@ interface ChannelUser {
  */
 class IpcChannel {
   readonly users: Map<string, ChannelUser> = new Map();
+  /** Messages that came while there were users, the program's own too. */
+  messages = 0;
 
   readonly onMessage = (value: unknown): void => {
+    this.messages++;
     const envelope = value as Partial<Envelope & Receiving> | null;
     if (envelope === null || typeof envelope !== "object") return;
     if (typeof envelope.millpondLane === "string") this.users.get(envelope.millpondLane)?.onMessage(envelope);
@@ -199,6 +202,11 @@ function joinChannel(end: IpcEnd, id: string, user: ChannelUser): void {
     end.on("disconnect", channel.onDisconnect);
   }
   channel.users.set(id, user);
+}
+
+/** How many messages have come by a channel while a lane used it. */
+export function messagesFrom(end: IpcEnd): number {
+  return channels.get(end)?.messages ?? 0;
 }
 
 /** With the last lane the listeners go, too: in a child they keep the process alive. */

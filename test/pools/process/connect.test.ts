@@ -279,6 +279,25 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     expect(parent.listenerCount("message")).toBe(0);
   });
 
+  it("of many lanes ends with the child without a warning: they share what listens to it", async () => {
+    const clock = new FakeClock();
+    const { child, parent } = channel();
+    const pool = ProcessPool.create({ size: 64, count: 2, members: 20 });
+    pools.push(pool);
+    const there = Array.from({ length: 15 }, () => receiveProcess({ source: parent }));
+    const lanes = await Promise.all(there.map(() => connectProcess(pool, child, { clock })));
+    for (const connection of await Promise.all(there)) pools.push(connection.pool);
+    const listeners = (): number[] =>
+      ["message", "disconnect", "exit", "error"].map((event) => child.listenerCount(event));
+    expect(listeners()).toEqual([1, 1, 1, 0]);
+    parent.removeAllListeners();
+    child.emit("exit");
+    expect(listeners()).toEqual([1, 1, 0, 0]);
+    clock.advance(1000);
+    expect(new Set(await Promise.all(lanes.map((lane) => codeOf(lane.receive()))))).toEqual(new Set(["ERR_INACTIVE"]));
+    expect(listeners()).toEqual([0, 0, 0, 0]);
+  });
+
   it("leaves a descriptor that is not the pool's to the program, and one that could not be attached", async () => {
     const { child, parent } = channel();
     const own = openSync(import.meta.filename, "r");

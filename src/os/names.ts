@@ -61,7 +61,8 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /**
  * Gives a block a name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. The name is refused when it is taken
- * ("EEXIST") by a process that still has it; one left behind by a process that is gone is taken over.
+ * ("EEXIST") by a process that still has it, and where what is no name's file lies in its place ("BAD_NAME_FILE"); one
+ * left behind by a process that is gone is taken over.
  */
 export function publishName(name: string, memory: SharedMemory, given?: NativeOps): Outcome<PublishedName> {
   word("name", name);
@@ -137,7 +138,8 @@ function takeOver(name: string, file: string, draft: string, ops: NativeOps): No
   const lock = takeLock(file, ops);
   if (!lock.ok) return lock;
   try {
-    if (!removeStale(file, ops)) return notDone("refused", "EEXIST", `the name "${name}" is taken`);
+    const kept = removeStale(name, file, ops);
+    if (kept !== undefined) return kept;
     return link(draft, file) ? notDone("refused", "EEXIST", `the name "${name}" was taken just now`) : undefined;
   } finally {
     ops.shared.close(lock.value);
@@ -243,13 +245,14 @@ function link(from: string, to: string): boolean {
   }
 }
 
-/** Removes a name whose publisher is gone; false when it is alive, or cannot be judged. */
-function removeStale(file: string, ops: NativeOps): boolean {
+/** Removes a name whose publisher is gone; why not, where it is alive, or cannot be judged, or that is no name's file. */
+function removeStale(name: string, file: string, ops: NativeOps): NotDone | undefined {
   const opened = openEntry(file, ops);
   if (opened.ok) ops.shared.close(opened.value);
-  if (opened.ok || opened.errno !== "STALE_NAME") return false;
+  else if (opened.errno === "BAD_NAME_FILE") return opened;
+  if (opened.ok || opened.errno !== "STALE_NAME") return notDone("refused", "EEXIST", `the name "${name}" is taken`);
   rmSync(file, { force: true });
-  return true;
+  return undefined;
 }
 
 /**
@@ -278,8 +281,8 @@ function removeMarked(file: string, { token }: Entry, mark: FileMark): Result {
     return done(0);
   } catch (error) {
     const failure = fileFailure(error, "the name's file could not be removed");
-    // It is gone already, which is what was asked for.
-    return failure.errno === "ENOENT" ? done(0) : failure;
+    // It is gone already, which is what was asked for; or what is there now is no name's file, and so not ours.
+    return failure.errno === "ENOENT" || NO_NAME_FILE.test(failure.errno) ? done(0) : failure;
   }
 }
 

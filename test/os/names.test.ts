@@ -132,6 +132,26 @@ describe.runIf(nativeOps().availability.ok)("a name", () => {
     expect(openName("cam")).toMatchObject({ errno: "ENOENT", hint: "there is no such name" });
     lie(join(names, "cam"));
     expect(openName("cam")).toMatchObject({ status: "refused", errno: "BAD_NAME_FILE" });
+    expect(publishName("cam", make())).toMatchObject({ status: "refused", errno: "BAD_NAME_FILE" });
+    expect(listed()).toEqual(["cam"]);
+  });
+
+  it.each([
+    ["words", "precious"],
+    ["a part of JSON", "{"],
+    ["a list", "[]"],
+    ["null", "null"],
+    ["nothing", ""],
+    ["more than a name's file has", `${" ".repeat(5000)}{}`],
+  ])("in whose file somebody has written %s is withdrawn, and the file stays", (_, text) => {
+    const published = value(publishName("cam", make()));
+    const file = join(names, "cam");
+    // The same file by its number, as one that is made in its place may be.
+    writeFileSync(file, text);
+    utimesSync(file, 1, 1);
+    expect([published.withdraw(), published.withdraw()]).toMatchObject([{ ok: true }, { ok: true }]);
+    expect(readFileSync(file, "utf8")).toBe(text);
+    expect(publishName("cam", make())).toMatchObject({ errno: "BAD_NAME_FILE" });
   });
 
   it("that cannot be removed says so, and can be withdrawn later, also when its block has gone", () => {

@@ -160,7 +160,7 @@ export class ProcessPool extends SharedPool {
 
   /**
    * Gives the pool a name by which processes of this user open it while this one lives. Answers "EEXIST" when it is
-   * taken.
+   * taken, "BAD_NAME_FILE" when what lies in its place is no name's file.
    */
   publish(name: string): Outcome<PublishedName> {
     if (this.block === undefined) return notDone("refused", "NO_BLOCK", "this thread has a handle and not the block");

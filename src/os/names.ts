@@ -245,7 +245,9 @@ function link(from: string, to: string): boolean {
   }
 }
 
-/** Removes a name whose publisher is gone; why not, where it is alive, or cannot be judged, or that is no name's file. */
+/**
+ * Removes a name whose publisher is gone; why not, where it is alive, or cannot be judged, or that is no name's file.
+ */
 function removeStale(name: string, file: string, ops: NativeOps): NotDone | undefined {
   const opened = openEntry(file, ops);
   if (opened.ok) ops.shared.close(opened.value);

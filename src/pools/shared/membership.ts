@@ -561,9 +561,9 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
 
 /**
  * Takes over the hold that `from` announced to this thread, where that one's transfer has brought it: `sender` is what
- * the sender word says then, as {@link commitTransfer} was told. NOT_YET: `from` holds the lease, and may be between its
- * message and its step. GONE: the lease is over, or comes from another one, or was taken over before: this thread gets
- * no hold that it was not given, and each one once, whatever is announced to it.
+ * the sender word says then, as {@link commitTransfer} was told. NOT_YET: `from` holds the lease, and may be between
+ * its message and its step. GONE: the lease is over, or comes from another one, or was taken over before: this thread
+ * gets no hold that it was not given, and each one once, whatever is announced to it.
  */
 export function acceptTransfer(core: Core, id: number, from: number, sender: number): number {
   const { i32 } = core;

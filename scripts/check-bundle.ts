@@ -38,8 +38,8 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "RealtimePool", bytes: 18.8 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.8 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 22.3 * KB },
-  { entry: "millpond/shared", name: "TransferPool", bytes: 10.7 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 24 * KB },
+  { entry: "millpond/shared", name: "TransferPool", bytes: 11 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.8 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 47 * KB },
@@ -54,14 +54,14 @@ const PAGE_BYTES = 41 * KB;
 
 /**
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
- * kB, and what looks at pools: 500 kB.
+ * kB, and what looks at pools: 500 kB. What ends with a thread, a lane and a settlement has taken 35 kB since.
  */
-const PACKAGE_BYTES = 2320 * KB;
+const PACKAGE_BYTES = 2335 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.
  */
-const PAGES_BYTES = 510 * KB;
+const PAGES_BYTES = 515 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

@@ -191,7 +191,7 @@ export class Pipeline {
     try {
       for (const to of others) {
         const { name } = to instanceof InputPad ? to.element : to;
-        settle(settlement, name, () => this.#linkTwo(from, to, undo));
+        settle(settlement, undefined, name, () => this.#linkTwo(from, to, undo));
         from = to instanceof InputPad ? to.element : to;
       }
     } catch (error) {

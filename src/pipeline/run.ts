@@ -32,6 +32,7 @@ import {
   attachErrorSource,
   type Element,
   errorSource,
+  Pace,
   promiseIn,
   type Running,
   type StageWait,
@@ -229,7 +230,8 @@ export class PipelineRun implements Running {
   stopping = false;
   readonly #elements: readonly Element[];
   readonly #options: PipelineRunOptions;
-  #opening: Settlement | undefined = new Settlement();
+  readonly pace: Pace = new Pace();
+  #opening: Settlement | undefined = new Settlement(this.pace);
   readonly #abort: AbortController = new AbortController();
   readonly #tasks: Set<Promise<void>> = new Set();
   /** Hooks between the streams that have not settled. */
@@ -355,7 +357,7 @@ export class PipelineRun implements Running {
     for (const element of this.#elements.toReversed()) {
       if (this.failure !== undefined) return;
       try {
-        // Read again for each wait, which is no place to refuse it.
+        // Here it is refused before it starts; it is read again for each wait, since a stage may know only then.
         element.answeredNow("isPacedFromOutside", "true or false", element.isPacedFromOutside);
         checkHooks(element);
         opened.push(element);
@@ -440,12 +442,27 @@ export class PipelineRun implements Running {
     const { acquireTimeout } = this.#options;
     const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
     const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
-    if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
+    if (limit === Number.POSITIVE_INFINITY || this.#isPaced(element)) return undefined;
     const wait = new LinkedWait(element, doing, limit, this.#now(), isCall);
     this.#waits.add(wait);
     // An unread time is looked at earlier than that.
     if (!Number.isNaN(wait.since)) this.#watchWait(wait.since + limit);
     return wait;
+  }
+
+  /** An answer that is refused fails the run; the wait has to begin all the same. */
+  #isPaced(element: Element): boolean {
+    try {
+      const answer: unknown = element.isPacedFromOutside;
+      if (typeof answer === "boolean") return answer;
+      return Boolean(element.answeredNow("isPacedFromOutside", "true or false", answer));
+    } catch (error) {
+      const rethrow = (): never => {
+        throw error;
+      };
+      this.callHook("isPacedFromOutside", rethrow, element);
+      return false;
+    }
   }
 
   /**
@@ -590,7 +607,7 @@ export class PipelineRun implements Running {
   #keepsEnd(element: Element): boolean {
     const { inputs, outputs } = element;
     const hasPassed = outputs.length === 0 ? !this.#waiting.has(element) : outputs.every((pad) => pad.ended);
-    if (hasPassed || element.isPacedFromOutside || !element.isIdle) return false;
+    if (hasPassed || this.#isPaced(element) || !element.isIdle) return false;
     if (!inputs.every(({ ended, peer }) => ended && peer?.traffic.calls === 0)) return false;
     if (outputs.some(({ traffic }) => traffic.calls + traffic.acquires > 0)) return false;
     for (const wait of this.#waits) if (wait.element === element) return false;

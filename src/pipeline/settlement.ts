@@ -9,6 +9,9 @@
  * Invariants: work is counted and not timed, so that the same stages are refused on every machine. What is spent stays
  * spent, also where a hook catches the refusal.
  *
+ * Settlements of one run that come one after the other leave turns of the event loop between them, see `Pace`: the
+ * thread is blocked by one of them at most.
+ *
  * Complexity: O(1) for each comparison.
  */
 
@@ -18,8 +21,19 @@
  */
 export const MAX_STEPS: number = 1 << 22;
 
+/**
+ * Work of settlements after which a run lets timers and input have a turn: a millisecond. A format that stages take as
+ * it is costs less, so that the formats of a stream wait for nothing.
+ */
+export const TURN_STEPS: number = 1 << 14;
+
 /** Stages that a message names; the others are counted. */
 const NAMED_STAGES = 3;
+
+/** Who is told of the work of settlements. */
+interface SpendListener {
+  spent(steps: number, settlement: Settlement): void;
+}
 
 /** A sum of work with a bound. */
 export class Settlement {
@@ -28,11 +42,18 @@ export class Settlement {
   /** The stage whose caps are compared now. */
   stage: string | undefined;
   readonly #spent: Map<string, number> = new Map();
+  readonly #pace: SpendListener | undefined;
+
+  /** @param pace of the run that it is a part of */
+  constructor(pace?: SpendListener) {
+    this.#pace = pace;
+  }
 
   /** Takes work off the sum, on the account of the present stage. */
   spend(steps: number): void {
     this.left -= steps;
     if (this.stage !== undefined) this.#spent.set(this.stage, (this.#spent.get(this.stage) ?? 0) + steps);
+    this.#pace?.spent(steps, this);
   }
 
   /** The stages that compared, those with the most work first. */
@@ -49,12 +70,17 @@ export function currentSettlement(): Settlement | undefined {
 }
 
 /**
- * Does work of a stage, in the settlement that is in force, else in the one that is given, else in a new one. What the
- * work does in a later turn is outside of it.
+ * Does work of a stage, in the settlement that is in force, else in the one that is given, else in a new one
+ * of the run with that pace. What the work does in a later turn is outside of it.
  */
-export function settle<T>(settlement: Settlement | undefined, stage: string, work: () => T): T {
+export function settle<T>(
+  settlement: Settlement | undefined,
+  pace: SpendListener | undefined,
+  stage: string,
+  work: () => T,
+): T {
   const outer = current;
-  const inner = outer ?? settlement ?? new Settlement();
+  const inner = outer ?? settlement ?? new Settlement(pace);
   const { stage: before } = inner;
   current = inner;
   inner.stage = stage;

@@ -15,7 +15,9 @@ import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { TURN_STEPS } from "../../src/pipeline/settlement.ts";
 import { type StreamFormat, videoFormat } from "../../src/pipeline/stream-format.ts";
+import { FakeClock } from "../../src/util/clock.ts";
 
 /** Counts what it is asked. */
 class Asked extends Transform {
@@ -275,6 +277,135 @@ describe("what stages compare to agree is one sum for all of them:", () => {
       expect(await looksOf(expect(run).rejects.toMatchObject(refused("takes")))).toBeLessThan(BOUND);
       expect(source.made).toBe(late ? 1 : 0);
     }
+  });
+
+  describe("what changes in mid-stream leaves a turn of the event loop between two of them:", () => {
+    const FORMATS = 6;
+    /** More than what is done without a turn. */
+    const [mine, theirs] = [0, 7].map(
+      (by) =>
+        new Caps(
+          list(16, (i): CapsStructure => {
+            const width = list(60, (k) => 16 + ((k + by) % 60) * 2 + i * 400);
+            return { kind: "video", fields: { width, height: { min: 1, max: 9000 } } };
+          }),
+        ),
+    ) as [Caps, Caps];
+
+    /** Settlements with the turn in which each compared. */
+    class Compares extends Transform {
+      readonly turns: number[] = [];
+      readonly #turn: () => number;
+      constructor(turn: () => number) {
+        super(undefined, { mode: "passthrough" });
+        this.#turn = turn;
+      }
+      override outputFor(input: StreamFormat): StreamFormat {
+        const before = valuesLookedAt();
+        // The first format is settled with those of all stages.
+        if (this.out.format !== null) {
+          mine.intersect(theirs);
+          expect(valuesLookedAt() - before).toBeGreaterThan(TURN_STEPS);
+          this.turns.push(this.#turn());
+        }
+        return input;
+      }
+    }
+
+    /** Another rate for each buffer. */
+    class Formats extends Source {
+      made = 0;
+      next(): StreamFormat | undefined {
+        const info = VideoInfo.of({ format: "I420", width: 16, height: 16 });
+        const frameRate = { num: 24 + this.made, den: 1 };
+        return this.made < FORMATS ? videoFormat(info, { frameRate }) : undefined;
+      }
+      override fill(): void {
+        this.made++;
+      }
+    }
+
+    /** Runs with a count of the turns. */
+    async function turnsOf(work: (turn: () => number) => Promise<unknown>): Promise<void> {
+      let turns = 0;
+      let handle = setImmediate(function count() {
+        turns++;
+        handle = setImmediate(count);
+      });
+      try {
+        await work(() => turns);
+      } finally {
+        clearImmediate(handle);
+      }
+    }
+
+    const distinct = (turns: readonly number[]): number => new Set(turns).size;
+
+    test.each([1, 4])("of %i sources", async (sources) => {
+      const stages: Compares[] = [];
+      await turnsOf(async (turn) => {
+        const pipeline = new Pipeline();
+        for (let i = 0; i < sources; i++) {
+          const stage = new Compares(turn);
+          stages.push(stage);
+          pipeline.link(new Formats(), stage, new NullSink());
+        }
+        await pipeline.run();
+      });
+      const turns = stages.flatMap((stage) => stage.turns);
+      expect(turns).toHaveLength(sources * (FORMATS - 1));
+      expect(distinct(turns)).toBe(turns.length);
+    });
+
+    test("behind queues, and where a source compares for each buffer", async () => {
+      let stage: Compares;
+      const asked: number[] = [];
+      await turnsOf(async (turn) => {
+        stage = new Compares(turn);
+        class Agrees extends Formats {
+          override next(): StreamFormat | undefined {
+            if (this.made > 0) {
+              this.agree(mine);
+              asked.push(turn());
+            }
+            return super.next();
+          }
+        }
+        const pipeline = new Pipeline().link(new Formats(), new Queue(), stage, new Queue(), new NullSink());
+        await pipeline.run();
+        class Takes extends NullSink {
+          override acceptedCaps(): Caps {
+            return theirs;
+          }
+        }
+        await new Pipeline().link(new Agrees(), new Takes()).run();
+      });
+      expect([distinct(stage!.turns), distinct(asked)]).toEqual([FORMATS - 1, FORMATS]);
+    });
+
+    test("and several stages that compare for the same format do so in one, whatever they are", async () => {
+      let stages: Compares[] = [];
+      await turnsOf(async (turn) => {
+        stages = list(3, () => new Compares(turn));
+        await new Pipeline().link(new Formats(), ...stages, new NullSink()).run();
+      });
+      expect(distinct(stages.flatMap(({ turns }) => turns))).toBe(FORMATS - 1);
+    });
+
+    test("the wait for the others is no time of a stage", async () => {
+      const clock = new FakeClock();
+      class Slow extends Compares {
+        override outputFor(input: StreamFormat): StreamFormat {
+          const output = super.outputFor(input);
+          // What one stage compares takes longer than a wait may, and time is looked at when it is done with it.
+          if (this.turns.length > 0) process.nextTick(() => clock.advance(150));
+          return output;
+        }
+      }
+      const pipeline = new Pipeline({ acquireTimeout: 100, clock });
+      for (let i = 0; i < 8; i++) pipeline.link(new Formats(), new Slow(() => 0), new NullSink());
+      await pipeline.run();
+    });
   });
 
   test("a question that a stage asks for each buffer has a sum of its own each time", async () => {

@@ -70,7 +70,7 @@ const OTHERS: ReadonlySet<string> = new Set([
   // What users do not see.
   ...["isHeldOutside", "isIdle", "boundsChain", "onFormat", "prepare", "attach", "runningOrNull", "wakeWaiters"],
   ...["answerOf", "promiseOf", "tell", "answeredNow", "checkedAnswer", "answeredCaps", "answeredCount", "answeredWell"],
-  ...["settlement", "settling", "bounded", "boundedCall", "callHook", "addWaiters"],
+  ...["pace", "turnDue", "inLine", "settlement", "settling", "bounded", "boundedCall", "callHook", "addWaiters"],
 ]);
 
 test("the table has every hook of the base classes", () => {
@@ -335,6 +335,94 @@ describe.each(UNREADABLE)("%s among the items of an AppSource is refused with it
     await expect(new Pipeline().link(source, new NullSink()).run()).rejects.toMatchObject(refusal);
   });
 });
+
+describe("isPacedFromOutside, which is read for each wait,", () => {
+  const ANSWERS: readonly [string, () => unknown, object][] = [
+    ["a promise that rejects", () => Promise.reject(new Error("later")), {}],
+    ["a revoked proxy", revoked, { code: "ERR_INVALID_ARG_TYPE" }],
+    ["what it throws", thrower, { message: "looked at" }],
+  ];
+
+  /** A run in which each stage waits; the getter answers so from its nth read on. Returns the reads. */
+  async function runPaced(place: Place, from: number, answer: () => unknown): Promise<number> {
+    let reads = 0;
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    const source = new Numbers("source", 3);
+    Object.defineProperty(source, "fill", { value: () => turn().then(() => void source.made++) });
+    const stage = new Pass("copy");
+    Object.defineProperty(stage, "transform", { value: turn });
+    const sink = new NullSink({ name: "sink" });
+    Object.defineProperty(sink, "render", { value: turn });
+    const hooked = { source, sink }[place as "source" | "sink"] ?? stage;
+    const get = (): unknown => (++reads < from ? false : answer());
+    Object.defineProperty(hooked, "isPacedFromOutside", { get });
+    const pipeline = new Pipeline({ acquireTimeout: 60_000 }).link(source, stage, new Queue(), sink);
+    try {
+      await pipeline.run();
+    } finally {
+      expectHome(pipeline);
+    }
+    return reads;
+  }
+
+  test.each(ANSWERS)("fails the run with %s, at whatever read, and never unhandled", async (_, answer, error) => {
+    const late = await lateRejections(async () => {
+      for (const place of ["source", "stage", "sink"] as const) {
+        const reads = await runPaced(place, Number.POSITIVE_INFINITY, answer);
+        expect(reads).toBeGreaterThan(3);
+        for (let from = 1; from <= reads; from++)
+          await expect(runPaced(place, from, answer)).rejects.toMatchObject(error);
+      }
+    });
+    expect(late).toEqual([]);
+  });
+});
+
+describe("a native promise that has rejected, with a then() of its own that throws, is not left unhandled:", () => {
+  const own = (descriptor: PropertyDescriptor) => (): unknown =>
+    // biome-ignore lint/suspicious/noThenProperty: that is what it is about.
+    Object.defineProperty(Promise.reject(new Error("later")), "then", descriptor);
+
+  class Odd extends Promise<void> {
+    // biome-ignore lint/suspicious/noThenProperty: it stands for a promise of another library.
+    override then(): never {
+      return thrower();
+    }
+  }
+
+  test.each<[string, () => unknown, object]>([
+    // It is waited for as by `await`, which does not look at that.
+    ["its own", own({ value: thrower }), { message: "later" }],
+    ["a getter", own({ get: thrower }), { code: "ERR_INVALID_ARG_TYPE" }],
+    ["its class's", () => Odd.reject(new Error("later")), { code: "ERR_INVALID_ARG_TYPE" }],
+  ])("%s", async (_, answer, error) => {
+    const late = await lateRejections(async () => {
+      for (const hook of HOOKS.filter(({ name }) => ["start", "next", "unlock", "fill", "keepsMeta"].includes(name))) {
+        const typed = hook.use === "at once" ? {} : error;
+        await expect(runWith(hook, answer)).rejects.toMatchObject(typed);
+      }
+    });
+    expect(late).toEqual([]);
+  });
+});
+
+test.each(["passthrough", "in-place", "copy"] as const)(
+  "super.chain() of a transform in mode %s with what is no buffer is refused",
+  async (mode) => {
+    for (const value of [undefined, null, {}, 5]) {
+      class Own extends Pass {
+        override chain(buffer: MediaBuffer): void | Promise<void> {
+          buffer.release();
+          return super.chain(value as never);
+        }
+      }
+      const pipeline = new Pipeline().link(new Numbers("numbers", 2), new Own(mode), new NullSink());
+      const refusal = { code: "ERR_INVALID_ARG_TYPE", details: { name: "buffer" } };
+      await expect(pipeline.run()).rejects.toMatchObject(refusal);
+      expectHome(pipeline);
+    }
+  },
+);
 
 test("what has a then() of its own is waited for, and that is called once", async () => {
   let calls = 0;

@@ -43,7 +43,7 @@ import { wholeNumber, wrongType } from "../../util/validate.ts";
 import { Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { Decision } from "../negotiate/pool.ts";
-import { type Settlement, settle } from "../settlement.ts";
+import { type Settlement, settle, TURN_STEPS } from "../settlement.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { InputPad, type Maybe, OutputPad } from "./pad.ts";
 import { Waiters } from "./waiters.ts";
@@ -122,6 +122,8 @@ export interface Running {
    * and not of the stage or the application that made it be called.
    */
   callHook(name: string, hook: () => unknown, element: Element): void;
+  /** @internal What its settlements have cost since the last turn. */
+  readonly pace: Pace;
   /** @internal What the stages compare before the first buffer comes; undefined from then on. */
   readonly opening: Settlement | undefined;
   /** @internal From now on what a stage does is its own: something that it waited for has ended. */
@@ -169,9 +171,13 @@ export function promiseIn(name: string, answer: unknown, element?: Element): Pro
   try {
     const { then } = answer as { then?: unknown };
     if (typeof then !== "function") return undefined;
-    if (answer instanceof Promise && isPlainPromise(answer)) return answer;
+    if (answer instanceof Promise && isPlainPromise(answer)) {
+      // One with a `then` of its own is waited for as `await` waits for it, which does not look at that.
+      return then === Promise.prototype.then ? answer : Promise.prototype.then.call(answer);
+    }
     return adopted(name, answer, then as PromiseLike<unknown>["then"], element);
   } catch (cause) {
+    unheard(answer);
     throw unreadableAnswer(name, answer, cause, element);
   }
 }
@@ -196,9 +202,19 @@ function adopted(
     try {
       then.call(answer, resolve, reject);
     } catch (cause) {
+      unheard(answer);
       reject(unreadableAnswer(name, answer, cause, element));
     }
   });
+}
+
+/** What is refused may be a promise that has rejected, with a `then` that throws: the refusal tells enough. */
+function unheard(answer: object): void {
+  try {
+    if (answer instanceof Promise) Promise.prototype.then.call(answer, undefined, () => {});
+  } catch {
+    // It only has the prototype, or a class whose promises cannot be made.
+  }
 }
 
 function unreadableAnswer(name: string, answer: unknown, cause: unknown, element: Element | undefined): MillpondError {
@@ -340,7 +356,32 @@ export abstract class Element {
 
   /** @internal Does work that compares caps, see {@link settle}. */
   settling<T>(work: () => T): T {
-    return settle(this.settlement, this.name, work);
+    return settle(this.settlement, this.pace, this.name, work);
+  }
+
+  /** @internal The work of settlements in its run; undefined outside of one. */
+  get pace(): Pace | undefined {
+    return this.#running?.pace;
+  }
+
+  /**
+   * @internal The turn of the event loop that has to come before it compares for a format; undefined: none. Who has
+   *   waited asks again: another may have been first.
+   */
+  get turnDue(): Promise<void> | undefined {
+    return this.#running?.pace.dueBefore(this.settlement);
+  }
+
+  /** @internal Waits for a turn as in line for a buffer: what other stages compare meanwhile is not this one's time. */
+  inLine(turn: Promise<void>): Promise<void> {
+    const run = this.#running;
+    // Those of this run: the next one has others.
+    const traffics = this.outputs.map(({ traffic }) => traffic);
+    for (const traffic of traffics) traffic.acquires++;
+    return turn.then(() => {
+      for (const traffic of traffics) traffic.acquires--;
+      run?.ownFromNow(this);
+    });
   }
 
   /**
@@ -528,13 +569,54 @@ const LOOK_EVERY = 16;
 export class TimeSlice {
   #steps = 0;
   #since: number = systemClock.now();
+  readonly #pace: Pace;
 
-  /** Undefined while the slice lasts; after that a promise that resolves in another turn of the event loop. */
+  /** @param pace of its run: a turn that is due there is due here */
+  constructor(pace: Pace) {
+    this.#pace = pace;
+  }
+
+  /**
+   * Undefined while the slice lasts; after that a promise that resolves in another turn of the event loop. Who has
+   * waited asks again: another loop may have made a turn due. @realtime
+   */
   yieldIfNeeded(): Promise<void> | undefined {
+    const { turn } = this.#pace;
+    if (turn !== undefined) return turn;
     if ((++this.#steps & (LOOK_EVERY - 1)) !== 0 || systemClock.now() - this.#since < SLICE_MS) return undefined;
     return nextTurn().then(() => {
       this.#since = systemClock.now();
     });
+  }
+}
+
+/**
+ * @internal Work of the settlements of one run since the last turn of the event loop. Where it is considerable, a turn
+ * is due: until it has come only the settlement under way then goes on. So one settlement is what blocks timers and
+ * input, however many formats and sources there are. Counted and not timed, so that a turn is due at the same place on
+ * every machine. O(1).
+ */
+export class Pace {
+  /** The turn that is due; undefined: none is. */
+  turn: Promise<void> | undefined;
+  #spent = 0;
+  #owner: Settlement | undefined;
+
+  /** A settlement did work. */
+  spent(steps: number, settlement: Settlement): void {
+    this.#spent += steps;
+    if (this.#spent < TURN_STEPS || this.turn !== undefined) return;
+    this.#owner = settlement;
+    this.turn = nextTurn().then(() => {
+      this.turn = undefined;
+      this.#owner = undefined;
+      this.#spent = 0;
+    });
+  }
+
+  /** The turn that has to come before a settlement goes on. */
+  dueBefore(settlement: Settlement | undefined): Promise<void> | undefined {
+    return settlement !== undefined && settlement === this.#owner ? undefined : this.turn;
   }
 }
 

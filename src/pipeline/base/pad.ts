@@ -240,7 +240,7 @@ export class OutputPad extends Pad {
     this.updateClosed();
     const { element } = peer;
     const before = element.takes;
-    element.takes = this.element.settlement ?? new Settlement();
+    element.takes = this.element.settlement ?? new Settlement(this.element.pace);
     let taking: Promise<void> | undefined;
     try {
       taking = element.promiseOf("formatChanged", element.onFormat(checked, peer));
@@ -309,7 +309,7 @@ export class OutputPad extends Pad {
     const outer = knownCaps;
     knownCaps ??= new Map();
     try {
-      const caps = settle(this.element.settlement, peer.element.name, () => wantedBy(peer));
+      const caps = settle(this.element.settlement, this.element.pace, peer.element.name, () => wantedBy(peer));
       if (this.element.inputs.length > 1) knownCaps.set(this, caps);
       return caps;
     } finally {

@@ -117,7 +117,7 @@ export abstract class Source extends Element {
 
   async #loop(): Promise<void> {
     const { out } = this;
-    const slice = new TimeSlice();
+    const slice = new TimeSlice(this.running.pace);
     while (!out.finished && !this.running.stopping) {
       if (out.flushing) return;
       const format = this.#isPrepared ? this.#upcoming : this.next();
@@ -128,6 +128,8 @@ export abstract class Source extends Element {
       if (settled === undefined) break;
       if (out.flushing) return;
       if (out.needsReconfigure || !this.#isSettled(settled)) {
+        for (let turn = this.turnDue; turn !== undefined; turn = this.turnDue) await turn;
+        if (out.flushing) return;
         await this.#settle(settled);
         if (out.flushing) return;
       }
@@ -135,8 +137,7 @@ export abstract class Source extends Element {
       if (out.finished) break;
       const step = this.create === undefined ? this.#fillOne() : this.#createOne();
       if ((typeof step === "boolean" ? step : await step) === false) break;
-      const pause = slice.yieldIfNeeded();
-      if (pause !== undefined) await pause;
+      for (let pause = slice.yieldIfNeeded(); pause !== undefined; pause = slice.yieldIfNeeded()) await pause;
     }
     if (out.flushing || this.running.stopping) return;
     await out.end();

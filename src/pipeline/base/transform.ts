@@ -143,7 +143,8 @@ export abstract class Transform extends Element {
       if (this.inspect === undefined) return this.out.push(buffer);
       return this.#apply(buffer, "inspect");
     }
-    if (this.#mode === "in-place" && !this.#copiesFirst && buffer.isWritable) {
+    // What is no buffer is refused where it is copied.
+    if (this.#mode === "in-place" && !this.#copiesFirst && buffer?.isWritable === true) {
       return this.#apply(buffer, "transformInPlace");
     }
     return this.#copy(buffer);
@@ -181,6 +182,7 @@ export abstract class Transform extends Element {
   }
 
   #copy(input: MediaBuffer): Maybe<void> {
+    if (!(input instanceof MediaBuffer)) throw attachErrorSource(wrongType("buffer", "a MediaBuffer", input), this);
     // A pool may be missing here when a stage upstream retains a buffer without having said so.
     if (this.out.decision === null || this.out.needsReconfigure || this.#isTooLarge(input))
       return this.#copyLater(input, this.#settle());
@@ -289,6 +291,7 @@ export abstract class Transform extends Element {
     if (out.format !== null) await this.#drained();
     // Not asked for a stage that looks at no caps: in a line of n stages, n questions would go through all of the rest.
     const isSame = this.outputFor === Transform.prototype.outputFor;
+    if (!isSame) for (let turn = this.turnDue; turn !== undefined; turn = this.turnDue) await this.inLine(turn);
     const output = isSame ? format : await this.#chooseOutput(format);
     const configured: unknown = this.configure(format, output);
     const preparing = this.promiseOf("configure", configured);

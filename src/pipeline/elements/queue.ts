@@ -296,7 +296,7 @@ export class Queue extends Element {
   }
 
   async #loop(): Promise<void> {
-    const slice = new TimeSlice();
+    const slice = new TimeSlice(this.running.pace);
     try {
       for (;;) {
         const { out } = this;
@@ -322,8 +322,7 @@ export class Queue extends Element {
             await pushed;
           }
         } else if (await this.#handle(entry)) return;
-        const pause = slice.yieldIfNeeded();
-        if (pause !== undefined) await pause;
+        for (let pause = slice.yieldIfNeeded(); pause !== undefined; pause = slice.yieldIfNeeded()) await pause;
       }
     } catch (error) {
       // The failure may wait for a stage upstream that waits for one of these buffers.
@@ -344,6 +343,7 @@ export class Queue extends Element {
       this.#announced = entry;
       this.takes = entry.settlement;
       try {
+        for (let turn = this.turnDue; turn !== undefined; turn = this.turnDue) await this.inLine(turn);
         await this.out.setFormat(entry.format);
       } finally {
         if (this.takes === entry.settlement) this.takes = undefined;

@@ -42,7 +42,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "TransferPool", bytes: 11 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.8 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 47 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 47.6 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.8 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 4.0 * KB },
   { entry: "millpond/inspect/page", name: "mountInspector", bytes: 48 * KB },

@@ -70,25 +70,38 @@ export function currentSettlement(): Settlement | undefined {
 }
 
 /**
- * Does work of a stage, in the settlement that is in force, else in the one that is given, else in a new one
- * of the run with that pace. What the work does in a later turn is outside of it.
+ * Work of a stage begins, in the settlement that is in force, else in the one that is given, else in a new one of the
+ * run with that pace. What it does in a later turn is outside of it. Returns what ends it, in this turn: a question
+ * goes through a thousand stages, and has a few frames of the stack at each.
  */
+export function enterSettlement(
+  settlement: Settlement | undefined,
+  pace: SpendListener | undefined,
+  stage: string,
+): () => void {
+  const outer = current;
+  const inner = outer ?? settlement ?? new Settlement(pace);
+  const { stage: before } = inner;
+  current = inner;
+  inner.stage = stage;
+  return () => {
+    inner.stage = before;
+    current = outer;
+  };
+}
+
+/** Does work of a stage as {@link enterSettlement} has it. */
 export function settle<T>(
   settlement: Settlement | undefined,
   pace: SpendListener | undefined,
   stage: string,
   work: () => T,
 ): T {
-  const outer = current;
-  const inner = outer ?? settlement ?? new Settlement(pace);
-  const { stage: before } = inner;
-  current = inner;
-  inner.stage = stage;
+  const leave = enterSettlement(settlement, pace, stage);
   try {
     return work();
   } finally {
-    inner.stage = before;
-    current = outer;
+    leave();
   }
 }
 

@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Buffers whose release throws, because their bytes were transferred away: no other buffer is lost, and no wait hangs.
  */

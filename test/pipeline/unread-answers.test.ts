@@ -1,4 +1,3 @@
-// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * What any hook may answer: a promise where nobody waits for one, and what throws when it is looked at. The table has
  * every hook that the base classes have.

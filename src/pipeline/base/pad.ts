@@ -26,7 +26,7 @@ import { instance, wholeNumber } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import { AllocationQuery } from "../negotiate/allocation-query.ts";
 import { type Decision, decideAllocation } from "../negotiate/pool.ts";
-import { Settlement, settle } from "../settlement.ts";
+import { enterSettlement, Settlement } from "../settlement.ts";
 import { checkFormat, formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
 import type { Element, WaitBounds } from "./element.ts";
 
@@ -297,7 +297,12 @@ export class OutputPad extends Pad {
   /** What the stages downstream could take here: never more than both pads' own caps. */
   peerCaps(): Caps {
     const { element } = this;
-    return element.settling(() => this.wanted().intersect(this.caps));
+    const leave = enterSettlement(element.settlement, element.pace, element.name);
+    try {
+      return this.wanted().intersect(this.caps);
+    } finally {
+      leave();
+    }
   }
 
   /** What the stages downstream could take, also what this pad cannot make. */
@@ -308,11 +313,13 @@ export class OutputPad extends Pad {
     if (known !== undefined) return known;
     const outer = knownCaps;
     knownCaps ??= new Map();
+    const leave = enterSettlement(this.element.settlement, this.element.pace, peer.element.name);
     try {
-      const caps = settle(this.element.settlement, this.element.pace, peer.element.name, () => wantedBy(peer));
+      const caps = wantedBy(peer);
       if (this.element.inputs.length > 1) knownCaps.set(this, caps);
       return caps;
     } finally {
+      leave();
       knownCaps = outer;
     }
   }

@@ -181,7 +181,7 @@ export interface CheckedConnect {
 export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
   const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
   const once = callback("target.once", target.once)?.bind(target);
-  const off = once === undefined ? undefined : callback("target.off", target.off)?.bind(target);
+  const off = callback("target.off", target.off)?.bind(target);
   const { threadId } = target;
   if (threadId !== undefined) wholeNumber("target.threadId", threadId, -1);
   // It tells its end once, and that is over.

@@ -144,7 +144,7 @@ interface Peer {
   abandoned(): boolean;
   /** Watches the other side's thread after the connection is settled, where that is of concern. */
   readonly lasting?: LastingWatch;
-  /** Whether it may have joined, and has not said yet which thread it is. */
+  /** Whether it may have joined, and it is not known yet which thread it is. */
   readonly mayBeMet?: () => boolean;
   /** Called when the port is closed and there was no lane: what was sent over it comes no more. */
   unheard(): void;
@@ -306,7 +306,7 @@ export async function connect<Data>(
       };
       // The worker may find the request much later, and not see that the port is closed.
       port.postMessage({ kind: Greeting.OVER });
-      if (peer.mayBeMet?.() === true) hearOut(port, peer, clock, unwatch);
+      if (peer.mayBeMet?.() === true) hearOut(port, peer, unwatch);
       else {
         unwatch();
         port.close();
@@ -335,21 +335,22 @@ export async function connect<Data>(
 
 /**
  * The other side may have joined, and left or ended since: then it has said before which thread it is, and that is
- * under way at most. `unwatch`: where it has not.
+ * under way at most. It is waited for as long as that thread lives, and this pool: what a busy machine brings late
+ * counts. `unwatch`: where it has not joined.
  */
-function hearOut(port: LanePort, peer: Peer, clock: Clock, unwatch: () => void): void {
+function hearOut(port: LanePort, peer: Peer, unwatch: () => void): void {
   const over = (): void => {
-    clock.clearTimer(timer);
+    stop();
     port.onmessage = null;
     if (peer.mayBeMet?.() === true) unwatch();
     port.close();
   };
-  const timer = clock.setTimer(over, EXIT_GRACE_MS, true);
-  port.addEventListener("close", () => clock.clearTimer(timer));
+  const stop = onPoolEnd(peer.pool, { poolEnded: over });
+  port.addEventListener("close", over);
   port.onmessage = ({ data }) => {
+    // Whatever else comes first, it has not joined.
     const { kind, thread } = (data ?? {}) as Partial<Answer>;
-    if (kind !== Greeting.READY) return;
-    peer.lasting?.met(thread);
+    if (kind === Greeting.READY) peer.lasting?.met(thread);
     over();
   };
   port.unref?.();

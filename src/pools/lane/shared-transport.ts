@@ -31,6 +31,7 @@ import {
   isAlive,
   isDeserted,
   type Membership,
+  notedThread,
   prepareTransfer,
   reclaim,
   reclaimFromOutside,
@@ -194,6 +195,15 @@ class ThreadWatch implements LastingWatch {
     return this.#thread !== 0;
   }
 
+  /** Whether the other side may have joined, and it is not known which thread that was. */
+  mayBeMet(): boolean {
+    const core = this.#weak.deref();
+    if (core === undefined || !isAlive(core)) return false;
+    // It wrote that before it had joined; where nobody has joined in that place since, it stands there.
+    if (!this.isMet && !this.#isSelf) this.met(notedThread(core.i32, core.layout, this.#membership));
+    return !this.isMet && !this.#isSelf;
+  }
+
   /** What the other side says of its thread, also where that has ended by now. It came in a message. */
   met(thread: unknown): void {
     const core = this.#weak.deref();
@@ -302,7 +312,7 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     isSettled: () => isCanceled || hasGone(),
     abandoned: () => cancel() || hasGone(),
     lasting: watch,
-    mayBeMet: () => !isCanceled && !watch.isMet && isAlive(core),
+    mayBeMet: () => !isCanceled && watch.mayBeMet(),
     unheard: () => connection.giveBackAll(),
     outlivesLane: true,
     lookForEnd: () => pool.lookForEnd(),

@@ -836,13 +836,18 @@ function earlierOf(i32: Int32Array, layout: SharedLayout, { member, status }: Me
  * The thread that has, or had, a membership: one word for each thread and pool, which no membership's word is. Of one
  * that nobody has noted: a word of its own.
  */
-export function threadOf(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): number {
+export function threadOf(i32: Int32Array, layout: SharedLayout, membership: Membership): number {
+  return notedThread(i32, layout, membership) || ~epochAndNumber(membership.status, membership.member);
+}
+
+/** The same, and 0 where nobody has noted it, or another one has joined in that place since. */
+export function notedThread(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): number {
   const at = layout.membersAt + member * LINE;
   const own = epochAndNumber(status, member);
   const noted = Atomics.load(i32, at + MemberWord.THREAD_OF);
   const thread = i32[at + MemberWord.THREAD]!;
   // The words may be those of the next one in this place, whose thread is being noted.
-  return noted === own && Atomics.load(i32, at + MemberWord.THREAD_OF) === own ? thread : ~own;
+  return noted === own && Atomics.load(i32, at + MemberWord.THREAD_OF) === own ? thread : 0;
 }
 
 /** What a thread remembers of itself in a pool. */

@@ -4,6 +4,7 @@ import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
 
 const workers: Worker[] = [];
 afterEach(async () => {
@@ -18,11 +19,12 @@ function start(
   job: string,
   way: string,
   given?: MessagePort,
+  words?: Int32Array,
 ): { worker: Worker; target: Target; said: Promise<unknown> } {
   const { port1, port2 } = new MessageChannel();
   const isPort = way === "a port";
   const worker = new Worker(new URL("./port-end.worker.ts", import.meta.url), {
-    workerData: { job, port: given ?? (isPort ? port2 : undefined) },
+    workerData: { job, words, port: given ?? (isPort ? port2 : undefined) },
     transferList: given !== undefined ? [given] : isPort ? [port2] : [],
     execArgv: [],
   });
@@ -150,6 +152,41 @@ describe("a worker that has left what its maker gave it, and joined over the por
     }
     expect(maker.stats().members).toHaveLength(1);
   });
+});
+
+describe("a worker that had joined and left when the attempt to connect it was given up, before its answer was heard", () => {
+  it.each([
+    ["its number is free", "a worker", false],
+    ["its number is another one's", "a worker", true],
+    ["its number is free", "a port", false],
+    ["its number is another one's", "a port", true],
+  ])(
+    "ends with what it took over the port of one that ends with it, however late that is heard: %s, %s",
+    async (_, way, isTaken) => {
+      const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
+      const connector = start("holds", "a worker");
+      await pool.connect(connector.target);
+      await connector.said;
+      const words = new Int32Array(new SharedArrayBuffer(4));
+      const { worker, target, said } = start("leaves", way, undefined, words);
+      const clock = new FakeClock();
+      const connected = pool.connect(target, { clock, timeout: 500 });
+      connected.catch(() => {});
+      await new Promise((resolve) => worker.once("online", resolve));
+      // Here this thread hears nothing.
+      while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 1000);
+      if (isTaken) SharedPool.attach(pool.handle);
+      clock.advance(500);
+      await expect(connected).rejects.toThrow();
+      // As on a machine that is so busy that timers come before messages.
+      clock.advance(10_000);
+      await said;
+      await joined(connector.worker, worker);
+      await Promise.all([connector.worker.terminate(), worker.terminate()]);
+      await freed(pool, 4);
+      pool.validate();
+    },
+  );
 });
 
 describe("a worker that joins over another worker's port, and by its maker", () => {

@@ -1,9 +1,12 @@
-/** Joins over the port that it was given; holds a slot, and a worker of its own that holds one, or closes its lane. */
+/**
+ * Joins over the port that it was given; holds a slot, and a worker of its own that holds one, or closes its lane, or
+ * leaves the pool and says so in shared memory.
+ */
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { type LaneSource, receiveLane } from "../../../src/pools/lane/receive.ts";
 import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
-const { job, port } = workerData as { job: string; port: LaneSource | undefined };
+const { job, port, words } = workerData as { job: string; port: LaneSource | undefined; words?: Int32Array };
 const lane = await receiveLane(port ?? (parentPort as LaneSource));
 lane.pool.tryAcquire();
 if (job === "connects a worker") {
@@ -12,6 +15,11 @@ if (job === "connects a worker") {
   await (lane.pool as SharedPool).connect(worker);
   await holds;
 } else if (job === "closes its lane") await lane.close();
+else if (job === "leaves") {
+  (lane.pool as SharedPool).leave({ force: true });
+  Atomics.store(words!, 0, 1);
+  Atomics.notify(words!, 0);
+}
 // Ports between workers: this one connects to the other side, or joins over it once more.
 const pools = [lane.pool as SharedPool];
 interface Order {

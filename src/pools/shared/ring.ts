@@ -13,8 +13,8 @@
  * ```
  *
  * Life-cycle: made by one side, attached by the other, closed by either. After that every push is refused, and pops
- * give what is left. A later thread may take over a side: it begins where the counters are. What a thread took out
- * comes once, unless it was killed between that and its note of it.
+ * give what is left. A later thread may take over a side: it attaches, and begins where the counters are. What a thread
+ * took out comes once, unless it was killed between that and its note of it.
  *
  * Invariants: one thread pushes and one pops; integers come out once each, in order; a counter is written by its own
  * side alone; no wake-up is lost between a look and a sleep (ring-steps.ts says how).
@@ -82,6 +82,9 @@ export interface RingOptions {
  * A queue of small integers from one thread to one other, in shared memory. One thread pushes and one pops; integers
  * come out once each, in order. `tryPush` and `tryPop` never wait and make no garbage; `push` and `pop` are promises,
  * `pushSync` and `popSync` block. Either side may close it; what was pushed before can still be popped. Each is O(1).
+ * A thread that takes a side over from one that has ended attaches then: an object from before, used or not, stands
+ * where that side was when it was made. It may give numbers that came out already, and its next look at the other
+ * side's counter throws `ERR_CORRUPTED`.
  *
  * ```ts
  * const ring = SpscRing.create(64);                     // post ring.memory; there: SpscRing.attach(memory)

@@ -161,8 +161,11 @@ export interface SharedOffer {
   readonly thread: number;
 }
 
-/** By pool and thread, what of this thread watches the end of that one: the one that knows it since last. */
-const watched = new Map<string, ThreadWatch>();
+/**
+ * By view of a pool and by thread, what watches the end of that thread: the watch that knows it since last. Each view has
+ * its own: another one of the same pool and thread may be forgotten, and its watches with it.
+ */
+const watched = new WeakMap<Core, Map<number, ThreadWatch>>();
 
 /**
  * What is to be done in one pool at the end of the thread at the other side of a connection, which connected this one
@@ -170,13 +173,12 @@ const watched = new Map<string, ThreadWatch>();
  *
  * It lasts as long as that thread, also where that has left the pool: it may join once more over the port of another
  * one, and end together with it. So a thread that goes on sees the end of each thread that it was ever connected with,
- * and knows it by its word in the pool, whatever memberships it has by then. Of several watches of one thread the last
- * one is enough. One of a thread that has left keeps no pool: where this thread has none of it any more, and is
+ * and knows it by its word in the pool, whatever memberships it has by then. Of several watches of one thread by one
+ * view the last one is enough. One of a thread that has left keeps no pool: where this thread has none of it any more, and is
  * connected with nobody who takes part, it lets go.
  */
 class ThreadWatch implements LastingWatch {
   readonly #membership: Membership;
-  readonly #pool: number;
   /** Undefined once the other side has left. */
   #core: Core | undefined;
   readonly #weak: WeakRef<Core>;
@@ -187,7 +189,6 @@ class ThreadWatch implements LastingWatch {
   constructor(core: Core, membership: Membership) {
     this.#core = core;
     this.#weak = new WeakRef(core);
-    this.#pool = core.pool;
     this.#membership = membership;
   }
 
@@ -217,15 +218,21 @@ class ThreadWatch implements LastingWatch {
       this.#reclaim(core);
       return;
     }
-    for (const [key, one] of watched) if (one.#isOver(one.#weak.deref())) watched.delete(key);
-    watched.set(this.#key, this);
+    let threads = watched.get(core);
+    if (threads === undefined) {
+      threads = new Map();
+      watched.set(core, threads);
+    }
+    threads.set(thread, this);
   }
 
   ended(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    if (watched.get(this.#key) === this) watched.delete(this.#key);
-    this.#reclaim(this.#weak.deref());
+    const core = this.#weak.deref();
+    if (core === undefined) return;
+    if (this.#isNewest(core)) watched.get(core)?.delete(this.#thread);
+    this.#reclaim(core);
   }
 
   isSettled(): boolean {
@@ -233,11 +240,11 @@ class ThreadWatch implements LastingWatch {
     if (core === undefined || this.#isOver(core)) return true;
     const hasGone = hasLeft(statusOf(core, this.#membership.member), this.#membership.status);
     if (hasGone) this.#core = undefined;
-    return this.#isSelf ? hasGone : this.isMet && watched.get(this.#key) !== this;
+    return this.#isSelf ? hasGone : this.isMet && !this.#isNewest(core);
   }
 
-  get #key(): string {
-    return `${this.#pool} ${this.#thread}`;
+  #isNewest(core: Core): boolean {
+    return watched.get(core)?.get(this.#thread) === this;
   }
 
   /** Nobody is left whose part could end. */
@@ -245,8 +252,8 @@ class ThreadWatch implements LastingWatch {
     return core === undefined || !isAlive(core) || (isEvicted(core) && isDeserted(core));
   }
 
-  #reclaim(core: Core | undefined): void {
-    if (core === undefined || !isAlive(core)) return;
+  #reclaim(core: Core): void {
+    if (!isAlive(core)) return;
     // Where this thread has left the pool, the others have not.
     if (isEvicted(core)) reclaimFromOutside(core, this.#membership, this.#thread);
     else reclaimThread(core, this.#membership, this.#thread);

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { reachableBytes } from "../../helpers/heap.ts";
 
 const workers: Worker[] = [];
 afterEach(async () => {
@@ -131,6 +132,29 @@ describe("a worker that has left what its maker gave it, and joined over the por
     await joined(connector, worker);
     await tell(worker, { nest: 21 });
     await tell(worker, { leave: 21 });
+    await joined(connector, worker);
+    await Promise.all([connector.terminate(), worker.terminate()]);
+    await freed(pool, 4);
+    expect(pool.stats().members).toHaveLength(1);
+  });
+
+  it("ends with it though another view of its maker had connected it last, which nobody has any more", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
+    const [connector, worker] = await holders(pool);
+    const view = await (async () => {
+      const other = SharedPool.attach(pool.handle);
+      const told = tell(worker, { again: true });
+      const lane = await other.connect(worker);
+      await told;
+      await tell(worker, { leave: 1 });
+      await lane.close();
+      other.leave();
+      return new WeakRef(other);
+    })();
+    await tell(worker, { leave: 0 });
+    // Who is connected to again meets the watches that are of no use any more.
+    await pool.connect(worker, { timeout: 1 }).catch(() => {});
+    await expect.poll(async () => (await reachableBytes()) > 0 && view.deref()).toBe(undefined);
     await joined(connector, worker);
     await Promise.all([connector.terminate(), worker.terminate()]);
     await freed(pool, 4);

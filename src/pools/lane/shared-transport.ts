@@ -162,8 +162,8 @@ export interface SharedOffer {
 }
 
 /**
- * By view of a pool and by thread, what watches the end of that thread: the watch that knows it since last. Each view has
- * its own: another one of the same pool and thread may be forgotten, and its watches with it.
+ * By view of a pool and by thread, what watches the end of that thread: the watch that knows it since last. Each view
+ * has its own: another one of the same pool and thread may be forgotten, and its watches with it.
  */
 const watched = new WeakMap<Core, Map<number, ThreadWatch>>();
 
@@ -174,8 +174,8 @@ const watched = new WeakMap<Core, Map<number, ThreadWatch>>();
  * It lasts as long as that thread, also where that has left the pool: it may join once more over the port of another
  * one, and end together with it. So a thread that goes on sees the end of each thread that it was ever connected with,
  * and knows it by its word in the pool, whatever memberships it has by then. Of several watches of one thread by one
- * view the last one is enough. One of a thread that has left keeps no pool: where this thread has none of it any more, and is
- * connected with nobody who takes part, it lets go.
+ * view the last one is enough. One of a thread that has left keeps no pool: where this thread has none of it any more,
+ * and is connected with nobody who takes part, it lets go.
  */
 class ThreadWatch implements LastingWatch {
   readonly #membership: Membership;

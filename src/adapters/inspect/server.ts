@@ -157,7 +157,7 @@ async function servePath(path: string): Promise<Served> {
       if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw takenError(path, cause);
       throw refusedError(path, cause);
     }
-    return { listener, path, remove: removeAtExit(ownFile(path)) };
+    return { listener, path, remove: ownFile(path) };
   } catch (error) {
     await listener.close();
     throw error;
@@ -195,7 +195,11 @@ async function serveFound(): Promise<Served> {
   }
   const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
   // Before it is there: a short program ends before it hears that it listens.
-  const remove = removeAtExit(() => removeNow(path, { force: true }));
+  const remove = (): void => {
+    removeNow(path, { force: true });
+    forget();
+  };
+  const forget = onExit(remove);
   try {
     await listen(listener, { path }, path);
     closeToOthers(path);
@@ -204,16 +208,6 @@ async function serveFound(): Promise<Served> {
     throw error;
   }
   return { listener, path, remove };
-}
-
-/** The file goes with the process, or when what is returned is called. */
-function removeAtExit(removeFile: () => void): () => void {
-  const remove = (): void => {
-    removeFile();
-    forget();
-  };
-  const forget = onExit(remove);
-  return remove;
 }
 
 /** The sockets of processes that were killed, some time after the start: a short program need not pay for it. */

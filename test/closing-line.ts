@@ -5,9 +5,10 @@
  *
  * With MILLPOND_CLOSING_LINE set, the line is also written to that file, so that a script may print it after whatever
  * else it still has to do. The run of the rest (`--mode rest`) finds the fast lane's line there and adds itself to it:
- * the tests that ran short count once.
+ * the tests that ran short count once. What failed, and why, is added to a file beside it whose name ends in
+ * `.failures`: a log that is cut to its end still says it.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Reporter, TestModule, Vitest } from "vitest/node";
 
 export interface Tally {
@@ -83,6 +84,36 @@ export function together(fast: Tally, rest: Tally): Tally {
   };
 }
 
+/** A line for each failure that {@link tally} counts, with its error. */
+export function failureLines(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): string[] {
+  const lines: string[] = [];
+  for (const module of modules) {
+    const failed = [...module.children.allTests("failed")];
+    for (const test of failed) {
+      lines.push(`failed: ${module.relativeModuleId} > ${test.fullName}: ${messagesOf(test.result().errors ?? [])}`);
+    }
+    if (failed.length > 0 || module.state() !== "failed") continue;
+    const suites = [...module.children.allSuites()].flatMap((suite) => suite.errors());
+    lines.push(`failed: ${module.relativeModuleId}: ${messagesOf([...module.errors(), ...suites])}`);
+  }
+  if (unhandledErrors.length > 0) lines.push(`failed outside every test: ${messagesOf(unhandledErrors)}`);
+  return lines;
+}
+
+/** What a log's reader needs of errors to know which assertion it was: message and place, not a whole difference. */
+function messagesOf(errors: readonly unknown[]): string {
+  const texts = errors.map((error) => {
+    if (typeof error !== "object" || error === null) return String(error);
+    const { message, stack } = error as Partial<Error>;
+    const place = /\(?([^\s()]*\.test\.[^\s()]*:\d+):\d+\)?/.exec(stack ?? "")?.[1];
+    const text = String(message).slice(0, MAX_MESSAGE);
+    return place === undefined ? text : `${text} (${place})`;
+  });
+  return texts.join("; ");
+}
+
+const MAX_MESSAGE = 600;
+
 // biome-ignore lint/style/noDefaultExport: vitest loads a reporter named in its configuration by its default export
 export default class ClosingLine implements Reporter {
   #lane: Lane = "all";
@@ -115,6 +146,8 @@ export default class ClosingLine implements Reporter {
     if (before !== undefined) counts = together(before, counts);
     console.log(closingLine(counts));
     writeFileSync(file, `${closingLine(counts)}\n`);
+    const failures = failureLines(modules, unhandledErrors);
+    if (failures.length > 0) appendFileSync(`${file}.failures`, `${failures.join("\n")}\n`);
   }
 
   #isOfAnotherLane(test: { readonly tags: readonly string[] }): boolean {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { closingLine, readLine, together } from "../closing-line.ts";
@@ -11,7 +11,7 @@ const PROJECT = join(import.meta.dirname, "..", "..");
 function runVitest(
   files: Record<string, string>,
   { mode = "test", before }: { readonly mode?: string; readonly before?: string } = {},
-): { status: number | null; stdout: string; line: string } {
+): { status: number | null; stdout: string; line: string; failures: string[] } {
   const root = makeTree({ ...files, "package.json": '{ "type": "module" }' });
   if (before !== undefined) writeFileSync(join(root, "line"), before);
   const { status, stdout } = spawnSync(
@@ -29,11 +29,17 @@ function runVitest(
     ],
     { encoding: "utf8", env: { ...process.env, MILLPOND_CLOSING_LINE: join(root, "line"), NO_COLOR: "1" } },
   );
-  return { status, stdout, line: readFileSync(join(root, "line"), "utf8") };
+  const failures = join(root, "line.failures");
+  return {
+    status,
+    stdout,
+    line: readFileSync(join(root, "line"), "utf8"),
+    failures: existsSync(failures) ? readFileSync(failures, "utf8").trim().split("\n") : [],
+  };
 }
 
 test("the closing line counts what passed, failed and was skipped, files that cannot be loaded and stray errors", () => {
-  const { status, stdout, line } = runVitest({
+  const { status, stdout, line, failures } = runVitest({
     "a.test.js": `
       test("one", () => {});
       test("two", () => {});
@@ -48,6 +54,11 @@ test("the closing line counts what passed, failed and was skipped, files that ca
   expect(stdout.split("\n")).toContain("3 passed, 3 failed, 1 skipped");
   expect(stdout).toContain("skipped: four: no ffprobe here");
   expect(status).not.toBe(0);
+  expect(failures.sort()).toEqual([
+    expect.stringMatching(/^failed outside every test: stray \(.*c\.test\.js:1\)$/),
+    expect.stringMatching(/^failed: a\.test\.js > three: three \(.*a\.test\.js:4\)$/),
+    expect.stringMatching(/^failed: b\.test\.js: broken \(.*b\.test\.js:1\)$/),
+  ]);
 });
 
 test("an error outside every test alone is a failure", FULL, () => {
@@ -76,6 +87,7 @@ test("what ran short or was left out is told, and the run of the rest adds itsel
   expect(fast.stdout).not.toContain("skipped: three");
   const rest = runVitest(files, { mode: "rest", before: fast.line });
   expect(rest.line).toBe("3 passed, 0 failed, 1 skipped\n");
+  expect(rest.failures).toEqual([]);
 });
 
 test("a failure of either run stays in the line of both", () => {

@@ -2,9 +2,11 @@
  * How long the tests run, said in one place.
  *
  * `npm test` is the fast lane: every behavior once. What repeats itself (models, fuzzers, kills, soaks) runs short
- * there and is tagged `repeated`; what shows something only at full length is tagged `full` and left out. `npm run
- * test:all` runs everything once, at full length. `.ci/run` runs the fast lane first and then the rest: the two tags at
- * full length. The closing line (test/closing-line.ts) says how many tests ran short and how many were left out.
+ * there and is tagged `repeated`; what shows something only at full length is tagged `full` and left out; so is what
+ * tests the tools of this repository, its examples and its tarball by running them, which takes as long as all pools
+ * together and says nothing of a pool. `npm run test:all` runs everything once, at full length. `.ci/run` runs the fast
+ * lane first and then the rest: the two tags at full length. The closing line (test/closing-line.ts) says how many
+ * tests ran short and how many were left out.
  */
 
 /** Which lane runs; vitest.config.ts sets it from vitest's `--mode`. */

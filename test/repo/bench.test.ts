@@ -49,7 +49,7 @@ function bench(root: string, ...args: string[]): { status: number | null; stdout
 }
 
 describe("the bench harness", () => {
-  test("runs the subjects of another checkout beside ours and judges each pair", () => {
+  test("runs the subjects of another checkout beside ours and judges each pair", FULL, () => {
     const earlier = makeTree({ "bench/subjects/quick.ts": TREE["subjects/slow.ts"] });
     const { status, stdout } = bench(makeTree(TREE), "fixture", "--quick", "--against", earlier, "--strict");
     expect(stdout).toMatch(/goal met: not slower than it was: [\d.]+ <= 1.05 \(quick \/ quick, earlier\)/);
@@ -57,7 +57,7 @@ describe("the bench harness", () => {
     expect(status).toBe(0);
   });
 
-  test("runs each subject in its own process, in rounds, and states every goal, missed ones as loudly", () => {
+  test("runs each subject in its own process, in rounds, and states every goal, missed ones as loudly", FULL, () => {
     const root = makeTree(TREE);
     const json = join(root, "out", "fixture.json");
     const { status, stdout, stderr } = bench(root, "fixture", "--quick", "--rounds", "3", "--json", json);
@@ -98,7 +98,7 @@ describe("the bench harness", () => {
     expect(existsSync(join(root, "results", "fixture.json"))).toBe(false);
   });
 
-  test("stops with the subject's own words when one fails", () => {
+  test("stops with the subject's own words when one fails", FULL, () => {
     const root = makeTree({ ...TREE, "subjects/slow.ts": 'throw new Error("no such pool");' });
     const { status, stderr } = bench(root, "fixture", "--quick", "--rounds", "1");
     expect(status).toBe(1);
@@ -130,7 +130,7 @@ describe("the bench harness", () => {
     });
   });
 
-  test("writes the committed results between the markers of the performance page, and nowhere else", () => {
+  test("writes the committed results between the markers of the performance page, and nowhere else", FULL, () => {
     const page = (body: string): string =>
       `# Before\n<!-- results: npm run bench -- report -->\n\n${body}\n\n<!-- end of results -->\nafter\n`;
     const moved = Object.fromEntries(Object.entries(TREE).map(([path, text]) => [`bench/${path}`, text]));

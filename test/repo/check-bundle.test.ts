@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { bundledBytes, bundledParts, checkBundle } from "../../scripts/check-bundle.ts";
 import { checkTypes } from "../../scripts/check-types.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";
+import { FULL } from "../helpers/effort.ts";
 import { makeTree } from "./fixture.ts";
 
 const noise = (bytes: number): string => {
@@ -35,7 +36,7 @@ describe("the check of sizes", () => {
     expect(await bundledBytes(index, "large")).toBeGreaterThan(2000);
   });
 
-  test("finds what is above its limit, and measures the tarball and the import", async () => {
+  test("finds what is above its limit, and measures the tarball and the import", FULL, async () => {
     const { findings, measured } = await checkBundle(makeTree(TREE), [
       { entry: "fixture", name: "small", bytes: 100 },
       { entry: "fixture", name: "large", bytes: 100 },
@@ -76,7 +77,7 @@ export class Wide {
 `,
   };
 
-  test("names each source file, what is kept of it and who imports it; the shares are the bundle", async () => {
+  test("names each source file, what is kept of it and who imports it; the shares are the bundle", FULL, async () => {
     const built: Record<string, string> = { "package.json": TREE["package.json"], ...SOURCES };
     for (const [path, text] of Object.entries(SOURCES)) {
       const file = path.replace("src", "dist").replace(".ts", ".js");
@@ -103,7 +104,7 @@ export class Wide {
 const ES2022 = { lib: ["es2022"], types: [], platform: false };
 
 describe("the check of declarations", () => {
-  test("refuses what ES2022 without a platform does not know", () => {
+  test("refuses what ES2022 without a platform does not know", FULL, () => {
     const declare = (text: string): string[] =>
       checkTypes(makeTree({ ...TREE, "dist/index.d.ts": text }), [ES2022]).map(({ message }) => message);
     expect(declare(TREE["dist/index.d.ts"])).toEqual([]);

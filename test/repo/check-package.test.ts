@@ -22,7 +22,7 @@ function findings(changes: Record<string, string>): string[] {
 }
 
 describe("the package check", () => {
-  test("passes a well-formed ESM package", () => {
+  test("passes a well-formed ESM package", FULL, () => {
     expect(findings({})).toEqual([]);
   });
 
@@ -33,20 +33,24 @@ describe("the package check", () => {
     ]);
   });
 
-  test("finds a promised file that the tarball leaves out, what Node 20 cannot parse, and what resolves only here", () => {
-    const manifest = { ...JSON.parse(GOOD["package.json"]), files: ["dist/*.js"] };
-    // One tarball for all three: what it takes to look at one is two tools and npm.
-    const found = findings({
-      "package.json": JSON.stringify(manifest),
-      "dist/index.js": 'import "./a.ts";\nexport const answer = 42;\n{\n  using a = globalThis.x;\n}\n',
-      "dist/a.ts": "",
-    });
-    expect(found.slice(0, 3)).toEqual([
-      "package.json: names dist/index.d.ts, which the tarball does not carry",
-      'dist/index.js:1: imports "./a.ts"',
-      "dist/index.js:4: ships `using`, which Node 20 cannot parse",
-    ]);
-  });
+  test(
+    "finds a promised file that the tarball leaves out, what Node 20 cannot parse, and what resolves only here",
+    FULL,
+    () => {
+      const manifest = { ...JSON.parse(GOOD["package.json"]), files: ["dist/*.js"] };
+      // One tarball for all three: what it takes to look at one is two tools and npm.
+      const found = findings({
+        "package.json": JSON.stringify(manifest),
+        "dist/index.js": 'import "./a.ts";\nexport const answer = 42;\n{\n  using a = globalThis.x;\n}\n',
+        "dist/a.ts": "",
+      });
+      expect(found.slice(0, 3)).toEqual([
+        "package.json: names dist/index.d.ts, which the tarball does not carry",
+        'dist/index.js:1: imports "./a.ts"',
+        "dist/index.js:4: ships `using`, which Node 20 cannot parse",
+      ]);
+    },
+  );
 
   test("passes on what attw finds: types that import a file that is not there", FULL, () => {
     const found = findings({ "dist/index.d.ts": 'export { answer } from "./nowhere.js";\n' });

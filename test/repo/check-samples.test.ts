@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { checkSamples, readSamples } from "../../scripts/check-samples.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";
+import { FULL } from "../helpers/effort.ts";
 import { makeTree } from "./fixture.ts";
 
 const PACKAGE = {
@@ -25,7 +26,7 @@ async function findings(page: string): Promise<string[]> {
 
 const fence = (code: string, mark = ""): string => `# Guide\n\n${mark}\`\`\`ts\n${code}\n\`\`\`\n`;
 
-describe("the check of samples", () => {
+describe("the check of samples", FULL, () => {
   test("finds what does not compile, at its line of the page, and takes what the mark puts before it", async () => {
     const code = '// use(): yours\nimport { answer } from "fixture";\nconst text: string = answer;\nuse(answer);';
     expect(await findings(fence(code))).toEqual([

@@ -69,26 +69,30 @@ test("an error outside every test alone is a failure", FULL, () => {
   expect(stray.status).not.toBe(0);
 });
 
-test("what ran short or was left out is told, and the run of the rest adds itself to the line without counting it twice", () => {
-  const files = {
-    "a.test.js": `
+test(
+  "what ran short or was left out is told, and the run of the rest adds itself to the line without counting it twice",
+  FULL,
+  () => {
+    const files = {
+      "a.test.js": `
       test("one", () => {});
       test("two", { tags: ["repeated"] }, () => {});
       test("three", { tags: ["full"] }, () => {});
       test("four", (context) => context.skip("no ffprobe here"));
     `,
-    "vitest.config.js": `
+      "vitest.config.js": `
       const LANES = { test: { tagsFilter: ["!full"], env: { MILLPOND_TESTS: "fast" } }, rest: { tagsFilter: ["repeated || full"] } };
       export default ({ mode }) => ({ test: { ...LANES[mode], tags: [{ name: "repeated" }, { name: "full" }] } });
     `,
-  };
-  const fast = runVitest(files);
-  expect(fast.line).toBe("2 passed, 0 failed, 1 skipped; 1 ran short, 1 left out: npm run test:all\n");
-  expect(fast.stdout).not.toContain("skipped: three");
-  const rest = runVitest(files, { mode: "rest", before: fast.line });
-  expect(rest.line).toBe("3 passed, 0 failed, 1 skipped\n");
-  expect(rest.failures).toEqual([]);
-});
+    };
+    const fast = runVitest(files);
+    expect(fast.line).toBe("2 passed, 0 failed, 1 skipped; 1 ran short, 1 left out: npm run test:all\n");
+    expect(fast.stdout).not.toContain("skipped: three");
+    const rest = runVitest(files, { mode: "rest", before: fast.line });
+    expect(rest.line).toBe("3 passed, 0 failed, 1 skipped\n");
+    expect(rest.failures).toEqual([]);
+  },
+);
 
 test("a failure of either run stays in the line of both", () => {
   const fast = { passed: 10, failed: 1, skipped: 2, short: 3, left: 4 };

@@ -5,13 +5,10 @@ import { readdirSync } from "node:fs";
 import { expect, it } from "vitest";
 import { FULL, HANGS_MS } from "../helpers/effort.ts";
 
-/** What test/pools/realtime/audio.test.ts runs in the fast lane, for a shorter time. */
-const LONG = "realtime-audio.ts";
-
 const folder = new URL("../../examples/", import.meta.url);
 
 for (const file of readdirSync(folder).filter((name) => name.endsWith(".ts"))) {
-  it(`examples/${file} runs to its end, says something, and warns of nothing`, file === LONG ? FULL : {}, () => {
+  it(`examples/${file} runs to its end, says something, and warns of nothing`, FULL, () => {
     const run = spawnSync(process.execPath, [new URL(file, folder).pathname], {
       timeout: HANGS_MS,
       encoding: "utf8",

@@ -69,7 +69,7 @@ exports.run = () => {
   return exports.refuses(array);
 };`;
 
-describe("the packed package", () => {
+describe("the packed package", FULL, () => {
   it("names the application's line as the holder, from its shared chunks", async () => {
     for (const site of (await runModule("holder.mjs", HOLDER)) as string[]) {
       expect(site.split("\n")[0]).toMatch(/^at culprit .*holder\.mjs:7/);

@@ -133,7 +133,10 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["slab-pool", /^pools\/slab\//],
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
-  ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
+  [
+    "shared",
+    /^pools\/shared\/(core|layout|wait|waiter|member-status|lineage|transfer|pool-state|reclaim|membership|errors)\.ts/,
+  ],
   ["ring", /^pools\/shared\/ring/],
   ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
   ["transfer-pool", /^pools\/lane\/transfer-pool\.ts/],

@@ -17,7 +17,7 @@ export type {
 } from "./pools/shared/attach.ts";
 export type { SharedShape } from "./pools/shared/layout.ts";
 export { LeaseRing, type RingSide } from "./pools/shared/lease-ring.ts";
-export type { Membership } from "./pools/shared/membership.ts";
+export type { Membership } from "./pools/shared/member-status.ts";
 export { limitSharedMemory, sharedMemoryBudget } from "./pools/shared/memory-budget.ts";
 export { type RingOptions, SpscRing } from "./pools/shared/ring.ts";
 export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared/shared-buffer-pool.ts";

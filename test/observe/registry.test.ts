@@ -7,14 +7,14 @@ import type { PoolMessage } from "../../src/observe/channels.ts";
 import { type PoolInfo, pools } from "../../src/observe/pools.ts";
 import { record } from "../../src/observe/recorder.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import {
   commitTransfer,
   dropLost,
   prepareTransfer,
   senderWord,
   TransferResult,
-} from "../../src/pools/shared/membership.ts";
-import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
+} from "../../src/pools/shared/transfer.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { EVERY_POOL } from "./every-pool.ts";
 

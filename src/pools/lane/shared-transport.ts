@@ -7,7 +7,7 @@
  *
  * Invariants: a lease is posted between {@link prepareTransfer} and {@link commitTransfer}, so that a sender that dies
  * leaves it with one who knows of it; a lane that is over leaves nothing under way: what its other side sent and no
- * message has told of is given back, known by the sender words of membership.ts; what comes in a message is checked
+ * message has told of is given back, known by the sender words of transfer.ts; what comes in a message is checked
  * before it names anything, and takes over only what its sender's word says that it sent.
  *
  * Complexity: send and receive O(1); reclaiming, and the end of a lane whose other side is lost, O(slots).
@@ -19,27 +19,21 @@ import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
 import type { Core } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
+import { adopt, notedThread } from "../shared/lineage.ts";
+import { hasLeft, isDeserted, type Membership, statusOf } from "../shared/member-status.ts";
+import { cancelReservation } from "../shared/membership.ts";
+import { isAlive } from "../shared/pool-state.ts";
+import { reclaim, reclaimFromOutside, reclaimThread } from "../shared/reclaim.ts";
 import {
   acceptTransfer,
-  adopt,
-  cancelReservation,
   cancelTransfer,
   commitTransfer,
   dropLost,
   dropUnread,
-  hasLeft,
-  isAlive,
-  isDeserted,
-  type Membership,
-  notedThread,
   prepareTransfer,
-  reclaim,
-  reclaimFromOutside,
-  reclaimThread,
   senderWord,
-  statusOf,
   TransferResult,
-} from "../shared/membership.ts";
+} from "../shared/transfer.ts";
 import { type CheckedConnect, connect, type LastingWatch } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
 import type { EndWatch } from "./liveness.ts";
@@ -157,7 +151,7 @@ export interface SharedOffer {
   readonly transport: "shared";
   readonly handle: SharedHandle & { readonly membership: Membership };
   readonly from: Membership;
-  /** The thread of that member, see `threadOf` in membership.ts. */
+  /** The thread of that member, see `threadOf` in lineage.ts. */
   readonly thread: number;
 }
 

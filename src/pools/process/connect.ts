@@ -22,7 +22,9 @@ import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { SharedConnection } from "../lane/shared-transport.ts";
-import { cancelReservation, dropLost, hasLeft, type Membership, senderWord, statusOf } from "../shared/membership.ts";
+import { hasLeft, type Membership, statusOf } from "../shared/member-status.ts";
+import { cancelReservation } from "../shared/membership.ts";
+import { dropLost, senderWord } from "../shared/transfer.ts";
 import { borrowBlock, checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, messagesFrom, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
@@ -506,7 +508,7 @@ function inboxOf(source: IpcEnd): Inbox {
 
 /*
  * Between processes a message can be lost: a killed process takes with it what it had written and the kernel had not.
- * The lease may be this process's by then, unknown to it. Its sender word (membership.ts) says whose message is
+ * The lease may be this process's by then, unknown to it. Its sender word (transfer.ts) says whose message is
  * missing, so the end of the lane is enough to give it back, and nobody else is asked.
  */
 

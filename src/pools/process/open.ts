@@ -35,7 +35,8 @@ import {
   type SharedLayout,
   ZERO_POLICIES,
 } from "../shared/layout.ts";
-import { type Membership, returnInherited, returnMembership } from "../shared/membership.ts";
+import type { Membership } from "../shared/member-status.ts";
+import { returnInherited, returnMembership } from "../shared/membership.ts";
 import type { AsyncWait, StopWord } from "./futex-waiter.ts";
 import {
   anyEnded,

@@ -28,7 +28,10 @@ import type { Lease } from "../common/lease.ts";
 import { poolFullError, type SharedHandle } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
-import { disown, endVisit, isAlive, type Membership, noteProcess, visit } from "../shared/membership.ts";
+import { noteProcess } from "../shared/lineage.ts";
+import type { Membership } from "../shared/member-status.ts";
+import { endVisit, isAlive, visit } from "../shared/pool-state.ts";
+import { disown } from "../shared/reclaim.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { ProcessWaiter } from "./futex-waiter.ts";
 import {

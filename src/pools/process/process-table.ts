@@ -13,17 +13,10 @@
 import { hasEnded, hasThreadEnded, type ProcessIdentity, type ThreadIdentity } from "../../os/process-liveness.ts";
 import type { Core } from "../shared/core.ts";
 import { LINE, MemberState, MemberWord, type SharedLayout } from "../shared/layout.ts";
-import {
-  claimMembership,
-  evictThread,
-  inheritMembership,
-  isStray,
-  type Membership,
-  nextFree,
-  processOf,
-  reclaimAll,
-  UNKNOWN_PROCESS,
-} from "../shared/membership.ts";
+import { processOf, UNKNOWN_PROCESS } from "../shared/lineage.ts";
+import { type Membership, nextFree } from "../shared/member-status.ts";
+import { claimMembership, inheritMembership } from "../shared/membership.ts";
+import { evictThread, isStray, reclaimAll } from "../shared/reclaim.ts";
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;

@@ -32,20 +32,11 @@ import {
   type SharedShape,
   writePool,
 } from "./layout.ts";
-import {
-  activateReservation,
-  claimMembership,
-  endVisit,
-  type Membership,
-  noteLineage,
-  noteThreadOf,
-  Occupied,
-  rememberMembership,
-  type ThreadMemory,
-  takeMemory,
-  visit,
-} from "./membership.ts";
+import { noteLineage, noteThreadOf, rememberMembership, type ThreadMemory } from "./lineage.ts";
+import type { Membership } from "./member-status.ts";
+import { activateReservation, claimMembership } from "./membership.ts";
 import { allocateCounted, type BudgetEntry, countUntil } from "./memory-budget.ts";
+import { endVisit, Occupied, takeMemory, visit } from "./pool-state.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
 /** How this thread takes part. */
@@ -163,7 +154,7 @@ export interface Made {
   readonly isNew: boolean;
   /** This thread's. */
   readonly membership: Membership;
-  /** This thread in that pool, see `threadOf` in membership.ts. */
+  /** This thread in that pool, see `threadOf` in lineage.ts. */
   readonly thread: number;
 }
 

@@ -39,12 +39,12 @@
  * that was set later is seen here, and taken back. A thread that is killed between the two leaves a bit of a free
  * place, and so does one whose second look, a plain one, was answered before others saw its step, as some processors
  * do it. Each search that finds no slot sees those, and each call that clears up ends them (`markStrays` in
- * membership.ts).
+ * reclaim.ts).
  *
  * **Nobody is at the words of a pool that is not there any more.** What lies where is another thing in the next pool in
  * this memory, and between a look and the step after it a thread may rest for any time. So a memory is given to
  * another pool only when the last one is closed and has no member left that may be inside an operation (`takeMemory` in
- * membership.ts). A membership in a pool that was closed is given up by its own thread, between two operations; from
+ * pool-state.ts). A membership in a pool that was closed is given up by its own thread, between two operations; from
  * then on this thread has no place to compare its status with ({@link depart}), and changes nothing. One who is not a
  * member (it attaches, or closes the pool after it left) counts itself in at a word that lies in the same place in
  * every pool.
@@ -142,7 +142,7 @@ export interface Core {
   readonly me: number;
   /** Its status word when it came in. */
   readonly status: number;
-  /** This thread in this pool, see `threadOf` in membership.ts; 0: nobody noted it. */
+  /** This thread in this pool, see `threadOf` in lineage.ts; 0: nobody noted it. */
   readonly thread: number;
   /** Where that is now; `Header.NOBODY` once this thread has given its membership up, see {@link depart}. */
   statusAt: number;
@@ -486,6 +486,9 @@ function publishFree(core: Core, index: number): void {
     Atomics.or(i32, core.bitmapAt + word * LINE, bit);
   }
 }
+
+/** More than there can be waiters. */
+export const ALL_WAITERS = 0x3fffffff;
 
 /** Lets those that wait look again. In a pool that retires it also closes what came free. */
 export function wake(core: Core, count: number): void {

@@ -6,7 +6,8 @@ import * as common from "../common/lease-errors.ts";
 import type { SharedHolder } from "./attach.ts";
 import { type Core, holds, isCurrent, isLease, isLocalHolder, isPinned, stateAt } from "./core.ts";
 import { DEAD_SLOT, Header, MemberState } from "./layout.ts";
-import { isAlive, isOpen, statusOf } from "./membership.ts";
+import { statusOf } from "./member-status.ts";
+import { isAlive, isOpen } from "./pool-state.ts";
 
 /** A pool, as far as messages need it. */
 interface Named {

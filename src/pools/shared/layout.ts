@@ -19,9 +19,9 @@
  * The high part moves once in 2^10 uses or more, and only while the slot is closed (core.ts). Both parts together take
  * at least 2^33 uses of one slot to come round, for any number of members and slots.
  *
- * Sender words (membership.ts says what they mean) take 4 bytes for each slot and member. Up to 1024 slots and 12
- * members they lie in the cache line that the slot's state has to itself, and cost nothing. Of more slots they come
- * after all states, 48 bytes a slot for 12 members; a page of them that no lane has written to is never touched.
+ * Sender words (transfer.ts says what they mean) take 4 bytes for each slot and member. Up to 1024 slots and 12 members
+ * they lie in the cache line that the slot's state has to itself, and cost nothing. Of more slots they come after all
+ * states, 48 bytes a slot for 12 members; a page of them that no lane has written to is never touched.
  */
 
 import { alignUp } from "../../util/align.ts";

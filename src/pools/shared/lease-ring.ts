@@ -29,19 +29,8 @@ import type { WaitOptions } from "../common/wait-queue.ts";
 import { transferError } from "../lane/shared-transport.ts";
 import type { Core } from "./core.ts";
 import { isEvicted, leaseError, refusal } from "./errors.ts";
-import {
-  acceptCommitted,
-  acceptTransfer,
-  BY_RING,
-  cancelTransfer,
-  commitTransfer,
-  isAlive,
-  isPresent,
-  isSameMember,
-  prepareTransfer,
-  statusOf,
-  TransferResult,
-} from "./membership.ts";
+import { isPresent, isSameMember, statusOf } from "./member-status.ts";
+import { isAlive } from "./pool-state.ts";
 import {
   block,
   closedError,
@@ -67,6 +56,15 @@ import {
   wakeSide,
 } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
+import {
+  acceptCommitted,
+  acceptTransfer,
+  BY_RING,
+  cancelTransfer,
+  commitTransfer,
+  prepareTransfer,
+  TransferResult,
+} from "./transfer.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
 /**

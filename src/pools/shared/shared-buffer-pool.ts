@@ -38,7 +38,7 @@ import { type Made, makePool, type SharedHolder } from "./attach.ts";
 import { NONE, pin, renewLease, stateAt, unpin } from "./core.ts";
 import { inUseError, isEvicted, leaseError } from "./errors.ts";
 import { Header, PoolState } from "./layout.ts";
-import { isAlive } from "./membership.ts";
+import { isAlive } from "./pool-state.ts";
 import { SharedPool } from "./shared-pool.ts";
 
 /** How a {@link SharedBufferPool} is made. */

@@ -15,8 +15,8 @@
  *
  * Life-cycle of the pool: live from {@link SharedPool.create}; retiring from `retire()` until its last lease is back;
  * dead, also by `close()`. Of this thread's part: a member from `create` or `attach` until `leave()`, or until another
- * one evicts it by `reclaim()` (the states are in membership.ts). Of a slot, which is one state word, a generation and
- * one bit for each member that holds it:
+ * one evicts it by `reclaim()` (the states are in member-status.ts). Of a slot, which is one state word, a generation
+ * and one bit for each member that holds it:
  * ```
  *   free (g, no bit) --acquire--> held (g, one bit) --retain, transfer--> held (g, other bits, or more)
  *   held (g, last bit) --release--> free (g+1)                                  nothing to clear
@@ -117,27 +117,12 @@ import {
   RETIRING,
   type SharedLayout,
 } from "./layout.ts";
-import {
-  claimMembership,
-  closePool,
-  endMember,
-  hadLeases,
-  hasRetired,
-  isAlive,
-  isOpen,
-  isPresent,
-  isReservation,
-  isSameMember,
-  leave,
-  leaveEnded,
-  type Membership,
-  noteTravel,
-  reclaimThread,
-  resumeReclaim,
-  retirePool,
-  statusOf,
-} from "./membership.ts";
+import { noteTravel } from "./lineage.ts";
+import { isPresent, isReservation, isSameMember, type Membership, statusOf } from "./member-status.ts";
+import { claimMembership, leave } from "./membership.ts";
 import { type BudgetEntry, uncount } from "./memory-budget.ts";
+import { closePool, hadLeases, hasRetired, isAlive, isOpen, leaveEnded, retirePool } from "./pool-state.ts";
+import { endMember, reclaimThread, resumeReclaim } from "./reclaim.ts";
 import { acquireIdSync, SharedQueue } from "./wait.ts";
 import { checkWaiter, type SharedWaiter } from "./waiter.ts";
 

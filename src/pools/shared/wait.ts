@@ -12,7 +12,8 @@ import { throwLater } from "../../util/errors.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { acquireSlow, type Core, memberAt, NONE, wake } from "./core.ts";
 import { Header, MemberWord } from "./layout.ts";
-import { isOpen, resumeReclaim } from "./membership.ts";
+import { isOpen } from "./pool-state.ts";
+import { resumeReclaim } from "./reclaim.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
 /**

@@ -13,7 +13,7 @@ import { SharedConnection } from "../../../src/pools/lane/shared-transport.ts";
 import { processLane } from "../../../src/pools/process/connect.ts";
 import { ProcessPort, socketPort } from "../../../src/pools/process/ports.ts";
 import { encode, isPlain } from "../../../src/pools/process/wire.ts";
-import { commitTransfer, prepareTransfer, senderWord, TransferResult } from "../../../src/pools/shared/membership.ts";
+import { commitTransfer, prepareTransfer, senderWord, TransferResult } from "../../../src/pools/shared/transfer.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";

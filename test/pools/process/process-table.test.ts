@@ -15,7 +15,9 @@ import {
 } from "../../../src/pools/process/process-table.ts";
 import { createCore } from "../../../src/pools/shared/core.ts";
 import { checkShape, layoutOf, MemberState, type SharedLayout, writePool } from "../../../src/pools/shared/layout.ts";
-import { claimMembership, noteProcess, statusOf } from "../../../src/pools/shared/membership.ts";
+import { noteProcess } from "../../../src/pools/shared/lineage.ts";
+import { statusOf } from "../../../src/pools/shared/member-status.ts";
+import { claimMembership } from "../../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { REPEATED } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";

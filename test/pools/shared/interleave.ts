@@ -10,8 +10,13 @@ import { join } from "node:path";
 import type * as ProcessTableModule from "../../../src/pools/process/process-table.ts";
 import type * as CoreModule from "../../../src/pools/shared/core.ts";
 import * as layoutModule from "../../../src/pools/shared/layout.ts";
+import type * as LineageModule from "../../../src/pools/shared/lineage.ts";
+import type * as StatusModule from "../../../src/pools/shared/member-status.ts";
 import type * as MembershipModule from "../../../src/pools/shared/membership.ts";
+import type * as PoolStateModule from "../../../src/pools/shared/pool-state.ts";
+import type * as ReclaimModule from "../../../src/pools/shared/reclaim.ts";
 import type * as RingModule from "../../../src/pools/shared/ring-steps.ts";
+import type * as TransferModule from "../../../src/pools/shared/transfer.ts";
 import type * as SleepModule from "../../../src/pools/shared/wait.ts";
 import { isFullLength } from "../../helpers/effort.ts";
 
@@ -31,6 +36,11 @@ type Functions<M> = { [K in keyof M as M[K] extends (...args: never[]) => unknow
 
 /** The steps of the pool, with a scheduling point before every access to shared memory. */
 export type Steps = Functions<typeof CoreModule> &
+  Functions<typeof StatusModule> &
+  Functions<typeof LineageModule> &
+  Functions<typeof TransferModule> &
+  Functions<typeof PoolStateModule> &
+  Functions<typeof ReclaimModule> &
   Functions<typeof MembershipModule> &
   Functions<typeof SleepModule> &
   Functions<typeof RingModule> &
@@ -38,6 +48,11 @@ export type Steps = Functions<typeof CoreModule> &
 
 const SOURCES = [
   "shared/core.ts",
+  "shared/member-status.ts",
+  "shared/lineage.ts",
+  "shared/transfer.ts",
+  "shared/pool-state.ts",
+  "shared/reclaim.ts",
   "shared/membership.ts",
   "shared/wait.ts",
   "shared/ring-steps.ts",

@@ -17,15 +17,11 @@ import {
   PoolState,
   writePool,
 } from "../../../src/pools/shared/layout.ts";
-import {
-  BY_RING,
-  CLEAR_BYTES,
-  claimMembership,
-  isSameMember,
-  rememberMembership,
-  statusOf,
-  TransferResult,
-} from "../../../src/pools/shared/membership.ts";
+import { rememberMembership } from "../../../src/pools/shared/lineage.ts";
+import { isSameMember, statusOf } from "../../../src/pools/shared/member-status.ts";
+import { claimMembership } from "../../../src/pools/shared/membership.ts";
+import { CLEAR_BYTES } from "../../../src/pools/shared/reclaim.ts";
+import { BY_RING, TransferResult } from "../../../src/pools/shared/transfer.ts";
 import type { SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FULL, REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";

@@ -7,7 +7,7 @@
 import { describe, expect, it } from "vitest";
 import { type Core, senderAt } from "../../../src/pools/shared/core.ts";
 import { MemberState } from "../../../src/pools/shared/layout.ts";
-import { BY_RING, senderWord, TransferResult } from "../../../src/pools/shared/membership.ts";
+import { BY_RING, senderWord, TransferResult } from "../../../src/pools/shared/transfer.ts";
 import { isFullLength, REPEATED } from "../../helpers/effort.ts";
 import { alone, atLeast, explore, type Run, type Step, steps, type Thread } from "./interleave.ts";
 import { World } from "./world.ts";

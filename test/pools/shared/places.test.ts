@@ -2,7 +2,8 @@
 /** A member's number is its place, which the next one gets: who is meant is told by number and epoch. */
 import { describe, expect, it } from "vitest";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { adopt, reclaimThread } from "../../../src/pools/shared/membership.ts";
+import { adopt } from "../../../src/pools/shared/lineage.ts";
+import { reclaimThread } from "../../../src/pools/shared/reclaim.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { code } from "../buffer/pools.ts";

@@ -14,7 +14,9 @@ import {
   PoolState,
 } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { CLEAR_BYTES, closePool, type Membership, takeMemory } from "../../../src/pools/shared/membership.ts";
+import type { Membership } from "../../../src/pools/shared/member-status.ts";
+import { closePool, takeMemory } from "../../../src/pools/shared/pool-state.ts";
+import { CLEAR_BYTES } from "../../../src/pools/shared/reclaim.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";

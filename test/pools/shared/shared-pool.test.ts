@@ -15,8 +15,9 @@ import {
   writePool,
 } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { CLEAR_BYTES, claimMembership } from "../../../src/pools/shared/membership.ts";
+import { claimMembership } from "../../../src/pools/shared/membership.ts";
 import { limitSharedMemory, sharedMemoryBudget } from "../../../src/pools/shared/memory-budget.ts";
+import { CLEAR_BYTES } from "../../../src/pools/shared/reclaim.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../../src/pools/shared/waiter.ts";

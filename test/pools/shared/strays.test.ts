@@ -5,8 +5,8 @@
 import { describe, expect, it } from "vitest";
 import { holds } from "../../../src/pools/shared/core.ts";
 import { Header, LINE, MemberState, MemberWord } from "../../../src/pools/shared/layout.ts";
-import { BY_RING, TransferResult } from "../../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { BY_RING, TransferResult } from "../../../src/pools/shared/transfer.ts";
 import { REPEATED } from "../../helpers/effort.ts";
 import { alone, atLeast, explore, type Run, type Step, steps, type Thread } from "./interleave.ts";
 import { World, type WorldOptions } from "./world.ts";

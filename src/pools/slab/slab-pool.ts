@@ -40,7 +40,8 @@
  * Complexity: `alloc`, `free`, `isLive`, `offsetOf`, `blockOf` are O(1). A new block is O(capacity). `live`, `stats`,
  * `holders`, `maintain` and `close` are O(pointers).
  *
- * The format of the links, the numbers of pointers and the blocks are in blocks.ts.
+ * The format of the links, the numbers of pointers and the blocks are in blocks.ts; pointers with generations are in
+ * generations.ts.
  */
 
 import { type PoolCounts, type PoolHolder, UNCOUNTED } from "../../observe/pool-info.ts";
@@ -66,6 +67,7 @@ import {
 } from "./blocks.ts";
 import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
 import * as errors from "./errors.ts";
+import { SlabGenerations } from "./generations.ts";
 import {
   type LeakReport,
   resolveOptions,
@@ -88,52 +90,6 @@ const NO_LINKS: Int32Array = new Int32Array(0);
 
 /** What a close() that threw could not return, by its pool: the class keeps the shape that its fast path wants. */
 const unreported: WeakMap<object, LeakReport> = new WeakMap();
-
-/** Whole numbers below it are exact in a double. */
-const MAX_EXACT = 2 ** 53;
-
-/**
- * Pointers that carry a generation: `generation * span + number`, where `number` is the plain pointer of the element
- * and `span` the power of two above all numbers of the pool. The generation goes up with each `free()`, so a stale
- * pointer is told apart although its element was handed out again. A double holds 53 bits exactly: with 2^n elements at
- * most there are 2^(53 - n) generations, from 8 million (a pool without `maxBlocks`) upwards; after so many uses of one
- * element its generations begin again.
- */
-class SlabGenerations {
-  /** Bits of a pointer that are the element's number. */
-  readonly mask: number;
-  /** The present pointer of each element, by its number. */
-  pointers: Float64Array = new Float64Array(0);
-  readonly #span: number;
-
-  /** For numbers below `count`, at most 2^30. */
-  constructor(count: number) {
-    this.#span = 2 ** (32 - Math.clz32(Math.max(count - 1, 1)));
-    this.mask = this.#span - 1;
-  }
-
-  /** Makes room for numbers below `count`. Throws `RangeError` when there is no memory for it. */
-  grow(count: number): void {
-    const { length } = this.pointers;
-    if (count <= length) return;
-    const grown = new Float64Array(count);
-    grown.set(this.pointers);
-    // Generation 1, so that a plain number is not a pointer.
-    for (let number = length; number < count; number++) grown[number] = this.#span + number;
-    this.pointers = grown;
-  }
-
-  /** The element was freed: its pointer is stale from now on. */
-  retire(number: number): void {
-    const next = this.pointers[number]! + this.#span;
-    this.pointers[number] = next < MAX_EXACT ? next : this.#span + number;
-  }
-
-  /** Whether a number was once a pointer of that element, or may have been. */
-  isPast(pointer: number): boolean {
-    return Number.isInteger(pointer) && pointer >= this.#span && pointer < this.pointers[pointer & this.mask]!;
-  }
-}
 
 /**
  * Equal small objects carved from blocks, handed out as integers (pointers), so that nothing is allocated while it

@@ -3,7 +3,6 @@
  * of the element and `span` the power of two above all numbers of the pool. A stale pointer is told apart although its
  * element was handed out again.
  *
- * Life-cycle: one for each pool with `generations: true`, as long as the pool. It has no pointer at first; `grow()`
  * Life-cycle: one for each pool with `generations: true`, as long as the pool. It starts empty; `grow()` makes the
  * pointers of new numbers, with generation 1. Each `free()` raises the element's generation (`retire()`).
  *

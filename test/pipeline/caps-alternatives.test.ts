@@ -10,6 +10,7 @@ import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, type StreamFormat, videoFormat } from "../../src/pipeline/stream-format.ts";
+import { REPEATED, times } from "../helpers/effort.ts";
 import { generator } from "../helpers/random.ts";
 
 const LAYOUTS: readonly VideoPixelFormat[] = ["I420", "NV12", "RGBA"];
@@ -70,39 +71,43 @@ const isAmong = (one: CapsStructure, others: Caps): boolean =>
   FORMATS.every((format) => !new Caps([one]).accepts(format) || others.accepts(format));
 
 describe("what two sets of alternatives have in common", () => {
-  test("is what both take, in their order, and no alternative is within an earlier one, whatever the sets are", () => {
-    const below = generator(20_261_122);
-    for (let round = 0; round < 400; round++) {
-      const [a, b] = [randomCaps(below), randomCaps(below)];
-      const both = a.intersect(b);
-      const text = `${a} and ${b}: ${both}`;
-      for (const format of FORMATS) expect(both.accepts(format), text).toBe(a.accepts(format) && b.accepts(format));
-      // The order is that of all pairs: each alternative of the result is one of them, at the first place where it is.
-      const pairs = a.structures.flatMap((mine) =>
-        b.structures.flatMap((theirs) => new Caps([mine]).intersect(new Caps([theirs])).structures),
-      );
-      const texts = pairs.map((pair) => String(new Caps([pair])));
-      const places = both.structures.map((one) => texts.indexOf(String(new Caps([one]))));
-      expect(places.includes(-1), text).toBe(false);
-      expect(
-        places.every((place, i) => i === 0 || place > places[i - 1]!),
-        text,
-      ).toBe(true);
-      // What was left out is within one that comes before it.
-      pairs.forEach((pair, i) => {
-        if (places.includes(i)) return;
-        const earlier = both.structures.filter((_, n) => places[n]! < i);
+  test(
+    "is what both take, in their order, and no alternative is within an earlier one, whatever the sets are",
+    REPEATED,
+    () => {
+      const below = generator(20_261_122);
+      for (let round = 0; round < times(120, 400); round++) {
+        const [a, b] = [randomCaps(below), randomCaps(below)];
+        const both = a.intersect(b);
+        const text = `${a} and ${b}: ${both}`;
+        for (const format of FORMATS) expect(both.accepts(format), text).toBe(a.accepts(format) && b.accepts(format));
+        // The order is that of all pairs: each alternative of the result is one of them, at the first place where it is.
+        const pairs = a.structures.flatMap((mine) =>
+          b.structures.flatMap((theirs) => new Caps([mine]).intersect(new Caps([theirs])).structures),
+        );
+        const texts = pairs.map((pair) => String(new Caps([pair])));
+        const places = both.structures.map((one) => texts.indexOf(String(new Caps([one]))));
+        expect(places.includes(-1), text).toBe(false);
         expect(
-          earlier.some((one) => isAmong(pair, new Caps([one]))),
+          places.every((place, i) => i === 0 || place > places[i - 1]!),
           text,
         ).toBe(true);
-      });
-      expect(String(both.intersect(both)), text).toBe(String(both));
-      expect(String(both.intersect(Caps.any)), text).toBe(String(both));
-      // Also where it is not known to be the same set.
-      for (const again of [b, new Caps(b.structures)]) expect(String(both.intersect(again)), text).toBe(String(both));
-    }
-  });
+        // What was left out is within one that comes before it.
+        pairs.forEach((pair, i) => {
+          if (places.includes(i)) return;
+          const earlier = both.structures.filter((_, n) => places[n]! < i);
+          expect(
+            earlier.some((one) => isAmong(pair, new Caps([one]))),
+            text,
+          ).toBe(true);
+        });
+        expect(String(both.intersect(both)), text).toBe(String(both));
+        expect(String(both.intersect(Caps.any)), text).toBe(String(both));
+        // Also where it is not known to be the same set.
+        for (const again of [b, new Caps(b.structures)]) expect(String(both.intersect(again)), text).toBe(String(both));
+      }
+    },
+  );
 
   test("has each alternative once where one is within another: it does not grow with the number of stages", () => {
     const liked = Caps.video({ format: "I420" })

@@ -27,9 +27,9 @@ type Graph = {
 };
 
 // By hand: MILLPOND_WALKS=5000 npx vitest run test/pipeline/random-graphs
-const RUNS = times(50, 200, "MILLPOND_WALKS");
+const RUNS = times(40, 200, "MILLPOND_WALKS");
 const SEED = seedOf("random graphs");
-const FRAMES = times(200, 1000);
+const FRAMES = times(50, 1000);
 
 const stage: fc.Arbitrary<Stage> = fc.oneof(
   fc.record({

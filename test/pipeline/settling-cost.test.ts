@@ -6,7 +6,7 @@ import { VideoInfo } from "../../src/media/video/info.ts";
 import type { Maybe, OutputPad } from "../../src/pipeline/base/pad.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
 import { Transform } from "../../src/pipeline/base/transform.ts";
-import { Caps, type CapsScalar, type CapsStructure, valuesLookedAt } from "../../src/pipeline/caps.ts";
+import { Caps, type CapsStructure, valuesLookedAt } from "../../src/pipeline/caps.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { CapsFilter, Identity } from "../../src/pipeline/elements/pass-through.ts";
@@ -152,12 +152,15 @@ describe("what stages compare to agree is one sum for all of them:", () => {
   /** What one settlement may cost; what comes on top is one list of one structure. */
   const BOUND = (1 << 22) + (1 << 14);
   const list = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
-  /** A fifth of the sum for each comparison: alternatives that are apart, each with a list that both have. */
+  const nameOf = (i: number, k: number): string => (i + k === 0 ? "I420" : `${i}-${k}-${"x".repeat(850)}`);
+  /**
+   * A fifth of the sum for each comparison: alternatives that are apart, each with a list that both have. A long name
+   * counts as many looks, and is one for the machine.
+   */
   const heavy = (): Caps =>
     new Caps(
       list(100, (i): CapsStructure => {
-        const fields: Record<string, readonly CapsScalar[]> = { width: list(100, (k) => 16 + k + i * 100) };
-        return { kind: "video", fields: { ...fields, height: list(100, (k) => 16 + k) } };
+        return { kind: "video", fields: { format: list(2, (k) => nameOf(i, k)), height: list(100, (k) => 16 + k) } };
       }),
     );
   const source = (frames = 1): PatternSource => new PatternSource({ frames, width: 16, height: 16, format: "I420" });

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** GstVideoBufferPool and its options, the audio pool, and DMA buffers as far as this machine has them. */
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";

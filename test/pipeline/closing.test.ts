@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** How a run closes its stages after it has given one up. */
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * Buffers whose release throws, because their bytes were transferred away: no other buffer is lost, and no wait hangs.
  */

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What hooks of a stage answer: an answer of the wrong kind fails the run at the format, and names stage and hook. */
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

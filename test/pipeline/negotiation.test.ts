@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** The negotiation cases of GStreamer (reference parts 7 to 9) and of DirectShow (7 and 9), by name. */
 import { describe, expect, test } from "vitest";
 import { SharedAllocator } from "../../src/allocators/shared.ts";
@@ -277,7 +278,7 @@ describe("deciding (8.2, 8.3)", () => {
     expect(counts).toEqual({ "inc.out": 2, "src.out": 3 });
   });
 
-  test("a budget that is too small is refused with the sum, before anything moves", async () => {
+  test("a bound of the bytes that is too small is refused with the sum, before anything moves", async () => {
     const source = new Numbers("src", 5);
     const pipeline = new Pipeline({ maxBytes: 300 }).link(
       source,

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** Pools that stages offer belong to the application: one pad at a time has one, and it is left as it was found. */
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";

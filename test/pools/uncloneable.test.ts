@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** What structured clone refuses: a clone of it would be an object that nothing works with. */
 import { expect, it } from "vitest";
 import { SizeClassArena, TlsfArena } from "../../src/arena.ts";

@@ -63,8 +63,8 @@ const OF_THE_REALM = new RegExp(
     /\bprocess\.env\b(?!\.\w+ ===)/,
     /\b(lateErrors|lateRejections|uncaughtErrors|setDebugLevel|setDefaultAllocator|offerConverters|MetaType)/,
     /(?<!\bfc\.)\brecord\(/,
-    // But the inspector's page, and a stage's own method.
-    /\binspect(?!\/page\/|\()/,
+    // But the inspector's page, and a stage's own method, also by its name.
+    /\binspect(?!\/page\/|\(|")/,
     /\b(Allocator|Meta|allocators)\.\w*(register|add|set)/,
     /\brtm_|[dD]efault [pP]ool|[bB]udget|stackTraceLimit|prepareStackTrace/,
     /(assign|defineProperty)\(\w+\.prototype|\.prototype\.\w+ = /,

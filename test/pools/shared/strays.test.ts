@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /**
  * A thread that is declared dead while it lives, at any access to shared memory of what it does, and goes on after that
  * or is killed: no slot stays with a member that is gone. On the pool's own code, every schedule.

@@ -1,3 +1,4 @@
+// Shares its realm with other files: nothing that it changes outlives it.
 /** A block whose ArrayBuffer a holder transferred away: nobody gets an element of it any more, and it goes back. */
 import { describe, expect, it } from "vitest";
 import { PagePool, SlabPool, SystemAllocator } from "../../../src/index.ts";

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { FULL } from "../../helpers/effort.ts";
 import { reachableBytes } from "../../helpers/heap.ts";
 
 const workers: Worker[] = [];
@@ -78,24 +79,26 @@ async function startedBy(connector: Worker): Promise<ReturnType<typeof start>> {
 }
 
 describe("a worker that joined a second time over another worker's port", () => {
-  it.each([
-    ["first", [0, 1]],
-    ["second", [1, 0]],
-  ])("ends with all that it held where the other one ends %s", async (_, order) => {
-    const pool = SharedPool.create({ size: 64, count: 3, members: 4 });
-    const workers = await holders(pool);
-    await joined(...workers);
-    expect(pool.stats()).toMatchObject({ held: 3, members: { length: 4 } });
-    for (const n of order) await workers[n]!.terminate();
-    await freed(pool, 3);
-    expect(pool.stats().members).toHaveLength(1);
-    pool.validate();
-  });
+  for (const [when, order, tag] of [
+    ["first", [0, 1], {}],
+    ["second", [1, 0], FULL],
+  ] as const)
+    it(`ends with all that it held where the other one ends ${when}`, tag, async () => {
+      const pool = SharedPool.create({ size: 64, count: 3, members: 4 });
+      const workers = await holders(pool);
+      await joined(...workers);
+      expect(pool.stats()).toMatchObject({ held: 3, members: { length: 4 } });
+      for (const n of order) await workers[n]!.terminate();
+      await freed(pool, 3);
+      expect(pool.stats().members).toHaveLength(1);
+      pool.validate();
+    });
 });
 
 describe("a worker that has left what its maker gave it, and joined over the port of another one that ends with it", () => {
   for (const way of ["a worker", "an object around it", "a port"]) {
-    it(`ends with that, also where its number is another one's by now: ${way}`, async () => {
+    const tag = way === "a worker" ? {} : FULL;
+    it(`ends with that, also where its number is another one's by now: ${way}`, tag, async () => {
       const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
       const connector = start("holds", "a worker");
       const worker = start("holds", way);
@@ -179,61 +182,64 @@ describe("a worker that has left what its maker gave it, and joined over the por
 });
 
 describe("a worker that had joined and left when the attempt to connect it was given up, before its answer was heard", () => {
-  it.each([
-    ["its number is free", "a worker", false],
-    ["its number is another one's", "a worker", true],
-    ["its number is free", "a port", false],
-    ["its number is another one's", "a port", true],
-  ])(
-    "ends with what it took over the port of one that ends with it, however late that is heard: %s, %s",
-    async (_, way, isTaken) => {
-      const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
-      const connector = start("holds", "a worker");
-      await pool.connect(connector.target);
-      await connector.said;
-      const words = new Int32Array(new SharedArrayBuffer(4));
-      const { worker, target, said } = start("leaves", way, undefined, words);
-      const clock = new FakeClock();
-      const connected = pool.connect(target, { clock, timeout: 500 });
-      connected.catch(() => {});
-      await new Promise((resolve) => worker.once("online", resolve));
-      // Here this thread hears nothing.
-      while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 1000);
-      if (isTaken) SharedPool.attach(pool.handle);
-      clock.advance(500);
-      await expect(connected).rejects.toThrow();
-      // As on a machine that is so busy that timers come before messages.
-      clock.advance(10_000);
-      await said;
-      await joined(connector.worker, worker);
-      await Promise.all([connector.worker.terminate(), worker.terminate()]);
-      await freed(pool, 4);
-      pool.validate();
-    },
-  );
+  for (const [number, way, isTaken, tag] of [
+    ["its number is free", "a worker", false, FULL],
+    ["its number is another one's", "a worker", true, {}],
+    ["its number is free", "a port", false, {}],
+    ["its number is another one's", "a port", true, FULL],
+  ] as const)
+    it(
+      `ends with what it took over the port of one that ends with it, however late that is heard: ${number}, ${way}`,
+      tag,
+      async () => {
+        const pool = SharedPool.create({ size: 64, count: 4, members: 8 });
+        const connector = start("holds", "a worker");
+        await pool.connect(connector.target);
+        await connector.said;
+        const words = new Int32Array(new SharedArrayBuffer(4));
+        const { worker, target, said } = start("leaves", way, undefined, words);
+        const clock = new FakeClock();
+        const connected = pool.connect(target, { clock, timeout: 500 });
+        connected.catch(() => {});
+        await new Promise((resolve) => worker.once("online", resolve));
+        // Here this thread hears nothing.
+        while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 1000);
+        if (isTaken) SharedPool.attach(pool.handle);
+        clock.advance(500);
+        await expect(connected).rejects.toThrow();
+        // As on a machine that is so busy that timers come before messages.
+        clock.advance(10_000);
+        await said;
+        await joined(connector.worker, worker);
+        await Promise.all([connector.worker.terminate(), worker.terminate()]);
+        await freed(pool, 4);
+        pool.validate();
+      },
+    );
 });
 
 describe("a worker that joins over another worker's port, and by its maker", () => {
-  it.each([
-    ["after its own worker, before it leaves the port's pool", ["nest", "main", "leave"]],
-    ["after its own worker, which stays when it leaves the port's pool", ["nest", "leave", "main"]],
-  ])("ends with its own worker: %s", async (_, steps) => {
-    const pool = SharedPool.create({ size: 64, count: 4, members: 6 });
-    const connector = start("holds", "a worker");
-    await pool.connect(connector.target);
-    await connector.said;
-    const { worker, target } = await startedBy(connector.worker);
-    for (const step of steps) {
-      // First that it listens.
-      const told = step === "main" ? tell(worker, { again: true }) : tell(worker, { [step]: 0 });
-      if (step === "main") await pool.connect(target);
-      await told;
-    }
-    await connector.worker.terminate();
-    await worker.terminate();
-    await freed(pool, 4);
-    expect(pool.stats().members).toHaveLength(1);
-  });
+  for (const [when, tag, steps] of [
+    ["after its own worker, before it leaves the port's pool", FULL, ["nest", "main", "leave"]],
+    ["after its own worker, which stays when it leaves the port's pool", {}, ["nest", "leave", "main"]],
+  ] as const)
+    it(`ends with its own worker: ${when}`, tag, async () => {
+      const pool = SharedPool.create({ size: 64, count: 4, members: 6 });
+      const connector = start("holds", "a worker");
+      await pool.connect(connector.target);
+      await connector.said;
+      const { worker, target } = await startedBy(connector.worker);
+      for (const step of steps) {
+        // First that it listens.
+        const told = step === "main" ? tell(worker, { again: true }) : tell(worker, { [step]: 0 });
+        if (step === "main") await pool.connect(target);
+        await told;
+      }
+      await connector.worker.terminate();
+      await worker.terminate();
+      await freed(pool, 4);
+      expect(pool.stats().members).toHaveLength(1);
+    });
 
   it("ends with what it took over the port though it had left what its maker gave it", async () => {
     const pool = SharedPool.create({ size: 64, count: 3, members: 6 });
@@ -257,8 +263,13 @@ describe("a worker that joins over another worker's port, and by its maker", () 
   });
 });
 
-describe.each(["a worker", "a port", "an object around a worker"])("connected over %s", (way) => {
-  it("what its own worker held comes free, too", async () => {
+const WAYS = ["a worker", "a port", "an object around a worker"] as const;
+
+/** In the fast lane each end has another way: what a way is watched by does not depend on what ends. */
+describe.each(WAYS)("connected over %s", (way) => {
+  const only = (fast: (typeof WAYS)[number]) => (way === fast ? {} : FULL);
+
+  it("what its own worker held comes free, too", only("an object around a worker"), async () => {
     const pool = SharedPool.create({ size: 64, count: 4, members: 3 });
     const { worker, target, said } = start("connects a worker", way);
     await pool.connect(target);
@@ -270,7 +281,7 @@ describe.each(["a worker", "a port", "an object around a worker"])("connected ov
     pool.validate();
   });
 
-  it("also where its lane was closed in good order before", async () => {
+  it("also where its lane was closed in good order before", only("a port"), async () => {
     const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
     const { worker, target, said } = start("closes its lane", way);
     const lane = await pool.connect(target);
@@ -282,7 +293,7 @@ describe.each(["a worker", "a port", "an object around a worker"])("connected ov
     pool.reserve();
   });
 
-  it("also where the attempt to connect was given up after it had joined", async () => {
+  it("also where the attempt to connect was given up after it had joined", only("a worker"), async () => {
     const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
     const { worker, target } = start("holds", way);
     const aborted = new AbortController();

@@ -33,9 +33,13 @@ function fetchRuntimes(): void {
 
 if (!process.argv.includes("--no-fetch")) fetchRuntimes();
 for (const { name, command, reason } of runtimes()) console.log(`${name}: ${command?.[0] ?? reason}`);
-const { status } = spawnSync(process.execPath, [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", "test/os"], {
-  cwd: ROOT,
-  stdio: "inherit",
-});
+const { status } = spawnSync(
+  process.execPath,
+  [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", "--mode", "all", "test/os"],
+  {
+    cwd: ROOT,
+    stdio: "inherit",
+  },
+);
 console.log(`native tests ${status === 0 ? "passed" : "FAILED"} on ${process.platform} ${process.arch}`);
 process.exit(status ?? 1);

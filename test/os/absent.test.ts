@@ -7,9 +7,9 @@ import { whyNot } from "../../src/os/koffi.ts";
 import { findOps, nativeOps } from "../../src/os/load.ts";
 import { innerPages, outerPages } from "../../src/os/pages.ts";
 import { notDone } from "../../src/os/result.ts";
-import { answerOf, run } from "../helpers/child.ts";
+import { answerOf, MAY_KEEP_CODE, run } from "../helpers/child.ts";
 import { compiled, withoutPackages } from "./build.ts";
-import { runtimes } from "./runtimes.ts";
+import { runtimes, tagOf } from "./runtimes.ts";
 
 interface Steps {
   readonly name: string;
@@ -41,7 +41,7 @@ const expectNothingNative = (steps: Steps, errno: string): void => {
 
 describe("koffi is not installed", () => {
   for (const runtime of runtimes()) {
-    it(`${runtime.name}: every step is unsupported (KOFFI_ABSENT), and pools work`, async (context) => {
+    it(`${runtime.name}: every step is unsupported (KOFFI_ABSENT), and pools work`, tagOf(runtime), async (context) => {
       if (runtime.command === undefined) return context.skip(runtime.reason);
       expectNothingNative(answerOf<Steps>(await run([...runtime.command, STEPS, bare])), "KOFFI_ABSENT");
     });
@@ -50,7 +50,7 @@ describe("koffi is not installed", () => {
 
 describe("native code is forbidden", () => {
   it("node --permission: every step is unsupported (KOFFI_FORBIDDEN), and pools work", async () => {
-    const command = [process.execPath, "--permission", "--allow-fs-read=*", STEPS, folder];
+    const command = [process.execPath, "--permission", "--allow-fs-read=*", ...MAY_KEEP_CODE, STEPS, folder];
     expectNothingNative(answerOf<Steps>(await run(command)), "KOFFI_FORBIDDEN");
   });
 

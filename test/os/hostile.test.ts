@@ -13,7 +13,7 @@ import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../src/pools/shared/ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { answerOf, kill, run } from "../helpers/child.ts";
-import { REPEATED, SOAK_MS } from "../helpers/effort.ts";
+import { REPEATED, SOAK_MS, times } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const CHILD = join(import.meta.dirname, "hostile.child.ts");
@@ -116,7 +116,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     async () => {
       const { pool, block, ring } = shared(4);
       const end = performance.now() + SOAK_MS;
-      for (let round = 0; round < 6 || performance.now() < end; round++) {
+      for (let round = 0; round < times(3, 6) || performance.now() < end; round++) {
         const child = start("push", pool.descriptor, block.descriptor);
         takeSome(pool, ring, 20 + ((37 * round) % 1009));
         await kill(child);

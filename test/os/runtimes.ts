@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { findSystemNode } from "../../scripts/lib/system-node.ts";
+import { FULL } from "../helpers/effort.ts";
 
 export interface Runtime {
   readonly name: string;
@@ -27,6 +28,11 @@ export function runtimes(): Runtime[] {
     // Bun would otherwise fetch a package that is missing, where the test is that it is missing.
     fetched("bun", filesBelow("@oven", join("bin", "bun")), ["--no-install"]),
   ];
+}
+
+/** In the fast lane the project's Node stands for all of them; the rest lane and `npm run test:native` have each. */
+export function tagOf({ name }: Runtime): object {
+  return name === "project node" ? {} : FULL;
 }
 
 function fetched(name: string, candidates: readonly string[][], flags: readonly string[]): Runtime {

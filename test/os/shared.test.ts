@@ -42,7 +42,7 @@ import { answerOf, type Exit, run } from "../helpers/child.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { compiled } from "./build.ts";
 import { factsOfRange } from "./proc.ts";
-import { runtimes } from "./runtimes.ts";
+import { runtimes, tagOf } from "./runtimes.ts";
 
 const CHILD = join(import.meta.dirname, "shared.child.mjs");
 const NODE: readonly string[] = [process.execPath];
@@ -118,7 +118,7 @@ function prepared(): { allocator: ProcessSharedAllocator; memory: Memory } {
 
 describe.skipIf(process.platform !== "linux")("two processes (Linux)", () => {
   for (const runtime of runtimes()) {
-    it(`${runtime.name} shares a block that it inherited as a descriptor`, async (context) => {
+    it(`${runtime.name} shares a block that it inherited as a descriptor`, tagOf(runtime), async (context) => {
       if (runtime.command === undefined) return context.skip(runtime.reason);
       const { allocator, memory } = prepared();
       const exit = run([...runtime.command, CHILD, folder, "inherit", "3"], {
@@ -131,7 +131,7 @@ describe.skipIf(process.platform !== "linux")("two processes (Linux)", () => {
       memory.release();
     });
 
-    it(`${runtime.name} shares a block that came over a Unix socket`, async (context) => {
+    it(`${runtime.name} shares a block that came over a Unix socket`, tagOf(runtime), async (context) => {
       if (runtime.command === undefined) return context.skip(runtime.reason);
       const { allocator, memory } = prepared();
       const server = value(serveDescriptors(join(scratch, `s${Math.random()}`)));
@@ -145,7 +145,7 @@ describe.skipIf(process.platform !== "linux")("two processes (Linux)", () => {
       memory.release();
     });
 
-    it(`${runtime.name} shares a block that it found by name`, async (context) => {
+    it(`${runtime.name} shares a block that it found by name`, tagOf(runtime), async (context) => {
       if (runtime.command === undefined) return context.skip(runtime.reason);
       const { allocator, memory } = prepared();
       const name = `test-${process.pid}-${Math.random()}`;

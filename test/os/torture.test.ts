@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { nativeOps } from "../../src/os/load.ts";
 import { answerOf, run } from "../helpers/child.ts";
-import { REPEATED, seedOf, times } from "../helpers/effort.ts";
+import { FULL, REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { compiled } from "./build.ts";
 import { runtimes } from "./runtimes.ts";
 
 const CHILD = join(import.meta.dirname, "torture.child.mjs");
 // 600 rounds: each step comes up some thirty times, in two to ten seconds.
-const ROUNDS = String(times(100, 600, "MILLPOND_TORTURE_ROUNDS"));
+const ROUNDS = String(times(40, 600, "MILLPOND_TORTURE_ROUNDS"));
 const SEED: number = seedOf("torture");
 
 let folder = "";
@@ -17,9 +17,9 @@ beforeAll(() => {
   folder = compiled();
 });
 
-describe("torture", REPEATED, () => {
+describe("torture", () => {
   for (const runtime of runtimes()) {
-    it(`${runtime.name} ends with exit code 0`, async (context) => {
+    it(`${runtime.name} ends with exit code 0`, runtime.name === "project node" ? REPEATED : FULL, async (context) => {
       if (runtime.command === undefined) return context.skip(runtime.reason);
       const { availability } = nativeOps();
       if (!availability.ok) return context.skip(availability.hint);

@@ -15,7 +15,7 @@ import { notDone } from "../../../src/os/result.ts";
 import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { answerOf, kill, run } from "../../helpers/child.ts";
+import { answerOf, kill, MAY_KEEP_CODE, run } from "../../helpers/child.ts";
 import { REPEATED, times } from "../../helpers/effort.ts";
 
 const CHILD = join(import.meta.dirname, "limits.child.ts");
@@ -122,7 +122,7 @@ describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a process tha
   it("is not let in, and makes no pool, where it may not read /proc", async () => {
     const pool = make({ size: 64, count: 1 });
     const root = join(import.meta.dirname, "..", "..", "..");
-    const may = ["--permission", "--allow-addons", "--allow-worker", `--allow-fs-read=${root}`];
+    const may = ["--permission", "--allow-addons", "--allow-worker", `--allow-fs-read=${root}`, ...MAY_KEEP_CODE];
     for (const job of ["open", "create"]) {
       const exit = await run([process.execPath, ...may, HOLDER, job], {
         stdio: ["ignore", "pipe", "pipe", pool.descriptor],
@@ -173,7 +173,7 @@ describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a child that 
 });
 
 describe("many lanes, opened and closed", REPEATED, () => {
-  const count = times(60, 1000);
+  const count = times(20, 1000);
 
   it.each(["shared", "transfer"] as const)(
     "1,000 at full length, over %s memory: no member, port or listener is left",
@@ -229,7 +229,7 @@ describe("many lanes, opened and closed", REPEATED, () => {
         const settled = (): boolean => pool.stats().members.length === 1;
         await until(settled);
         const before = [descriptors(), ...listeners()];
-        for (let n = 0; n < times(20, 300); n++) await once(n);
+        for (let n = 0; n < times(8, 300); n++) await once(n);
         await until(() => settled() && descriptors() <= before[0]!);
         expect([descriptors(), ...listeners()]).toEqual(before);
         expect(pool.stats().members).toHaveLength(1);

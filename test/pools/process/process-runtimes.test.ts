@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it as test } from "vitest";
 import { nativeOps } from "../../../src/os/load.ts";
 import { answerOf, run } from "../../helpers/child.ts";
 import { compiled } from "../../os/build.ts";
-import { runtimes } from "../../os/runtimes.ts";
+import { runtimes, tagOf } from "../../os/runtimes.ts";
 
 const CHILD = join(import.meta.dirname, "process-runtimes.child.mjs");
 
@@ -14,12 +14,13 @@ beforeAll(() => {
 });
 
 describe.runIf(nativeOps().availability.ok)("a pool between two processes", () => {
-  for (const { name, command, reason } of runtimes()) {
+  for (const runtime of runtimes()) {
+    const { name, command, reason } = runtime;
     if (command === undefined) {
       console.log(`skipped: ${reason}`);
       continue;
     }
-    test(`${name}: both take, wait and clear, and every slot comes back`, async () => {
+    test(`${name}: both take, wait and clear, and every slot comes back`, tagOf(runtime), async () => {
       const env = { ...process.env, CHILD_FLAGS: command.slice(1).join(" ") };
       expect(answerOf(await run([...command, CHILD, folder], { env }))).toEqual({
         waits: "futex",

@@ -119,7 +119,7 @@ function heal(pool: ProcessPool, words: Int32Array): void {
 }
 
 describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
-  it("its header: refused by a typed error, or the pool in it is whole", () => {
+  it("its header: refused by a typed error, or the pool in it is whole", REPEATED, () => {
     const pool = ProcessPool.create({ size: 256, count: 5, members: 4 });
     pools.push(pool);
     const bytes = pool.block!.size;
@@ -127,7 +127,7 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
     let opened = 0;
     let refused = 0;
     const block = blockOf(bytes);
-    for (let round = 0; round < 3000; round++) {
+    for (let round = 0; round < times(800, 3000); round++) {
       new Uint8Array(block.buffer).set(good);
       const words = new Int32Array(block.buffer);
       for (let n = 1 + next(3); n > 0; n--) words[next(3) === 0 ? next(Header.END) : next(Header.ZERO + 1)] = nasty();
@@ -149,8 +149,8 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
   it.each([
     [5, "few slots"],
     [300, "slots by the word"],
-  ])("its words, between any two calls: %i (%s)", (count) => {
-    for (let round = 0; round < 60; round++) {
+  ])("its words, between any two calls: %i (%s)", REPEATED, (count) => {
+    for (let round = 0; round < times(20, 60); round++) {
       const pool = ProcessPool.create({ size: 128, count, members: 5, watch: 60_000 });
       pools.push(pool);
       const end = pool.core.layout.slotsAt >>> 2;
@@ -178,7 +178,7 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
     await once(child.stdout!, "data");
     const held: Lease[] = [];
     const words = new Int32Array(pool.memory);
-    const most = times(2_000, 40_000);
+    const most = times(600, 40_000);
     let acts = 0;
     while (acts < most) {
       for (let n = 0; n < 20; n++, acts++) {

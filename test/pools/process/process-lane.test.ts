@@ -221,8 +221,8 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
   });
 
   it("a worker of this process gets a membership that is the process's, and it is given away again when it ends", async () => {
-    const pool = make(2, { members: 3 });
-    for (let round = 0; round < 3; round++) {
+    const pool = make(2, { members: 2 });
+    for (let round = 0; round < 2; round++) {
       const worker = new Worker(new URL("../lane/lane.worker.ts", import.meta.url), {
         workerData: { job: "echo" },
         execArgv: [],
@@ -236,10 +236,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       await worker.terminate();
       await until(() => pool.stats().free === 2);
     }
-    const first = pool.reserve();
-    pool.reserve();
+    const handle = pool.reserve();
     expect(() => pool.reserve()).toThrow(/are taken/);
-    pool.reclaim(first);
+    pool.reclaim(handle);
   });
 
   it("back-pressure: at most a window is under way", async () => {
@@ -287,7 +286,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const next = generator(seed);
     const pool = make(6);
     let moved = 0;
-    const rounds = times(3, 8, "MILLPOND_SOAK_ROUNDS");
+    const rounds = times(2, 8, "MILLPOND_SOAK_ROUNDS");
     for (let round = 0; round < rounds; round++) {
       const way = WAYS[next(3)]!;
       const { lane, child } = await meet(pool, "flood", way);
@@ -510,9 +509,9 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     const server = await serveProcesses<Data>(pool, path);
     closers.push(() => server.close());
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    const children = [1, 2, 3].map(() => start(pool, "echo", path));
+    const children = [1, 2].map(() => start(pool, "echo", path));
     const lanes: Lane<Data>[] = [];
-    for await (const lane of server) if (lanes.push(lane) === 3) break;
+    for await (const lane of server) if (lanes.push(lane) === 2) break;
     for (const lane of lanes) {
       await lane.send(pool.tryAcquire()!, { n: 1 });
       const back = await lane.receive();
@@ -522,7 +521,6 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     server.close();
     await Promise.all(lanes.map((lane) => lane.close()));
     expect(await Promise.all(exits)).toEqual([
-      [0, null],
       [0, null],
       [0, null],
     ]);

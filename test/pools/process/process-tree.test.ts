@@ -82,7 +82,7 @@ describe.runIf(nativeOps().availability.ok)("a process is killed", () => {
 });
 
 /** At full length more often than there are places; each round looks at the rows, too. */
-const ROUNDS = times(2, 13);
+const ROUNDS = times(1, 13);
 
 describe.runIf(nativeOps().availability.ok)("a row goes with its membership while its process lives", () => {
   it.each([

@@ -267,7 +267,7 @@ describe("Sets and Maps in a message", () => {
         everything(),
       ]);
       let read = 0;
-      for (let n = 0; n < times(400, 4000); n++) {
+      for (let n = 0; n < times(150, 4000); n++) {
         const bytes = Buffer.from(base);
         for (let change = 0; change < 1 + random(3); change++) bytes[2 + random(bytes.length - 2)] = random(256);
         if (random(4) === 0) bytes.copy(bytes, 2 + random(1000), random(1000), 2000 + random(2000));

@@ -8,8 +8,8 @@ import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { NaiveHeap } from "./naive-heap.ts";
 
-const WALKS = times(60, 300, "MILLPOND_WALKS");
-const OPERATIONS = times(25_000, 1_000_000, "MILLPOND_OPERATIONS");
+const WALKS = times(30, 300, "MILLPOND_WALKS");
+const OPERATIONS = times(8_000, 1_000_000, "MILLPOND_OPERATIONS");
 const SEED = seedOf("arena");
 
 interface Step {
@@ -92,7 +92,7 @@ describe("against a naive model", () => {
   it("a large heap under random replacement stays whole", REPEATED, () => {
     const random = xorshift(7);
     const heap = new NaiveHeap(TlsfArena.create({ source: new ArrayBuffer(4 << 20) }), 0, 0);
-    for (let i = 0; i < times(20_000, 60_000); i++) {
+    for (let i = 0; i < times(7_000, 60_000); i++) {
       const size = Math.ceil(2 ** (4 + (random() % 8)));
       if (heap.count < 3000 || random() % 2 === 0) heap.allocate(size + (random() % size), 8);
       else heap.free(random());

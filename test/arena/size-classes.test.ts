@@ -220,7 +220,7 @@ describe("size classes against a naive model", () => {
         heap.validate();
         expect(heap.stats()).toMatchObject({ classes: [], liveBytes: 0 });
       }),
-      { numRuns: times(50, 150, "MILLPOND_WALKS"), seed: seedOf("size classes") },
+      { numRuns: times(25, 150, "MILLPOND_WALKS"), seed: seedOf("size classes") },
     );
   });
 });

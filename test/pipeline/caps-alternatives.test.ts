@@ -81,7 +81,7 @@ describe("what two sets of alternatives have in common", () => {
         const both = a.intersect(b);
         const text = `${a} and ${b}: ${both}`;
         for (const format of FORMATS) expect(both.accepts(format), text).toBe(a.accepts(format) && b.accepts(format));
-        // The order is that of all pairs: each alternative of the result is one of them, at the first place where it is.
+        // The order is that of all pairs: each alternative is one of them, at the first place where it is.
         const pairs = a.structures.flatMap((mine) =>
           b.structures.flatMap((theirs) => new Caps([mine]).intersect(new Caps([theirs])).structures),
         );

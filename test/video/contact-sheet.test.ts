@@ -36,10 +36,9 @@ describe("a contact sheet", () => {
       for (let frames = 1; frames <= 300; frames++) {
         const pictures = made(new ContactSheet(tiles, frames), frames);
         const count = Math.min(tiles, frames);
-        expect(pictures.length).toBe(count);
-        expect(pictures).toEqual(
-          Array.from({ length: count }, (_, i) => Math.floor((i * Math.max(frames, tiles)) / tiles)),
-        );
+        const even = Array.from({ length: count }, (_, i) => Math.floor((i * Math.max(frames, tiles)) / tiles));
+        // Twelve thousand times: only what differs is compared at length.
+        if (pictures.join() !== even.join()) expect(pictures).toEqual(even);
       }
     }
   });

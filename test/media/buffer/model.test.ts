@@ -290,7 +290,7 @@ it("never lets one buffer see another's bytes, and leaks nothing, over random wa
         for (const { real, refs } of world.pairs) for (let i = 0; i < refs; i++) real.release();
         expect(world.allocator.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
       }),
-      { numRuns: times(150, 1500, "MILLPOND_WALKS"), seed },
+      { numRuns: times(60, 1500, "MILLPOND_WALKS"), seed },
     );
   } finally {
     setDefaultAllocator(before);

@@ -500,7 +500,7 @@ async function closeAll(model: Model, real: Real): Promise<void> {
 
 it("behaves as the naive model over random commands, 100,000 at full length", REPEATED, async () => {
   const seed = seedOf("buffer-pool model");
-  const walks = times(100, 1000, "MILLPOND_WALKS");
+  const walks = times(40, 1000, "MILLPOND_WALKS");
   let commands = 0;
   await fc.assert(
     fc.asyncProperty(
@@ -518,5 +518,5 @@ it("behaves as the naive model over random commands, 100,000 at full length", RE
     { numRuns: walks, seed },
   );
   console.log(`buffer-pool model: ${commands} commands generated`);
-  if (process.env.MILLPOND_WALKS === undefined) expect(commands).toBeGreaterThan(times(9_000, 90_000));
+  if (process.env.MILLPOND_WALKS === undefined) expect(commands).toBeGreaterThan(times(3_500, 90_000));
 });

@@ -454,7 +454,7 @@ it(
   REPEATED,
   async () => {
     const first = seedOf("random hooks");
-    const programs = times(250, 1500);
+    const programs = times(80, 1500);
     const late = await lateErrors(async () => {
       for (let seed = first; seed < first + programs; seed++) {
         const failure = await new Program(seed).run();

@@ -30,7 +30,8 @@ function give(at: number): void {
   memory.release();
 }
 
-for (let step = 0; step < steps; step++) {
+// A quick machine goes on until a block has aged; one that never does is told of at the end.
+for (let step = 0; step < steps || (pool.stats().agedOut === 0 && step < 50_000); step++) {
   if (live.length > 0 && random(5) < 2) give(random(live.length));
   else {
     const memory = pool.tryAllocate(1 + random(200_000));

@@ -218,7 +218,7 @@ describe("RealtimePool against a naive model", () => {
         expect(source.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
       }),
       {
-        numRuns: times(60, 200, "MILLPOND_WALKS"),
+        numRuns: times(30, 200, "MILLPOND_WALKS"),
         seed: seedOf("realtime-pool model"),
       },
     );
@@ -234,7 +234,7 @@ describe("RealtimePool against a naive model", () => {
       state ^= state << 5;
       return (state >>> 0) % below;
     };
-    const calls = times(60_000, 300_000);
+    const calls = times(15_000, 300_000);
     for (let i = 0; i < calls; i++) {
       const size = 1 + random(2 ** (3 + random(9)));
       if (blocks.length < 800 || random(2) === 0) {

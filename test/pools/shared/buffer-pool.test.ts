@@ -8,6 +8,7 @@ import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { acceptTransfer, senderWord, TransferResult } from "../../../src/pools/shared/transfer.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { REPEATED, times } from "../../helpers/effort.ts";
 import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../buffer/pools.ts";
 
@@ -190,9 +191,12 @@ describe("what is refused", () => {
   });
 });
 
-it("a worker joins each lease while it looks, and ten thousand frames pass unharmed", async () => {
-  const pool = open(1, 3);
-  const script = `
+it(
+  "a worker joins each lease while it looks, and ten thousand frames at full length pass unharmed",
+  REPEATED,
+  async () => {
+    const pool = open(1, 3);
+    const script = `
     import { parentPort, workerData } from "node:worker_threads";
     import { SharedPool } from ${JSON.stringify(new URL("../../../src/shared.ts", import.meta.url).href)};
     const slots = SharedPool.attach(workerData);
@@ -205,32 +209,35 @@ it("a worker joins each lease while it looks, and ten thousand frames pass unhar
       parentPort.postMessage([lease, ok]);
     });
   `;
-  const membership = pool.shared.reserve();
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), { workerData: membership });
-  const waiting = new Map<number, () => void>();
-  let bad = 0;
-  worker.on("message", ([lease, ok]: [number, boolean]) => {
-    if (!ok) bad++;
-    waiting.get(lease)!();
-  });
-  const FRAMES = 10_000;
-  for (let frame = 0; frame < FRAMES; frame++) {
-    const buffer = await pool.acquire();
-    buffer.bytes.fill(frame & 0xff);
-    const lease = pool.leaseOf(buffer);
-    waiting.set(lease, () => {
-      waiting.delete(lease);
-      buffer.release();
+    const membership = pool.shared.reserve();
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), {
+      workerData: membership,
     });
-    worker.postMessage([lease, frame & 0xff]);
-  }
-  while (pool.outstanding > 0) await new Promise((resolve) => setTimeout(resolve, 1));
-  await worker.terminate();
-  pool.shared.reclaim(membership);
-  expect([bad, pool.stats().outstanding]).toEqual([0, 0]);
-  pool.shared.validate();
-  pool.close();
-});
+    const waiting = new Map<number, () => void>();
+    let bad = 0;
+    worker.on("message", ([lease, ok]: [number, boolean]) => {
+      if (!ok) bad++;
+      waiting.get(lease)!();
+    });
+    const FRAMES = times(1_000, 10_000);
+    for (let frame = 0; frame < FRAMES; frame++) {
+      const buffer = await pool.acquire();
+      buffer.bytes.fill(frame & 0xff);
+      const lease = pool.leaseOf(buffer);
+      waiting.set(lease, () => {
+        waiting.delete(lease);
+        buffer.release();
+      });
+      worker.postMessage([lease, frame & 0xff]);
+    }
+    while (pool.outstanding > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await worker.terminate();
+    pool.shared.reclaim(membership);
+    expect([bad, pool.stats().outstanding]).toEqual([0, 0]);
+    pool.shared.validate();
+    pool.close();
+  },
+);
 
 describe("the hold of a buffer", () => {
   const looker = (pool: SharedBufferPool): SharedPool => SharedPool.attach(pool.shared.reserve());

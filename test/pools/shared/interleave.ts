@@ -134,7 +134,7 @@ interface Choice {
  * Schedules that are run of an exploration: all of a small one, and as many at random of a large one. With
  * MILLPOND_EXHAUSTIVE all are run of every one, which takes an hour or more: by hand, after a change to a step.
  */
-const SAMPLE = isFullLength ? 10_000 : 110;
+const SAMPLE = isFullLength ? 10_000 : 60;
 const isExhaustive = process.env.MILLPOND_EXHAUSTIVE !== undefined;
 
 /**

@@ -1409,5 +1409,5 @@ describe("random schedules of longer programs", REPEATED, () => {
 
 it("tells how much was explored", REPEATED, () => {
   console.log(`${total.schedules} schedules, ${total.points} accesses to shared memory`);
-  expect(total.schedules).toBeGreaterThan(times(5_000, 10_000));
+  expect(total.schedules).toBeGreaterThan(times(3_000, 10_000));
 });

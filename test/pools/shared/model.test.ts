@@ -178,7 +178,7 @@ it.each([
   { count: 5, zero: "release" },
   { count: 300, zero: "fresh" },
 ] as const)("%o: what the model says", REPEATED, ({ count, zero }) => {
-  const numRuns = Math.ceil(times(150, 1000, "MILLPOND_WALKS") / (count > 100 ? 10 : 1));
+  const numRuns = Math.ceil(times(50, 1000, "MILLPOND_WALKS") / (count > 100 ? 10 : 1));
   fc.assert(
     fc.property(fc.commands(commands, { maxCommands: 60, size: "max" }), (list) => {
       fc.modelRun(() => {

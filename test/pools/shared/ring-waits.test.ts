@@ -405,7 +405,7 @@ describe("beside two busy loops", () => {
         }),
     );
     const ring = SpscRing.create(64);
-    const total = times(20_000, 1_000_000);
+    const total = times(5_000, 1_000_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, total, waits: true },
       execArgv: [],

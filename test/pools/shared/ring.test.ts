@@ -93,7 +93,7 @@ describe("SpscRing", () => {
 
   it("brings numbers from another thread in order, a million at full length", REPEATED, async () => {
     const ring = SpscRing.create(64);
-    const total = times(50_000, 1_000_000);
+    const total = times(10_000, 1_000_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, total },
       execArgv: [],
@@ -331,7 +331,7 @@ describe("LeaseRing", () => {
     const pool = SharedPool.create({ size: 64, count: 4 });
     const handle = pool.reserve();
     const ring = LeaseRing.create(pool, 8, "pop");
-    const total = times(3_000, 20_000);
+    const total = times(500, 20_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, handle, total },
       execArgv: [],

@@ -15,7 +15,7 @@ it(`no element and no block is ever two workers', and all go back, in ${WORKERS}
   // Fewer blocks than the workers' bounds together, so that they take them from each other.
   const handle = makeSharedBlocks(96, 1024);
   const ends = Array.from({ length: WORKERS }, (_, index) => {
-    const workerData = { handle, owner: index + 1, seed: seed + index, steps: times(15_000, 60_000) };
+    const workerData = { handle, owner: index + 1, seed: seed + index, steps: times(4_000, 60_000) };
     // Node 24 strips the types of a worker's file by itself.
     const worker = new Worker(new URL("worker.child.ts", import.meta.url), { workerData });
     return new Promise<Record<string, number>>((resolve, reject) => {
@@ -27,7 +27,7 @@ it(`no element and no block is ever two workers', and all go back, in ${WORKERS}
   for (const { takes, wrong, missed, carved, slots, inits, dones, blocks } of results) {
     expect({ wrong, missed, blocks }).toEqual({ wrong: 0, missed: 0, blocks: 0 });
     expect([inits, dones]).toEqual([slots, slots]);
-    expect(takes).toBeGreaterThan(times(5_000, 20_000));
+    expect(takes).toBeGreaterThan(times(1_000, 20_000));
     // More than it may have at once: blocks went back by age.
     expect(carved).toBeGreaterThan(times(16, 40));
   }

@@ -1,5 +1,6 @@
 /** The errors of memories, built off the hot path: what happened, to which memory, and how to mend it. */
 import { MillpondError } from "../util/errors.ts";
+import { show } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { Access, describeAccess, heldAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
@@ -87,6 +88,24 @@ export function badRegionError(allocator: string, region: Region, size: number, 
     `allocator "${allocator}" answered with a region that is too small, misaligned or detached ` +
       `(${region.size} of ${size} bytes, byteOffset ${region.bytes.byteOffset}, align ${align}); mend its allocateRegion()`,
     { size, align },
+  );
+}
+
+/** An allocator gave the same memory, or the same bytes, twice. */
+export function heldAlreadyError(allocator: Allocator, memory: Memory): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `allocator "${allocator.name}" answered ${memory}, whose bytes somebody has already; mend its hooks, which must give ` +
+      "bytes that nobody else has until they are freed",
+  );
+}
+
+/** An allocator gave what is no live memory, or one of another size. */
+export function wrongAnswerError(allocator: Allocator, memory: Memory, isLive: boolean, size?: number): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `allocator "${allocator.name}" answered ${isLive ? `${memory}, and ${size} bytes were due` : show(memory)}; mend its hooks, ` +
+      "which must give a live Memory",
   );
 }
 

@@ -16,8 +16,12 @@
  *   access word   | 28 .. 20: read+write locks | 19 .. 10: write locks | 9 .. 0: read locks |
  * ```
  * 29 bits keep it a small integer in every engine; 1,023 nested locks of a kind (511 of read+write) are more than any
- * sane program has.
+ * sane program has. What one lock adds is its unit; callers name it by a {@link MapMode}, the rules by {@link Access}
+ * bits.
  */
+import type { MillpondError } from "../util/errors.ts";
+import { badValue, wrongType } from "../util/validate.ts";
+import type { MapMode } from "./memory.ts";
 import { MemoryFlags } from "./params.ts";
 
 /** Bits of a lock request. */
@@ -61,6 +65,34 @@ export function removeAccess(word: number, mode: number): number {
   return word < ONE_BOTH ? REFUSED : word - ONE_BOTH;
 }
 
+/** The lock unit of a mode; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. @realtime */
+export function unitOf(mode: MapMode): number {
+  if (mode === "read") return ONE_READ;
+  if (mode === "readwrite") return ONE_BOTH;
+  if (mode === "write") return ONE_WRITE;
+  throw badModeError(mode);
+}
+
+/** The {@link Access} bits of a lock unit. @realtime */
+export function accessOfUnit(unit: number): number {
+  return unit === ONE_READ ? Access.READ : unit === ONE_WRITE ? Access.WRITE : Access.READ | Access.WRITE;
+}
+
+/** The lock unit of {@link Access} bits. @realtime */
+export function unitOfAccess(mode: number): number {
+  return mode === Access.READ ? ONE_READ : mode === Access.WRITE ? ONE_WRITE : ONE_BOTH;
+}
+
+/** The mode of a lock unit. @realtime */
+export function modeOf(unit: number): MapMode {
+  return unit === ONE_READ ? "read" : unit === ONE_WRITE ? "write" : "readwrite";
+}
+
+/** An access word with one lock of that unit less, or {@link REFUSED}. @realtime */
+export function lessUnit(word: number, unit: number): number {
+  return removeAccess(word, accessOfUnit(unit));
+}
+
 /** True when one owner more is allowed: with two or more owners there may be no write lock. @realtime */
 export function canShare(word: number, owners: number): boolean {
   return owners === 0 || (heldAccess(word) & Access.WRITE) === 0;
@@ -70,4 +102,9 @@ export function canShare(word: number, owners: number): boolean {
 export function describeAccess(mode: number): string {
   const kind = mode & (Access.READ | Access.WRITE);
   return kind === 3 ? "reading and writing" : kind === 2 ? "writing" : kind === 1 ? "reading" : "nothing";
+}
+
+function badModeError(mode: unknown): MillpondError {
+  if (typeof mode !== "string") return wrongType("mode", '"read", "write" or "readwrite"', mode);
+  return badValue("mode", '"read", "write" or "readwrite"', mode);
 }

@@ -29,29 +29,33 @@
 import { abortable } from "../util/abortable.ts";
 import { disposeBy, disposeWith } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, saysGone, throwLater } from "../util/errors.ts";
-import {
-  abortSignal,
-  badValue,
-  checkOptions,
-  outOfRange,
-  show,
-  wholeNumber,
-  word,
-  wrongType,
-} from "../util/validate.ts";
+import { abortSignal, checkOptions, outOfRange, wholeNumber, word, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { type Claim, isHeld } from "./claims.ts";
-import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
+import {
+  detachedError,
+  doubleReleaseError,
+  heldAlreadyError,
+  lockError,
+  notLockedError,
+  usedAfterReleaseError,
+  wrongAnswerError,
+} from "./errors.ts";
 import {
   Access,
+  accessOfUnit,
   addAccess,
   canShare,
   heldAccess,
+  lessUnit,
+  modeOf,
   ONE_BOTH,
   ONE_READ,
   ONE_WRITE,
   REFUSED,
   removeAccess,
+  unitOf,
+  unitOfAccess,
 } from "./lock.ts";
 import { MemoryFlags } from "./params.ts";
 import { inheritWipe, type Region, Wipe, wipeToFree } from "./region.ts";
@@ -591,32 +595,14 @@ export function mapToRead(memory: Memory): Mapping {
 
 /**
  * Checks what an allocator, which may be the application's, answered. `size`: the bytes that were asked for, of memory
- * that is to be new. Throws `ERR_ALLOCATION_FAILED`.
+ * that is to be new; live memory of another size goes back. Throws `ERR_ALLOCATION_FAILED`.
  */
 export function answered(allocator: Allocator, memory: Memory, size?: number): Memory {
   const isLive = isMemory(memory) && memory.references > 0;
-  if (isLive && size !== undefined && isHeld(memory)) throw heldAlready(allocator, memory);
+  if (isLive && size !== undefined && isHeld(memory)) throw heldAlreadyError(allocator, memory);
   if (isLive && (size === undefined || memory.currentSize === size)) return memory;
-  throw wrongAnswerError(allocator, memory, isLive, size);
-}
-
-/** The error for an allocator that gives the same memory, or the same bytes, twice. */
-export function heldAlready(allocator: Allocator, memory: Memory): MillpondError {
-  return new MillpondError(
-    "ERR_ALLOCATION_FAILED",
-    `allocator "${allocator.name}" answered ${memory}, whose bytes somebody has already; mend its hooks, which must give ` +
-      "bytes that nobody else has until they are freed",
-  );
-}
-
-/** The error for an answer that is not what was due; a live memory goes back. */
-function wrongAnswerError(allocator: Allocator, memory: Memory, isLive: boolean, size?: number): MillpondError {
   if (isLive) releaseFailed(memory);
-  return new MillpondError(
-    "ERR_ALLOCATION_FAILED",
-    `allocator "${allocator.name}" answered ${isLive ? `${memory}, and ${size} bytes were due` : show(memory)}; mend its hooks, ` +
-      "which must give a live Memory",
-  );
+  throw wrongAnswerError(allocator, memory, isLive, size);
 }
 
 /** True for a memory that was made as one: not for what only has the prototype, nor for a revoked Proxy. */
@@ -681,7 +667,7 @@ const UNITS: number = ONE_READ | ONE_WRITE | ONE_BOTH;
 
 function endSpecial(memory: Memory, word: number): void {
   const unit = word & UNITS;
-  const held = removeAccess(memory.accessWord, accessOfUnit(unit)) !== REFUSED;
+  const held = lessUnit(memory.accessWord, unit) !== REFUSED;
   try {
     if (!held) throw notLockedError(memory, modeOf(unit));
     if ((word & OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
@@ -689,34 +675,6 @@ function endSpecial(memory: Memory, word: number): void {
     // The caller hears what is thrown, but the lock ends with the mapping.
     if (held) memory.unlockUnit(unit);
   }
-}
-
-/** The lock unit of a mode; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. @realtime */
-export function unitOf(mode: MapMode): number {
-  if (mode === "read") return ONE_READ;
-  if (mode === "readwrite") return ONE_BOTH;
-  if (mode === "write") return ONE_WRITE;
-  throw badModeError(mode);
-}
-
-/** The {@link Access} bits of a lock unit. @realtime */
-function accessOfUnit(unit: number): number {
-  return unit === ONE_READ ? Access.READ : unit === ONE_WRITE ? Access.WRITE : Access.READ | Access.WRITE;
-}
-
-/** The lock unit of {@link Access} bits. @realtime */
-function unitOfAccess(mode: number): number {
-  return mode === Access.READ ? ONE_READ : mode === Access.WRITE ? ONE_WRITE : ONE_BOTH;
-}
-
-/** The mode of a lock unit. @realtime */
-function modeOf(unit: number): MapMode {
-  return unit === ONE_READ ? "read" : unit === ONE_WRITE ? "write" : "readwrite";
-}
-
-function badModeError(mode: unknown): MillpondError {
-  if (typeof mode !== "string") return wrongType("mode", '"read", "write" or "readwrite"', mode);
-  return badValue("mode", '"read", "write" or "readwrite"', mode);
 }
 
 function staleMappingError({ source: memory, word }: Mapping): MillpondError {
@@ -816,14 +774,9 @@ function endAccess(memory: Memory, unit: number, opened: boolean): void {
 
 /** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when it is not held. */
 function endNested(memory: Memory, unit: number): void {
-  const word = removeAccess(memory.accessWord, accessOfUnit(unit));
+  const word = lessUnit(memory.accessWord, unit);
   if (word === REFUSED) throw notLockedError(memory, modeOf(unit));
   memory.accessWord = word;
-}
-
-/** An access word with one lock of that unit less, or {@link REFUSED}. @realtime */
-export function lessUnit(word: number, unit: number): number {
-  return removeAccess(word, accessOfUnit(unit));
 }
 
 /** Ends the plain locks of `word` for a holder that cannot any more; those that others have ended are left out. */

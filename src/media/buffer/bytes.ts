@@ -3,6 +3,7 @@
  * Writing copies a shared memory first (copy on write). Functions over a live slot.
  */
 
+import { unitOf } from "../../memory/lock.ts";
 import {
   type MapMode,
   type Mapping,
@@ -10,7 +11,6 @@ import {
   mapToRead,
   releaseFailed,
   releaseWhenUnmapped,
-  unitOf,
   unmapFailed,
 } from "../../memory/memory.ts";
 import { viewBytes } from "../../memory/region.ts";

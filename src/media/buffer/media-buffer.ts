@@ -37,7 +37,8 @@ import {
   type WrapOptions,
   wrapMemory,
 } from "../../memory/allocator.ts";
-import { answered, isMemory, lessUnit, type MapMode, type Mapping, type Memory, unitOf } from "../../memory/memory.ts";
+import { lessUnit, unitOf } from "../../memory/lock.ts";
+import { answered, isMemory, type MapMode, type Mapping, type Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";

@@ -71,7 +71,8 @@ import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, inHookError, SlotFlags } from "../../media/buffer/slot.ts";
 import { takeKeepers } from "../../media/meta/attach.ts";
 import { isTaken } from "../../memory/claims.ts";
-import { answered, heldAlready, releaseFailed } from "../../memory/memory.ts";
+import { heldAlreadyError } from "../../memory/errors.ts";
+import { answered, releaseFailed } from "../../memory/memory.ts";
 import type { PoolPhase } from "../../observe/pool-info.ts";
 import {
   beginWait,
@@ -966,7 +967,7 @@ export class BufferPool {
       const memory = answered(allocator, allocator.allocate(size, params), size);
       if (isTaken(allocator, memory.region.bytes)) {
         releaseFailed(memory);
-        throw heldAlready(allocator, memory);
+        throw heldAlreadyError(allocator, memory);
       }
       buffer.append(memory);
     } finally {

@@ -24,7 +24,8 @@ import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { assertUnlocked, BufferSlot, endLocks, SlotFlags, type SlotPool, timesIn } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import { claimBytes, isClaimed } from "../../memory/claims.ts";
-import { heldAlready, type Memory, releaseFailed, replaceHandle } from "../../memory/memory.ts";
+import { heldAlreadyError } from "../../memory/errors.ts";
+import { type Memory, releaseFailed, replaceHandle } from "../../memory/memory.ts";
 import { revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { MillpondError, reentrantError, saysGone, throwLater } from "../../util/errors.ts";
@@ -655,7 +656,7 @@ function dropHeld(slot: BufferSlot): MillpondError | undefined {
     if (parent !== null || allocator.givesOnce || all.indexOf(memory) < i || memory.claim?.isShown) return true;
     const held = isClaimed(memory);
     if (!held && claimBytes(allocator, memory, region.isPlain ? region.bytes : undefined, true)) return true;
-    refused ??= heldAlready(allocator, memory);
+    refused ??= heldAlreadyError(allocator, memory);
     memory.dropOwnership();
     // Who has the memory, or its region, would lose it.
     if (!held) releaseFailed(memory);

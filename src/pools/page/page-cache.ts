@@ -18,7 +18,8 @@
  */
 
 import { claimBytes } from "../../memory/claims.ts";
-import { answered, heldAlready, type Memory } from "../../memory/memory.ts";
+import { heldAlreadyError } from "../../memory/errors.ts";
+import { answered, type Memory } from "../../memory/memory.ts";
 import { opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import type { PoolRegistration } from "../../observe/registry.ts";
 import { MillpondError, saysGone, throwLater } from "../../util/errors.ts";
@@ -412,7 +413,7 @@ function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
   const { region: pages, offset } = memory;
   if (!claimBytes(source, memory, pages.isPlain ? pages.bytes : undefined)) {
     memory.releaseOrLater();
-    throw heldAlready(source, memory);
+    throw heldAlreadyError(source, memory);
   }
   if (!pages.isPlain) {
     if (zero === "acquire" || zero === "release" || config.mustRevoke) {

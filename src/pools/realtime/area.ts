@@ -6,7 +6,8 @@ import { unreachable } from "../../arena/tlsf/errors.ts";
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { claimBytes } from "../../memory/claims.ts";
-import { answered, heldAlready, type Memory, releaseFailed } from "../../memory/memory.ts";
+import { heldAlreadyError } from "../../memory/errors.ts";
+import { answered, type Memory, releaseFailed } from "../../memory/memory.ts";
 import { canPin, lockPages, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
 import { revokeViews } from "../../memory/region.ts";
 import { MillpondError, saysGone, throwLater } from "../../util/errors.ts";
@@ -56,7 +57,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
         `pool "${name}" cannot live in memory of "${source.name}": it has to be mapped first; choose another source`,
       );
     }
-    if (!claimBytes(source, memory, memory.region.bytes)) throw heldAlready(source, memory);
+    if (!claimBytes(source, memory, memory.region.bytes)) throw heldAlreadyError(source, memory);
     const touched = options.prefault ? prefault(source, memory.region) : NOT_ASKED;
     // What lay here before may have been an arena: these bytes are this pool's alone.
     memory.region.bytes.fill(0, 0, 8);

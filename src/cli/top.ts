@@ -75,11 +75,11 @@ async function choose({ pid, json: isJson, web: isWeb }: TopOptions, signal: Abo
   return await chooseFrom(found, signal);
 }
 
-/** The one that knows the most pools. */
+/** The one that knows the most pools. Each has the time of a first answer: they are one process, which may be busy. */
 async function fullest(sockets: readonly FoundSocket[]): Promise<Found> {
   const counted = await Promise.all(
     sockets.map(async (socket) => {
-      const snapshot = await readSnapshot(socket.path, NAME_MS).catch(() => undefined);
+      const snapshot = await readSnapshot(socket.path, ANSWER_MS).catch(() => undefined);
       const pools = snapshot?.realms.reduce((sum, realm) => sum + realm.pools.length, 0) ?? -1;
       return { socket, pools };
     }),

@@ -134,8 +134,13 @@ describe("millpond top", REPEATED, () => {
     const server = createServer((_request, response) => void response.end(JSON.stringify(empty)));
     await new Promise<void>((resolve) => server.listen(join(folder, `${program.pid}.abc.sock`), resolve));
     onTestFinished(() => void server.close());
-    const { stdout } = await top(runtime, String(program.pid), "--json");
-    expect((JSON.parse(stdout) as ProcessSnapshot).title).toBe("app.ts plain");
+    let title: string;
+    // A program that a busy machine does not let answer in time counts as one that knows none.
+    do {
+      const { stdout } = await top(runtime, String(program.pid), "--json");
+      ({ title } = JSON.parse(stdout) as ProcessSnapshot);
+    } while (title === "empty");
+    expect(title).toBe("app.ts plain");
   });
 
   it("removes the socket of a process that was killed, and never that of one that lives", async () => {

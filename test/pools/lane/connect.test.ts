@@ -6,6 +6,7 @@ import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/testing.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { FULL } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 
 const workers: Worker[] = [];
@@ -23,29 +24,33 @@ function waitFor(words: Int32Array): void {
 }
 
 describe("an attempt that is given up after the worker has joined, and before it was heard", () => {
-  it.each(["signal", "timeout"])("by its %s: the worker keeps its lease, and nobody else gets it", async (way) => {
-    const words = new Int32Array(new SharedArrayBuffer(4));
-    const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
-    const worker = start("./connect.worker.ts", words);
-    const clock = new FakeClock();
-    const aborted = new AbortController();
-    const connected = pool.connect(worker, way === "signal" ? { signal: aborted.signal } : { clock, timeout: 500 });
-    connected.catch(() => {});
-    await new Promise((resolve) => worker.once("online", resolve));
-    waitFor(words);
-    if (way === "signal") aborted.abort();
-    else clock.advance(500);
-    await expect(connected).rejects.toThrow();
-    expect(pool.tryAcquire()).toBeUndefined();
-    expect(pool.holders()).toHaveLength(1);
-    const said = new Promise((resolve) => worker.once("message", resolve));
-    const ended = new Promise((resolve) => worker.once("exit", resolve));
-    worker.postMessage("end");
-    expect([await said, await ended]).toEqual([66, 0]);
-    // Its end is still waited for.
-    expect(pool.stats().free).toBe(1);
-    pool.reserve();
-  });
+  for (const [way, tag] of [
+    ["signal", FULL],
+    ["timeout", {}],
+  ] as const)
+    it(`by its ${way}: the worker keeps its lease, and nobody else gets it`, tag, async () => {
+      const words = new Int32Array(new SharedArrayBuffer(4));
+      const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
+      const worker = start("./connect.worker.ts", words);
+      const clock = new FakeClock();
+      const aborted = new AbortController();
+      const connected = pool.connect(worker, way === "signal" ? { signal: aborted.signal } : { clock, timeout: 500 });
+      connected.catch(() => {});
+      await new Promise((resolve) => worker.once("online", resolve));
+      waitFor(words);
+      if (way === "signal") aborted.abort();
+      else clock.advance(500);
+      await expect(connected).rejects.toThrow();
+      expect(pool.tryAcquire()).toBeUndefined();
+      expect(pool.holders()).toHaveLength(1);
+      const said = new Promise((resolve) => worker.once("message", resolve));
+      const ended = new Promise((resolve) => worker.once("exit", resolve));
+      worker.postMessage("end");
+      expect([await said, await ended]).toEqual([66, 0]);
+      // Its end is still waited for.
+      expect(pool.stats().free).toBe(1);
+      pool.reserve();
+    });
 });
 
 describe("an attempt that is given up before the worker has joined", () => {

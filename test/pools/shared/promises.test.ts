@@ -54,7 +54,7 @@ describe("clearing on release", () => {
     let torn = 0;
     // How often it is in time is the machine's affair, and no part of the verdict: every interleaving is in
     // interleavings.test.ts.
-    const most = times(1_000, 10_000);
+    const most = times(400, 10_000);
     for (let round = 0; joined < 100 && round < most; round++) {
       while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 100);
       const id = lease[0]!;

@@ -56,7 +56,7 @@ describe("what a process keeps", () => {
     const grown = inProcess(`
       const life = () => {
         const pool = SlabPool.create({ elementSize: 64, blockSize: 65536, ageOut: 1000, trace: false, init() {}, destroy() {} });
-        const pointers = Array.from({ length: 1000 }, () => pool.alloc());
+        const pointers = Array.from({ length: 200 }, () => pool.alloc());
         for (const pointer of pointers) pool.free(pointer);
         pool.close();
       };

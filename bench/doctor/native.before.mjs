@@ -19,7 +19,8 @@ async function decode(n) {
   await new Promise(setImmediate);
   return frame;
 }
-for (let n = 0; n < 500; n++) {
+const count = Number(process.argv[2] ?? 500);
+for (let n = 0; n < count; n++) {
   const frame = await decode(n);
   const bytes = new Uint8Array(SIZE);
   memcpy(bytes, frame.memory, SIZE);

@@ -22,7 +22,7 @@ import { LIMITS } from "../../src/cli/doctor/advise.ts";
 import type { ObservedSite } from "../../src/cli/doctor/profile.ts";
 import { type Diagnosis, examine } from "../../src/cli/doctor/program.ts";
 import { type Exit, exitOf, run } from "../helpers/child.ts";
-import { FULL, REPEATED, times } from "../helpers/effort.ts";
+import { FULL, isFullLength, REPEATED, times } from "../helpers/effort.ts";
 import { MAIN, millpond, ROOT, scratchFolder } from "./command.ts";
 
 const PROGRAMS = join(ROOT, "test/cli/doctor-programs");
@@ -165,11 +165,14 @@ describe("what the doctor counts", REPEATED, () => {
     expect(site.keptShare).toBeLessThan(0.02);
   });
 
-  it.each([1, 0])("that some stay in use for good (turns of the event loop: %i)", async (turns) => {
-    const found = await examined(program("stream.mjs"), "400", "3", "10", String(turns));
-    expect(sitesOf(found).get("decode")!.keptShare).toBeGreaterThan(0.05);
-    expect(found.advice!.pools).toEqual([]);
-  });
+  // The fast lane has one of the two ways to look at what is in use: both are above.
+  for (const [turns, tag] of [[1, {}] as const, [0, FULL] as const]) {
+    it(`that some stay in use for good (turns of the event loop: ${turns})`, tag, async () => {
+      const found = await examined(program("stream.mjs"), "400", "3", "10", String(turns));
+      expect(sitesOf(found).get("decode")!.keptShare).toBeGreaterThan(0.05);
+      expect(found.advice!.pools).toEqual([]);
+    });
+  }
 
   it("what is posted, and the programs whose output is read", async () => {
     const code = `
@@ -195,7 +198,7 @@ describe("what the doctor counts", REPEATED, () => {
   it.skipIf(process.platform !== "linux")(
     "memory that grows with the buffers, and that the engine does not know of",
     async () => {
-      const { profile, advice } = await examined(join(ROOT, "bench/doctor/native.before.mjs"));
+      const { profile, advice } = await examined(join(ROOT, "bench/doctor/native.before.mjs"), String(times(250, 500)));
       expect(profile!.unknownBytes / profile!.grownBy).toBeGreaterThan(LIMITS.unknownShare);
       expect(advice!.refused.map(({ reason }) => reason)).toEqual(["native"]);
     },
@@ -234,19 +237,20 @@ describe("what the doctor counts", REPEATED, () => {
   });
 
   it("of very many buffers one in sixteen, for the rest", async () => {
-    const code = "function often() { return new Uint8Array(1024); } for (let n = 0; n < 150_000; n++) often();";
+    const count = times(60_000, 150_000);
+    const code = `function often() { return new Uint8Array(1024); } for (let n = 0; n < ${count}; n++) often();`;
     const { profile } = await examined("--threshold", "1024", written(code));
-    expect(profile).toMatchObject({ count: 150_000, isEstimate: true });
+    expect(profile).toMatchObject({ count, isEstimate: true });
     const [site] = profile!.sites;
     expect(site!.place.function).toBe("often");
-    expect(Math.abs(site!.count - 150_000)).toBeLessThan(5000);
+    expect(Math.abs(site!.count - count)).toBeLessThan(count / 30);
   });
 
   it("holds no memory for small buffers, nor for places", async () => {
     const code = `
       const makers = Array.from({ length: 2000 }, (_, n) => new Function("return new Uint8Array(65536) //# sourceURL=maker" + n));
       for (const make of makers) make();
-      for (let n = 0; n < 2_000_000; n++) new Uint8Array(8);`;
+      for (let n = 0; n < ${times(200_000, 2_000_000)}; n++) new Uint8Array(8);`;
     const { profile } = await examined(written(code));
     expect(profile!.count).toBe(2000);
     expect(profile!.sites.length).toBeLessThanOrEqual(500);
@@ -274,16 +278,18 @@ describe("a program under the doctor", REPEATED, () => {
     expect(exit.stderr).toContain("ended with exit code 7");
   });
 
-  it.each([
-    ["process.exit(3)", 3],
-    ["throw new Error('boom')", 1],
-    ["process.on('uncaughtException', () => process.exit(9)); setTimeout(() => { throw 1 })", 9],
-    ["process.removeAllListeners('exit')", 0],
-    ["await new Promise(() => {})", 13],
-  ])("may end by %s", async (code, expected) => {
-    const { exit, ending } = await examined(written(code));
-    expect([exit.code, ending.code]).toEqual([expected, expected]);
-  });
+  for (const [code, expected, tag] of [
+    ["process.exit(3)", 3, {}],
+    ["throw new Error('boom')", 1, {}],
+    ["process.on('uncaughtException', () => process.exit(9)); setTimeout(() => { throw 1 })", 9, FULL],
+    ["process.removeAllListeners('exit')", 0, {}],
+    ["await new Promise(() => {})", 13, FULL],
+  ] as const) {
+    it(`may end by ${code}`, tag, async () => {
+      const { exit, ending } = await examined(written(code));
+      expect([exit.code, ending.code]).toEqual([expected, expected]);
+    });
+  }
 
   const CHANGES = [
     "globalThis.ArrayBuffer = class extends ArrayBuffer {}; globalThis.Buffer = { alloc: () => 1 }",
@@ -457,7 +463,7 @@ describe("a program under the doctor", REPEATED, () => {
     // What is known is written by the loop itself, which lets no timer run.
     const isWritten = (): boolean =>
       readdirSync(folder, { recursive: true, encoding: "utf8" }).some((name) => /\d\.json$/.test(name));
-    while (!isWritten()) await new Promise((resolve) => setTimeout(resolve, 50));
+    while (!isWritten()) await new Promise((resolve) => setTimeout(resolve, 10));
     child.kill("SIGINT");
     expect((await ended).code).toBe(130);
     const { ending, profile } = JSON.parse(readFileSync(report, "utf8")) as Diagnosis;
@@ -555,7 +561,7 @@ describe("the file of the report", () => {
         return [ending, readFileSync(file, "utf8").replace(/\{.*\}/s, "report")];
       };
       expect(await onto("/dev/stdout", 1)).toEqual([5, "older\nfrom the program\nreport\n"]);
-      expect(await onto("/dev/../dev/stderr", 2)).toEqual([5, "older\nreport\n"]);
+      if (isFullLength) expect(await onto("/dev/../dev/stderr", 2)).toEqual([5, "older\nreport\n"]);
       expect(await onto("/proc/self/fd/3", 3)).toEqual([5, "older\nreport\n"]);
       const link = join(scratch.path, "to-stdin");
       symlinkSync("/dev/stdin", link);
@@ -563,7 +569,7 @@ describe("the file of the report", () => {
         expect(await millpond(["doctor", `--json=${name}`, path])).toMatchObject({ code: 1, stdout: "" });
       }
       // Which of them this process has for itself differs; each is asked for at full length.
-      for (let n = 3; n < times(5, 24); n++) {
+      for (let n = 3; n < times(4, 24); n++) {
         const exit = await run([process.execPath, MAIN, "doctor", `--json=/dev/fd/${n}`, path]);
         expect([1, 5], `descriptor ${n}: ${exit.stderr}`).toContain(exit.code);
       }
@@ -597,11 +603,11 @@ describe("the file of the report", () => {
 
 describe("the report", REPEATED, () => {
   it("says where a pool would help, and the lines to write", async () => {
-    const { stderr } = await millpond(["doctor", program("stream.mjs"), "1500", "3", "0", "1"]);
+    const frames = times(800, 1500);
+    const { stderr } = await millpond(["doctor", program("stream.mjs"), `${frames}`, "3", "0", "1"]);
     const text = stderr.replaceAll(/\s+/g, " ");
-    expect(text).toContain(
-      "7 x 1.0 MB at decode (test/cli/doctor-programs/stream.mjs:10) would serve 99 % of 1,500 allocations",
-    );
+    const place = "decode (test/cli/doctor-programs/stream.mjs:10)";
+    expect(text).toContain(`7 x 1.0 MB at ${place} would serve 99 % of ${frames.toLocaleString("en-US")} allocations`);
     expect(text).toContain('BufferPool.create({ name: "decode", size: 1_000_000, max: 7 });');
   });
 

@@ -51,7 +51,7 @@ const ONCE = ["rotated.mov", "anamorphic.mkv", "variable.ts", "alpha.webm"];
 const SIZE = "160x120";
 const H264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
 if (hasTools) {
-  ffmpeg("-f", "lavfi", "-i", `testsrc2=size=${SIZE}:rate=25:duration=2`, ...H264, "plain.mp4");
+  ffmpeg("-f", "lavfi", "-i", `testsrc2=size=${SIZE}:rate=25:duration=${isFullLength ? 2 : 1}`, ...H264, "plain.mp4");
   ffmpeg("-i", "plain.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=90", "rotated.mp4");
   ffmpeg("-i", "plain.mp4", "-vf", "setsar=16/15", ...H264, "anamorphic.mp4");
   ffmpeg("-i", "plain.mp4", "-vf", "select='not(mod(n,3))+not(mod(n,7))'", "-vsync", "vfr", ...H264, "variable.mp4");

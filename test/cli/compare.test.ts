@@ -29,11 +29,12 @@ describe("millpond run --compare", () => {
     const scratch = scratchFolder();
     onTestFinished(scratch.remove);
     const small = join(scratch.path, "small.mp4");
-    await millpond(["run", `pattern width=64 height=48 frames=12 ! encode ${small}`, "--quiet"]);
-    const { code, stdout, stderr } = await millpond(["run", small, "--compare", "--rounds", "1", "--json"]);
+    await millpond(["run", `pattern width=64 height=48 frames=60 ! encode ${small}`, "--quiet"]);
+    const args = ["run", small, "--compare", "--rounds", "1", "--workers", "1", "--json"];
+    const { code, stdout, stderr } = await millpond(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const { pooled, fresh, floor, passes } = (JSON.parse(stdout) as { comparison: Comparison }).comparison;
-    expect([pooled, fresh, floor].map(({ frames }) => frames)).toEqual([12 * passes, 12 * passes, 12 * passes]);
+    expect([pooled, fresh, floor].map(({ frames }) => frames)).toEqual([60 * passes, 60 * passes, 60 * passes]);
   });
 
   it("prints a loss as plainly as a win", () => {

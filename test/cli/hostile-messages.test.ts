@@ -10,16 +10,17 @@ import { afterAll, describe, expect, it } from "vitest";
 import { pipelineFromText } from "../../src/adapters/node/factories.ts";
 import { parseCommand } from "../../src/cli/args.ts";
 import { explain } from "../../src/cli/exit.ts";
-import { CLIP, scratchFolder, untilListening } from "./command.ts";
+import { scratchFolder, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns, runCommand } from "./hostile.ts";
 
 /**
- * Sixty small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor.
+ * Small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor. As many
+ * as a run needs that is interrupted while it writes its results.
  */
 const scratch = scratchFolder();
 afterAll(scratch.remove);
 const SMALL = join(scratch.path, "small.mp4");
-await runCommand(["run", `pattern width=64 height=48 frames=60 ! encode ${SMALL}`, "--quiet"]);
+await runCommand(["run", `pattern width=64 height=48 frames=75 ! encode ${SMALL}`, "--quiet"]);
 
 /** A moment of a run, told by what can be seen of it, so that it is the same on every machine. */
 interface Moment {
@@ -57,7 +58,7 @@ const ENDLESS: readonly {
 }[] = [
   {
     what: "a file",
-    args: ["run", CLIP, "--out", "out", "--patience", "1000"],
+    args: ["run", SMALL, "--workers", "1", "--out", "out", "--patience", "1000"],
     // Its results are written from the 32nd frame on; a thread that hangs in the 60th keeps it from its end.
     env: { MILLPOND_TEST_FAULT: "hang:60" },
     moments: moments(4096, "out"),
@@ -91,7 +92,7 @@ function signals(): HostileRun[] {
   }
   made.push({
     name: "SIGPIPE does not end a run that writes files",
-    args: ["run", SMALL, "--quiet", "--out", "out"],
+    args: ["run", SMALL, "--workers", "1", "--quiet", "--out", "out"],
     code: 0,
     during: (child, folder) => kill(child, "SIGPIPE", folder, moments(0, "out")[1]!),
   });
@@ -185,9 +186,12 @@ const shown = (given: readonly string[]): string => `"${given.join(" ").replace(
 const REFUSED = ARGUMENTS.filter(([given]) => refusal(given) !== undefined);
 const SHOWN = ["walk", "pattern ! scale width=0 ! null"];
 
+/** Refused as "/proc/foo" and "/dev/null/a" are, which stay in the fast lane. */
+const MORE = ["/proc/foo/bar/baz", "/dev/null"];
+
 const args: HostileRun[] = ARGUMENTS.map(([given, message]) => ({
   name: `${shown(given)} is refused in plain words`,
-  isMore: REFUSED.some(([one]) => one === given) && !SHOWN.includes(given.at(-1)!),
+  isMore: MORE.includes(given.at(-1)!) || (REFUSED.some(([one]) => one === given) && !SHOWN.includes(given.at(-1)!)),
   args: given,
   code: 1,
   message,
@@ -210,8 +214,11 @@ function worker(name: string, text: string, message: RegExp, patience = "50"): H
   };
 }
 
-/** What test/adapters/workers.test.ts shows in the fast lane without a process for each. */
+/** What test/adapters/workers.test.ts and workers-hostile.test.ts show in the fast lane without a process for each. */
 const SHOWN_THERE = [
+  "throws an object",
+  "throws later",
+  "exits",
   "never answers",
   "loops without end",
   "never loads",
@@ -271,6 +278,8 @@ const workers: HostileRun[] = [
   ),
   {
     name: "a worker of a file that hangs is given up",
+    // run-bad-input.test.ts has it in the fast lane.
+    isMore: true,
     args: ["run", SMALL, "--patience", "1", "--out", "out"],
     env: { MILLPOND_TEST_FAULT: "hang:5" },
     code: 1,
@@ -278,7 +287,7 @@ const workers: HostileRun[] = [
   },
   {
     name: "a patience of 70 years is no shorter than one of a second",
-    args: ["run", SMALL, "--quiet", "--patience", "2200000000"],
+    args: ["run", SMALL, "--workers", "1", "--quiet", "--patience", "2200000000"],
     code: 0,
   },
 ];
@@ -304,7 +313,7 @@ const inputs: HostileRun[] = [
 ].map(([what, bytes, code], nth) => ({
   name: `${what as string} is told as damage, not as a bug`,
   isMore: [1, 3, 5].includes(nth),
-  args: ["run", what === "a PNG named .png" ? "in.png" : "in.mp4"],
+  args: ["run", what === "a PNG named .png" ? "in.png" : "in.mp4", "--workers", "1"],
   arrange: (folder) => writeFileSync(join(folder, what === "a PNG named .png" ? "in.png" : "in.mp4"), bytes as Buffer),
   code: code as number,
   check: ({ message }) => {
@@ -313,10 +322,20 @@ const inputs: HostileRun[] = [
 }));
 
 const streams: HostileRun[] = [
-  { name: "an empty standard input is told", args: ["run", "-"], stdin: new Uint8Array(0), code: 1, message: /empty/ },
+  {
+    name: "an empty standard input is told",
+    // run-raw.test.ts has it in the fast lane.
+    isMore: true,
+    args: ["run", "-"],
+    stdin: new Uint8Array(0),
+    code: 1,
+    message: /empty/,
+  },
   { name: "no standard input is told", args: ["run", "-"], code: 1, message: /empty|standard input/ },
   {
     name: "garbage on standard input is told",
+    // run-raw.test.ts has it in the fast lane.
+    isMore: true,
     args: ["run", "-"],
     stdin: Buffer.alloc(1000, 7),
     code: 1,
@@ -324,6 +343,8 @@ const streams: HostileRun[] = [
   },
   {
     name: "an input that closes in the middle of a frame is partial",
+    // run-raw.test.ts has it in the fast lane.
+    isMore: true,
     args: ["run", "-", "--quiet"],
     stdin: Buffer.concat([
       Buffer.from("YUV4MPEG2 W16 H16 F25:1\nFRAME\n"),
@@ -335,7 +356,7 @@ const streams: HostileRun[] = [
   },
   {
     name: "a reader of the report that has gone is told",
-    args: ["run", SMALL],
+    args: ["run", SMALL, "--workers", "1"],
     during: (child) => void child.stdout?.destroy(),
     code: [0, 1],
   },
@@ -367,6 +388,8 @@ const streams: HostileRun[] = [
   },
   {
     name: "an input that never says anything ends with the signal",
+    // run-bad-input.test.ts has it in the fast lane, with another signal.
+    isMore: true,
     args: ["run", "-"],
     stdin: new PassThrough(),
     during: (child, folder) => kill(child, "SIGTERM", folder, moments(0)[0]!),
@@ -401,7 +424,7 @@ Object.defineProperty(VideoSampleSink.prototype, "_createPacketSink", {
 const versions: HostileRun[] = [
   {
     name: "a version of mediabunny in which a bound has no place is told of in a warning that names it",
-    args: ["run", SMALL, "--quiet"],
+    args: ["run", SMALL, "--workers", "1", "--quiet"],
     arrange: (folder) => writeFileSync(join(folder, "hide.mjs"), HIDE),
     env: { NODE_OPTIONS: "--import ./hide.mjs" },
     code: 0,

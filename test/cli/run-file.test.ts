@@ -109,7 +109,7 @@ describe("millpond run on the shipped clip", REPEATED, () => {
     const film = join(scratch.path, "small.mp4");
     await millpond(["run", `pattern width=64 height=48 frames=60 ! encode ${film}`, "--quiet"]);
     const few = await millpond(["run", film, "--json", "--workers", "1", "--buffers", "1"]);
-    const many = await millpond(["run", film, "--json", "--workers", "4", "--buffers", "16"]);
+    const many = await millpond(["run", film, "--json", "--workers", "3", "--buffers", "16"]);
     expect((JSON.parse(few.stdout) as RunSummary).measures.frames).toBe(60);
     expect((JSON.parse(few.stdout) as RunSummary).measures).toEqual((JSON.parse(many.stdout) as RunSummary).measures);
   });

@@ -23,7 +23,7 @@ function y4m(header: string, frames: readonly Buffer[], params = ""): Buffer {
 }
 
 async function summaryOf(args: readonly string[], stdin: Uint8Array): Promise<RunSummary> {
-  return summary(await millpond(["run", "-", "--json", ...args], { stdin }));
+  return summary(await millpond(["run", "-", "--workers", "1", "--json", ...args], { stdin }));
 }
 
 /** The same of a file, which is read by the same reader. */
@@ -65,9 +65,8 @@ describe("raw video on standard input", () => {
 
   it("says how much of the last frame is missing, and exits with 2", async () => {
     const bytes = Buffer.concat([frame(10, 64, 48, 1536), frame(20, 64, 48, 1536).subarray(0, 1000)]);
-    const { code, stdout, stderr } = await millpond(["run", "-", "--format", "I420", "--size", "64x48", "--json"], {
-      stdin: bytes,
-    });
+    const args = ["run", "-", "--format", "I420", "--size", "64x48", "--workers", "1", "--json"];
+    const { code, stdout, stderr } = await millpond(args, { stdin: bytes });
     expect(code).toBe(2);
     const summary = JSON.parse(stdout) as RunSummary;
     expect(summary.measures.frames).toBe(1);
@@ -93,7 +92,7 @@ describe("Y4M", () => {
       frame(60, 32, 24, 384),
     ]);
     const pipe = new PassThrough();
-    const done = millpond(["run", "-", "--json"], { stdin: pipe });
+    const done = millpond(["run", "-", "--workers", "1", "--json"], { stdin: pipe });
     // One byte, then three, then the rest: pieces that a pipe really delivers when a program flushes as it likes.
     for (const [from, to] of [
       [0, 1],
@@ -129,7 +128,7 @@ describe("Y4M", () => {
 
   it("says where a stream stops being Y4M, and keeps what came before", async () => {
     const good = y4m("W32 H24 F25:1", [frame(40, 32, 24, 384)]);
-    const { code, stdout } = await millpond(["run", "-", "--json"], {
+    const { code, stdout } = await millpond(["run", "-", "--workers", "1", "--json"], {
       stdin: Buffer.concat([good, Buffer.from("GARBAGE\n")]),
     });
     expect(code).toBe(2);
@@ -137,10 +136,15 @@ describe("Y4M", () => {
   });
 
   it("refuses a header without frames, and a chroma that nobody knows", async () => {
-    const none = await millpond(["run", "-"], { stdin: Buffer.from("YUV4MPEG2 W32 H24 F25:1\n") });
+    const path = join(scratch.path, "refused.y4m");
+    const refused = (text: string): Promise<Exit> => {
+      writeFileSync(path, text);
+      return millpond(["run", path, "--workers", "1"]);
+    };
+    const none = await refused("YUV4MPEG2 W32 H24 F25:1\n");
     expect(none.code).toBe(1);
     expect(none.stderr).toContain("no frame could be read");
-    const chroma = await millpond(["run", "-"], { stdin: Buffer.from("YUV4MPEG2 W32 H24 F25:1 C411\nFRAME\n") });
+    const chroma = await refused("YUV4MPEG2 W32 H24 F25:1 C411\nFRAME\n");
     expect(chroma.code).toBe(1);
     expect(chroma.stderr.replace(/\s+/g, " ")).toContain('chroma "C411"');
   });
@@ -149,7 +153,7 @@ describe("Y4M", () => {
     const path = join(scratch.path, "film.bin");
     writeFileSync(path, y4m("W32 H24 F25:1", [frame(40, 32, 24, 384), frame(44, 32, 24, 384)]));
     const out = join(scratch.path, "file");
-    const { code } = await millpond(["run", path, "--quiet", "--out", out]);
+    const { code } = await millpond(["run", path, "--workers", "1", "--quiet", "--out", out]);
     expect(code).toBe(0);
     const written = JSON.parse(readFileSync(join(out, "frames.json"), "utf8")) as { frames: { time: number }[] };
     expect(written.frames.map(({ time }) => time)).toEqual([0, 0.04]);

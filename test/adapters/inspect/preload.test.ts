@@ -8,6 +8,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { isPreloaded, preloadedBy, splitOptions } from "../../../src/adapters/inspect/preload.ts";
 import { mergePools, type ProcessSnapshot } from "../../../src/observe/snapshot.ts";
 import { exitOf, kill } from "../../helpers/child.ts";
+import { FULL } from "../../helpers/effort.ts";
 import { ask, PRELOAD, scratch, sendRaw, updatesOf, updateWhere } from "./kit.ts";
 
 const APP = fileURLToPath(new URL("app.ts", import.meta.url));
@@ -83,16 +84,19 @@ describe("a program that has the inspector preloaded", () => {
     ]);
   });
 
-  it("is seen with workers of workers; each is gone when it or the one that made it has ended, however", async () => {
+  it("is seen with workers of workers; each is gone when it or the one that made it has ended", async () => {
     const running = await ready("nested");
     await snapshotWhere(running, (snapshot) => snapshot.realms.length === 3);
     running.child.send("terminate");
     const left = await snapshotWhere(running, (snapshot) => snapshot.realms.length === 1);
     expect(namesOf(left)).toEqual([["frames", "slots"]]);
-    const other = await ready("workers");
-    await snapshotWhere(other, (snapshot) => snapshot.realms.length === 2);
-    other.child.send("exit");
-    await snapshotWhere(other, (snapshot) => snapshot.realms.length === 1);
+  });
+
+  it("is seen without a worker that has ended by itself", FULL, async () => {
+    const running = await ready("workers");
+    await snapshotWhere(running, (snapshot) => snapshot.realms.length === 2);
+    running.child.send("exit");
+    await snapshotWhere(running, (snapshot) => snapshot.realms.length === 1);
   });
 
   it("is seen while a worker is blocked: as it was, with the time for which it is silent, asked once", async () => {
@@ -182,9 +186,9 @@ describe("a program that has the inspector preloaded", () => {
     expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
   });
 
-  it.each([0, 40])(
-    "is not looked at, and goes on, while it has closed its standard error, whose number a connection gets, beside %i others",
-    async (others) => {
+  for (const [others, tag] of [[40, {}] as const, [0, FULL] as const]) {
+    const title = `while it has closed its standard error, whose number a connection gets, beside ${others} others`;
+    it(`is not looked at, and goes on, ${title}`, tag, async () => {
       const { child, socketPath } = await ready("no-stderr");
       const told = async (text: string): Promise<unknown> => {
         child.send(text);
@@ -207,8 +211,8 @@ describe("a program that has the inspector preloaded", () => {
       const exit = once(child, "exit");
       child.disconnect();
       expect(await exit).toEqual([0, null]);
-    },
-  );
+    });
+  }
 
   it("ends as it would though it has spoiled what an exit listener uses", async () => {
     const { child, folder } = await ready("spoiled");

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { createServer, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,7 +9,7 @@ import { parseCommand } from "../../../src/cli/args.ts";
 import type { InspectorUpdate, ProcessSnapshot } from "../../../src/observe/snapshot.ts";
 import { ask, PRELOAD, scratch, updatesOf, updateWhere } from "../../adapters/inspect/kit.ts";
 import { type Exit, exitOf, kill } from "../../helpers/child.ts";
-import { HANGS_MS, REPEATED } from "../../helpers/effort.ts";
+import { FULL, HANGS_MS, REPEATED, times } from "../../helpers/effort.ts";
 import { FakeProgram } from "../../helpers/fake-program.ts";
 import { MAIN } from "../command.ts";
 import { isHosted, runHosted } from "../command-host.ts";
@@ -46,16 +46,20 @@ function command(runtime: string, ...args: string[]): { readonly child: ChildPro
   return { child, exit: exitOf(child) };
 }
 
+/** The socket of this process's number, in a folder that is made as a program that serves makes it. */
+function socketIn(runtime: string): string {
+  const folder = join(runtime, "millpond/inspect");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return join(folder, `${process.pid}.sock`);
+}
+
 /** A server on the socket of this process's number, in a runtime folder of its own. */
 async function pretender(
   answer: (path: string, response: ServerResponse) => void,
 ): Promise<{ readonly runtime: string }> {
   const runtime = scratch();
-  await kill(await served(runtime));
   const server = createServer(({ url }, response) => answer(url!, response));
-  await new Promise<void>((resolve) =>
-    server.listen(join(runtime, "millpond/inspect", `${process.pid}.sock`), resolve),
-  );
+  await new Promise<void>((resolve) => server.listen(socketIn(runtime), resolve));
   onTestFinished(() => {
     server.closeAllConnections();
     server.close();
@@ -155,13 +159,10 @@ describe("millpond top", REPEATED, () => {
 
   it("says that a process does not answer, or not as an inspector does, and shows nothing of it", async () => {
     const runtime = scratch();
-    const program = await served(runtime);
-    await kill(program);
-    const socket = join(runtime, "millpond/inspect", `${process.pid}.sock`);
     const answers = ["<html>", "{}", '{"version":1,"realms":null}', "null", `{"version":2,"realms":[]}`];
     let answer = "";
     const server = createServer((_request, response) => void response.end(`${answer}\n`));
-    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    await new Promise<void>((resolve) => server.listen(socketIn(runtime), resolve));
     onTestFinished(() => void server.close());
     for (answer of answers) {
       for (const args of answer === "{}" ? [[], ["--interval", "1"]] : [[]]) {
@@ -216,7 +217,7 @@ describe("millpond top", REPEATED, () => {
   it("says that a process does not answer which is blocked after the beginning of its answer", async () => {
     const { runtime } = await pretender((_path, response) => response.flushHeaders());
     // Together, in processes of their own: each waits for some seconds.
-    const ways = [[], ["--json", "--interval", "0.05"]];
+    const ways = [["--json", "--interval", "0.05"], []].slice(0, times(1, 2));
     for (const { code, stdout, stderr } of await Promise.all(
       ways.map((args) => command(runtime, String(process.pid), ...args).exit),
     )) {
@@ -289,10 +290,7 @@ describe("millpond top", REPEATED, () => {
 
   it("goes on when the process cuts its stream off, and says when it serves no more", async () => {
     const runtime = scratch();
-    const program = await served(runtime);
-    const real = join(runtime, "millpond/inspect", `${program.pid}.sock`);
-    const snapshot = JSON.parse((await ask({ socketPath: real }, "/snapshot")).body) as ProcessSnapshot;
-    await kill(program);
+    const { snapshot } = new FakeProgram().update();
     let streams = 0;
     const server = createServer((_request, response) => {
       streams++;
@@ -300,8 +298,7 @@ describe("millpond top", REPEATED, () => {
       setTimeout(() => response.destroy(), 50);
     });
     // A socket of a living process's number.
-    const socket = join(runtime, "millpond/inspect", `${process.pid}.sock`);
-    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    await new Promise<void>((resolve) => server.listen(socketIn(runtime), resolve));
     const { exit } = command(runtime, String(process.pid), "--json", "--interval", "0.05");
     await expect.poll(() => streams).toBeGreaterThan(2);
     server.close();
@@ -315,19 +312,19 @@ describe("millpond top", REPEATED, () => {
     expect(uptimes.slice(0, 3)).toEqual([1, 2, 3]);
   });
 
-  it("ends with the signal's code when it is told to", async () => {
-    const runtime = scratch();
-    await served(runtime);
-    for (const [signal, code] of [
-      ["SIGINT", 130],
-      ["SIGTERM", 143],
-    ] as const) {
+  for (const [signal, code, tag] of [
+    ["SIGINT", 130, {}],
+    ["SIGTERM", 143, FULL],
+  ] as const) {
+    it(`ends with the code of ${signal} when it is told to`, tag, async () => {
+      const runtime = scratch();
+      await served(runtime);
       const { child, exit } = command(runtime, "--json", "--interval", "0.05");
       await once(child.stdout!, "data");
       child.kill(signal);
       expect((await exit).code).toBe(code);
-    }
-  });
+    });
+  }
 
   it.each([
     [["top", "x"], /takes the number of a process, not "x"/],

@@ -6,6 +6,7 @@ import { type Action, type Look, TopModel } from "../../../src/cli/top/model.ts"
 import { keysIn } from "../../../src/cli/top/screen.ts";
 import { jsonOf } from "../../../src/cli/top.ts";
 import type { PoolSnapshot, ProcessSnapshot, RealmSnapshot } from "../../../src/observe/snapshot.ts";
+import { REPEATED, times } from "../../helpers/effort.ts";
 import { generator } from "../../helpers/random.ts";
 
 const PLAIN: Look = { paint: paintFor({ isTTY: false } as NodeJS.WriteStream), unicode: true };
@@ -224,7 +225,7 @@ describe("the table of pools", () => {
     expect(chosen(model)).toBeUndefined();
   });
 
-  it("never writes beyond the screen, nor a command of a pool's name, at any size, in any state", () => {
+  it("never writes beyond the screen, nor a command of a pool's name, at any size, in any state", REPEATED, () => {
     const random = generator(7);
     const hostile = [
       "\u001b[2J\u001b]0;title\u0007",
@@ -254,7 +255,7 @@ describe("the table of pools", () => {
       "help",
       "pause",
     ];
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < times(60, 300); round++) {
       const pools = Array.from({ length: random(12) }, (_, i) => {
         const holders = Array.from({ length: random(5) }, (_, slot) => {
           const age = random(3) === 0 ? null : number();

@@ -1,6 +1,6 @@
 /** The live table in a real terminal: tmux is one that can be asked what it shows. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -142,10 +142,11 @@ describe("millpond top in a terminal", () => {
   it("has the terminal while it waits for the first answer, and gives it back when none comes", async (context) => {
     if (!hasTmux()) return context.skip("no tmux here");
     const runtime = scratch();
-    await kill(await served(runtime));
+    const folder = join(runtime, "millpond/inspect");
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     const server = createServer((_request, response) => response.flushHeaders());
     await new Promise<void>((resolve) => {
-      server.listen(join(runtime, "millpond/inspect", `${process.pid}.sock`), resolve);
+      server.listen(join(folder, `${process.pid}.sock`), resolve);
     });
     onTestFinished(() => {
       server.closeAllConnections();

@@ -1,6 +1,6 @@
 /** mediabunny's samples into slots and out of them with the decoders and encoders of @mediabunny/server. */
 import { createHash } from "node:crypto";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { loadMediabunny } from "../../src/adapters/mediabunny/load.ts";
 import { pooledSamples } from "../../src/adapters/mediabunny/node-samples.ts";
 import { PooledSampleResource } from "../../src/adapters/mediabunny/sample-resource.ts";
@@ -9,10 +9,17 @@ import { pooledFrames } from "../../src/adapters/node/frame-source.ts";
 import { allocators } from "../../src/allocators/registry.ts";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { VideoMeta } from "../../src/media/meta/layout-metas.ts";
-import { CLIP } from "../cli/command.ts";
+import { REPEATED } from "../helpers/effort.ts";
 import { openPool } from "../pools/buffer/pools.ts";
+import { type Film, film } from "./film.ts";
 
-const SIZE = (1280 * 720 * 3) / 2;
+let clip: Film;
+let size = 0;
+beforeAll(async () => {
+  clip = await film();
+  size = (clip.width * clip.height * 3) / 2;
+});
+afterAll(() => clip.remove());
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -31,20 +38,20 @@ async function told(frames: AsyncIterable<MediaBuffer>): Promise<string[]> {
 async function openTrack() {
   const mediabunny = await loadMediabunny();
   const input = new mediabunny.Input({
-    source: new mediabunny.FilePathSource(CLIP),
+    source: new mediabunny.FilePathSource(clip.path),
     formats: mediabunny.ALL_FORMATS,
   });
   return { mediabunny, input, track: (await input.getPrimaryVideoTrack())! };
 }
 
-describe("samples of @mediabunny/server", () => {
+describe("samples of @mediabunny/server", REPEATED, () => {
   it("are what the frames of the file are, natively copied, into plain and shared slots", async () => {
     const { mediabunny, input, track } = await openTrack();
     const copyTo = vi.spyOn(mediabunny.VideoSample.prototype, "copyTo");
-    const plain = openPool({ size: SIZE, max: 2 });
-    const shared = openPool({ size: SIZE, max: 2, allocator: allocators.find("shared")! });
-    const expected = await told(pooledFrames(await openVideoFile(CLIP), plain));
-    expect(expected.length).toBe(75);
+    const plain = openPool({ size, max: 2 });
+    const shared = openPool({ size, max: 2, allocator: allocators.find("shared")! });
+    const expected = await told(pooledFrames(await openVideoFile(clip.path), plain));
+    expect(expected.length).toBe(clip.frames);
     for (const pool of [plain, shared]) {
       expect(await told(pooledSamples(track, pool))).toEqual(expected);
       pool.validate();
@@ -52,9 +59,13 @@ describe("samples of @mediabunny/server", () => {
     }
     expect(copyTo).not.toHaveBeenCalled();
     // In another format they are not: the platform converts.
-    const rgba = openPool({ size: 1280 * 720 * 4, max: 1 });
+    const rgba = openPool({ size: clip.width * clip.height * 4, max: 1 });
     for await (const buffer of pooledSamples(track, rgba, { format: "RGBA", end: 0.08 })) {
-      expect(buffer.getMeta(VideoMeta)!.info).toMatchObject({ format: "RGBA", width: 1280, height: 720 });
+      expect(buffer.getMeta(VideoMeta)!.info).toMatchObject({
+        format: "RGBA",
+        width: clip.width,
+        height: clip.height,
+      });
       buffer.release();
     }
     expect(copyTo).toHaveBeenCalled();
@@ -68,7 +79,7 @@ describe("samples of @mediabunny/server", () => {
     const source = new VideoSampleSource({ codec: "avc", bitrate: 500_000 });
     output.addVideoTrack(source);
     await output.start();
-    const pool = openPool({ size: SIZE, max: 2 });
+    const pool = openPool({ size, max: 2 });
     let frames = 0;
     for await (const buffer of pooledSamples(track, pool, { end: 0.4 })) {
       const timestamp = Number(buffer.pts!) / 1e9;

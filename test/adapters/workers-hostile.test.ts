@@ -10,6 +10,7 @@ import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import type { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import type { BufferPoolEvents } from "../../src/pools/buffer/stats.ts";
 import { SharedBufferPool, type SharedBufferPoolOptions } from "../../src/pools/shared/shared-buffer-pool.ts";
+import { FULL } from "../helpers/effort.ts";
 import { lateErrors, lateRejections } from "../helpers/late-errors.ts";
 import { expectHome, Numbers } from "../pipeline/kit.ts";
 
@@ -41,7 +42,13 @@ describe("a module that posts into the port of its thread", () => {
     ["an answer to a frame that it has not", '{ type: "done", index: 500 }'],
     ["its answer twice", '{ type: "done", index, result: 1 }'],
   ];
-  test.each(posts)("%s ends the run with a typed error, and no frame is told of twice", async (_, message) => {
+  const once = ["null", "a failure without a frame", "an answer to a frame that it has not", "its answer twice"];
+  for (const [name, message] of posts) {
+    const title = `${name} ends the run with a typed error, and no frame is told of twice`;
+    test(title, once.includes(name) ? {} : FULL, () => refused(message));
+  }
+
+  async function refused(message: string): Promise<void> {
     const told = new Map<number, number>();
     const stage = workers(
       `import { MessagePort, parentPort } from "node:worker_threads";
@@ -57,17 +64,22 @@ describe("a module that posts into the port of its thread", () => {
     });
     expect(late).toEqual([]);
     expect([...told.values()].every((times) => times === 1)).toBe(true);
-  });
+  }
 });
 
 describe("a module that throws what cannot be told", () => {
-  test.each(["null", "undefined", "Symbol('x')"])("%s, while it is loaded, is named", async (thrown) => {
-    await expect(run(workers(`throw ${thrown};`))).rejects.toThrow(/it threw (null|undefined|Symbol\(x\))/);
-  });
+  for (const [thrown, tag] of [["Symbol('x')", {}] as const, ["null", FULL] as const, ["undefined", FULL] as const]) {
+    test(`${thrown}, while it is loaded, is named`, tag, async () => {
+      await expect(run(workers(`throw ${thrown};`))).rejects.toThrow(/it threw (null|undefined|Symbol\(x\))/);
+    });
+  }
 
-  test.each(["Symbol('x')", "{ toString() { throw 1; } }", "7"])(
-    "an Error whose message is %s fails that frame and not the thread",
-    async (message) => {
+  for (const [message, tag] of [
+    ["{ toString() { throw 1; } }", {}],
+    ["Symbol('x')", FULL],
+    ["7", FULL],
+  ] as const) {
+    test(`an Error whose message is ${message} fails that frame and not the thread`, tag, async () => {
       const stage = workers(
         `export default ({ index }) => {
            if (index !== 5) return;
@@ -78,8 +90,8 @@ describe("a module that throws what cannot be told", () => {
          };`,
       );
       await expect(run(stage)).rejects.toMatchObject({ code: "ERR_BAD_DATA", details: { frame: 5, worker: 1 } });
-    },
-  );
+    });
+  }
 });
 
 describe("an onResult that gives a promise", () => {
@@ -182,19 +194,21 @@ describe("what a workers stage cannot use is refused with a typed error:", () =>
     );
   });
 
-  test.each([
-    ["nothing", undefined],
-    ["a promise", Promise.resolve()],
-    ["an object", {}],
-  ])("a createPool() that gives %s", async (_, made) => {
-    class Own extends WorkersElement {
-      protected override createPool(): BufferPool {
-        return made as unknown as BufferPool;
+  for (const [name, made, tag] of [
+    ["an object", {}, {}],
+    ["nothing", undefined, FULL],
+    ["a promise", Promise.resolve(), FULL],
+  ] as const) {
+    test(`a createPool() that gives ${name}`, tag, async () => {
+      class Own extends WorkersElement {
+        protected override createPool(): BufferPool {
+          return made as unknown as BufferPool;
+        }
       }
-    }
-    const stage = new Own(moduleOf("export default () => 1;"), { workers: 1 });
-    await expect(run(stage)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
-  });
+      const stage = new Own(moduleOf("export default () => 1;"), { workers: 1 });
+      await expect(run(stage)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+    });
+  }
 
   test("frames that shall move to the thread and lie in shared memory", async () => {
     class Moves extends WorkersElement {

@@ -225,7 +225,8 @@ describe("a realm's inspector", () => {
   it("is bounded whatever the program's names and numbers are, and leaves out a pool that throws", () => {
     const name = `\u001b[31m${"x".repeat(1_000_000)}`;
     const pool = BufferPool.create({ name, size: 1, max: 5000 });
-    const leases = Array.from({ length: 5000 }, () => pool.tryAcquire({ tag: "\u{1f600}".repeat(50_000) })!);
+    const tag = "\u{1f600}".repeat(50_000);
+    const leases = Array.from({ length: 5000 }, () => pool.tryAcquire({ tag })!);
     const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
     const view = inspector.snapshot().pools.at(-1)!;
     expect(view.name).toHaveLength(MAX_NAME);

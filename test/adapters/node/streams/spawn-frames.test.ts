@@ -95,8 +95,9 @@ const HAS_PROC = process.platform === "linux";
 async function numbersOf(video: AsyncIterable<MediaBuffer>): Promise<number[]> {
   const numbers: number[] = [];
   for await (const frame of video) {
-    expect(new Set(frame.bytes).size).toBe(1);
-    numbers.push(frame.bytes[0]!);
+    const [number] = frame.bytes;
+    expect(Buffer.compare(frame.bytes, Buffer.alloc(frame.bytes.length, number))).toBe(0);
+    numbers.push(number!);
     frame.release();
   }
   return numbers;
@@ -227,7 +228,7 @@ describe("frames of a program", () => {
           expect(pool.outstanding).toBe(0);
         },
       ),
-      { numRuns: times(10, 150), seed: seedOf("frames of a program") },
+      { numRuns: times(5, 150), seed: seedOf("frames of a program") },
     );
   });
 

@@ -3,23 +3,29 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { chromium } from "./chromium.ts";
 import { launch, open, shows } from "./inspector-kit.ts";
 
 let browser: Browser;
+let program: ChildProcess | undefined;
+let url = "";
 beforeAll(async () => {
-  if (chromium !== undefined) browser = await launch();
+  if (chromium === undefined) return;
+  [browser, url] = await Promise.all([launch(), start()]);
 });
-afterAll(() => browser?.close());
+afterAll(() => {
+  program?.kill("SIGKILL");
+  return browser?.close();
+});
 
 /** Starts the program; resolves with the page's address. */
-async function start(): Promise<{ child: ChildProcess; url: string }> {
+function start(): Promise<string> {
   const child = spawn(process.execPath, [join(import.meta.dirname, "slow-worker.ts")], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  const url = await new Promise<string>((resolve, reject) => {
+  program = child;
+  return new Promise<string>((resolve, reject) => {
     let text = "";
     child.stdout!.setEncoding("utf8").on("data", (part: string) => {
       text += part;
@@ -27,12 +33,18 @@ async function start(): Promise<{ child: ChildProcess; url: string }> {
     });
     child.on("exit", (code) => reject(new Error(`the program ended with ${code}`)));
   });
-  return { child, url };
 }
 
 describe.skipIf(chromium === undefined)("a program whose worker holds frames too long", () => {
+  it("is not shown to a page without the token", async () => {
+    const response = await fetch(url.replace(/\?.*/, ""));
+    expect(response.status).toBe(401);
+    const { page } = await open(browser, url.replace(/\?.*/, ""));
+    expect(await page.locator("body").innerText()).toContain("token");
+    expect(await page.locator("#inspector").count()).toBe(0);
+  });
+
   it("is seen: who holds what, in which thread, who waits, and what starves", async () => {
-    const { child, url } = await start();
     const { page, complaints } = await open(browser, url);
     await shows(page, "Pools (3)");
     const frames = page.getByRole("option", { name: "frames" });
@@ -55,16 +67,7 @@ describe.skipIf(chromium === undefined)("a program whose worker holds frames too
     const trace = JSON.parse(readFileSync((await download.path())!, "utf8")) as { traceEvents: { ph: string }[] };
     expect(trace.traceEvents.length).toBeGreaterThan(10);
     expect(complaints).toEqual([]);
-    child.kill("SIGKILL");
+    program!.kill("SIGKILL");
     await shows(page, /The connection to the program was lost/);
-  });
-
-  it("is not shown to a page without the token", async () => {
-    const { url } = await start();
-    const response = await fetch(url.replace(/\?.*/, ""));
-    expect(response.status).toBe(401);
-    const { page } = await open(browser, url.replace(/\?.*/, ""));
-    expect(await page.locator("body").innerText()).toContain("token");
-    expect(await page.locator("#inspector").count()).toBe(0);
   });
 });

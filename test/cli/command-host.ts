@@ -32,8 +32,8 @@ export interface Hosted {
 /**
  * Whether the fast lane need not start a process for this run; a test of nothing else is tagged `REPEATED`, so that it
  * has its process at full length. It needs one where the streams or the end of the process itself matter: standard
- * streams and descriptors by name, `--compare` with its own processes, threads that hang until the process ends, and what
- * depends on whether this process has given a file its name before.
+ * streams and descriptors by name, `--compare` with its own processes, threads that hang until the process ends, and
+ * what depends on whether this process has given a file its name before.
  */
 export function canBeHosted(args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean {
   if (env.NODE_OPTIONS !== undefined || /^(hang|leak)/.test(env.MILLPOND_TEST_FAULT ?? "")) return false;

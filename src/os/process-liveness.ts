@@ -62,14 +62,14 @@ function isFull(code: unknown): boolean {
 
 /**
  * True when that process has ended, every thread of it: none of them can write any more. False when it runs, and when
- * it cannot be known. 20 us.
+ * it cannot be known. Without its start, another process may have got its number: then it counts as running. 20 us.
  */
-export function hasEnded(pid: number, start: number): boolean {
+export function hasEnded(pid: number, start?: number): boolean {
   const stat = readStat(String(pid));
   if (stat === "unknown") return false;
   // What can be asked without a descriptor: one that has ended and was not waited for is not seen by it.
   if (stat === "none" || stat === "no descriptor") return isUnknownNumber(pid);
-  if (stat.start !== start) return true;
+  if (start !== undefined && stat.start !== start) return true;
   // The first thread's end shows at once as Z, while others of it may still run for some microseconds.
   return (stat.state === "Z" || stat.state === "X") && stat.threads <= 1;
 }

@@ -26,7 +26,7 @@ import { hasLeft, type Membership, statusOf } from "../shared/member-status.ts";
 import { cancelReservation } from "../shared/membership.ts";
 import { dropLost, senderWord } from "../shared/transfer.ts";
 import { borrowBlock, checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
-import { type IpcEnd, ipcPort, messagesFrom, type ProcessPort, type Receiving } from "./ports.ts";
+import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { MAX_MESSAGE } from "./wire.ts";
 
@@ -78,7 +78,7 @@ const GO = "go";
 const PASSED = "passed";
 
 /**
- * Milliseconds without a word of an ended child until its channel is taken for closed: who inherited its end of the
+ * Milliseconds without a word of an ended process until its channel is taken for closed: who inherited its end of the
  * channel may keep that open for good.
  */
 const LAST_WORDS_MS = 1000;
@@ -110,7 +110,7 @@ export async function connectProcess<Data = unknown>(
     // It was waited for, so none of its threads is left.
     if (!pool.isOver) pool.reclaim(handle);
     pool.reclaimEnded();
-    afterLastWords(child, clock, () => port?.lose());
+    if (port !== undefined) afterLastWords(port, clock);
   };
   const { membership } = handle;
   const isSettled = (): boolean => pool.isOver || hasLeftPool(pool.core, membership);
@@ -157,16 +157,19 @@ export async function connectProcess<Data = unknown>(
   }
 }
 
-/** Calls `over` when a child that has ended has said nothing for a while: what it sent before its end comes first. */
-function afterLastWords(child: ChildEnd, clock: Clock, over: () => void): void {
-  // Counted by the listener that all lanes of the child share: while there is one, it listens.
-  let known = messagesFrom(child);
+/**
+ * The port is over when the process at its other end, which has ended, has said nothing for a while: what it sent
+ * before its end comes first.
+ */
+function afterLastWords(port: ProcessPort, clock: Clock): void {
+  let known = port.arrived;
   const look = (): void => {
-    const now = messagesFrom(child);
+    const now = port.arrived;
     const hasSpoken = now !== known;
     known = now;
-    if (hasSpoken && child.connected === true) wait();
-    else over();
+    if (port.isOver) return;
+    if (hasSpoken) wait();
+    else port.lose();
   };
   const wait = (): void => {
     // A turn of the event loop comes to its timers first, and reads then what waits there.
@@ -327,13 +330,21 @@ export function processLane<Data>(
   connection: SharedConnection,
   { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
 ): Lane<Data> {
+  const { peer } = connection;
+  // Whatever carries it: somebody else may keep the other end open.
+  const stopLooking = lookNowAndThen(clock ?? systemClock, () => {
+    if (pool.isOver || !hasLeftPool(pool.core, peer)) return;
+    stopLooking();
+    afterLastWords(port, clock ?? systemClock);
+  });
   // Whichever side it is: the looks for processes that have ended find the other one.
   const carrier = connection.carrier(
     true,
     (lost) => {
+      stopLooking();
       if (lost) pool.expectEnd();
     },
-    () => void giveBackLost(new WeakRef(pool), connection.peer),
+    () => void giveBackLost(new WeakRef(pool), peer),
   );
   if (window !== undefined) port.mostUnsent = (window + 1) * MAX_MESSAGE;
   return new Lane<Data>(port, carrier, {

@@ -25,6 +25,8 @@ interface Channel {
   isOpen(): boolean;
   /** Bytes that wait here for the other side to read; undefined: unknown. */
   unsent?(): number;
+  /** Counts what has come: it stays the same only while nothing comes. */
+  arrived?(): number;
   /** Ends it at once. */
   cut?(): void;
   /** Sends messages, each encoded already. */
@@ -56,6 +58,16 @@ export class ProcessPort implements LanePort {
   /** The channel's member calls {@link onMessage} and {@link ended}. */
   constructor(channel: Channel) {
     this.#channel = channel;
+  }
+
+  /** @internal Whether no message comes or goes any more. */
+  get isOver(): boolean {
+    return this.#closed;
+  }
+
+  /** @internal Counts what has come by the channel, whoever it is for. */
+  get arrived(): number {
+    return this.#channel.arrived?.() ?? 0;
   }
 
   /** As MessagePort's: what came before it was set is delivered then. */
@@ -204,11 +216,6 @@ function joinChannel(end: IpcEnd, id: string, user: ChannelUser): void {
   channel.users.set(id, user);
 }
 
-/** How many messages have come by a channel while a lane used it. */
-export function messagesFrom(end: IpcEnd): number {
-  return channels.get(end)?.messages ?? 0;
-}
-
 /** With the last lane the listeners go, too: in a child they keep the process alive. */
 function leaveChannel(end: IpcEnd, id: string): void {
   const channel = channels.get(end);
@@ -257,6 +264,8 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
   };
   const port = new ProcessPort({
     isOpen: () => !isBroken && end.connected === true,
+    // Counted by the listener that all lanes of the channel share.
+    arrived: () => channels.get(end)?.messages ?? 0,
     send(messages) {
       for (const message of messages) {
         if (isBroken) return;
@@ -284,16 +293,20 @@ export function socketPort(socket: Socket, closingMs: number = CLOSING_MS, turnM
   const port = new ProcessPort({
     isOpen: () => socket.writable && !isCut(),
     unsent: () => socket.writableLength,
+    arrived: () => turns,
     cut: () => socket.destroy(),
     send: (messages) => socket.write(frames(messages)),
     close: () => endSocket(socket, closingMs),
   });
   const chunks: Buffer[] = [];
+  /** In which something was read. */
+  let turns = 0;
   let isLate = false;
   let isOver = false;
   /** Reads what has come, a few milliseconds of it in this turn, and then what comes next. */
   const readOn = (): void => {
     const began = performance.now();
+    turns++;
     isLate = false;
     try {
       while (chunks.length > 0) {

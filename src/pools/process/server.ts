@@ -27,7 +27,8 @@ import { nativeOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { ownFile, type RemoveOwn } from "../../os/own-file.ts";
 import { onExit } from "../../os/process.ts";
-import { notDone, type Outcome } from "../../os/result.ts";
+import { hasEnded } from "../../os/process-liveness.ts";
+import { type NotDone, notDone, type Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
@@ -143,16 +144,30 @@ export async function serveProcesses<Data = unknown>(
 
 /**
  * The other socket, of one who has the path before it: so what is there is of a server that was killed, or of one whose
- * path was taken away while it runs.
+ * path was taken away while it runs. A socket of the former may still be open: in a process that inherited it.
  */
 function serveHandOver(path: string, ops: NativeOps): Outcome<DescriptorServer> {
   const served = serveDescriptors(path, ops);
   if (served.ok || served.errno !== "EADDRINUSE") return served;
   const other = connectDescriptors(path, ops);
-  if (other.ok) closeDescriptor(other.value, ops);
-  if (other.ok || other.errno !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return served;
+  if (other.ok) {
+    const listener = listenerOf(other.value, ops);
+    closeDescriptor(other.value, ops);
+    if (listener === 0 || !hasEnded(listener)) return taken(path, listener);
+  } else if (other.errno !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return taken(path, 0);
   rmSync(path);
   return serveDescriptors(path, ops);
+}
+
+/** The number of the process that began to listen there; 0: unknown. */
+function listenerOf(socket: number, ops: NativeOps): number {
+  const peer = ops.sockets.peer(socket);
+  return peer.ok ? peer.value.pid : 0;
+}
+
+function taken(path: string, listener: number): NotDone {
+  const who = listener === 0 ? "something else is" : `a server of process ${listener} is`;
+  return notDone("failed", "EADDRINUSE", `${who} at ${path}; if it is not in use, remove that file as well`);
 }
 
 /**

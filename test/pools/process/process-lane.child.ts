@@ -1,5 +1,13 @@
 /** The other side of the process lanes' tests: `process-lane.child.ts JOB WAY`, WAY "ipc", "inherited" or a path. */
-import { connectToPool, type ProcessConnection, receiveProcess } from "../../../src/native.ts";
+import { spawn } from "node:child_process";
+import { readdirSync, readlinkSync } from "node:fs";
+import {
+  connectToPool,
+  type ProcessConnection,
+  ProcessPool,
+  receiveProcess,
+  serveProcesses,
+} from "../../../src/native.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 
 interface Data {
@@ -12,6 +20,21 @@ const say = (value: unknown): void => {
   console.log(JSON.stringify(value));
 };
 
+/** Starts a process that has all sockets of this one, and outlives it. */
+function leaveSockets(): void {
+  const sockets = readdirSync("/proc/self/fd")
+    .map(Number)
+    .filter((descriptor) => {
+      try {
+        return descriptor > 2 && readlinkSync(`/proc/self/fd/${descriptor}`).startsWith("socket:");
+      } catch {
+        // The one of the listing itself.
+        return false;
+      }
+    });
+  say(spawn("sleep", ["1000"], { stdio: ["ignore", "ignore", "ignore", ...sockets] }).pid);
+}
+
 async function joined(): Promise<ProcessConnection<Data>> {
   if (way === "ipc") return await receiveProcess<Data>();
   if (way === "inherited") return await receiveProcess<Data>({ descriptor: 4 });
@@ -20,7 +43,14 @@ async function joined(): Promise<ProcessConnection<Data>> {
 
 if (job === "deaf") setInterval(() => {}, 1e6);
 else if (job === "leave at once") process.exit(0);
-else if (job === "refused") {
+else if (job === "serve and leave sockets") {
+  const lanes = await serveProcesses(ProcessPool.create({ size: 4096, count: 2 }), way);
+  say("serves");
+  for await (const lane of lanes) {
+    leaveSockets();
+    await lane.receive();
+  }
+} else if (job === "refused") {
   try {
     await joined();
     say("joined");
@@ -45,6 +75,9 @@ else if (job === "refused") {
       await lane.send(lease, { n });
     }
     await lane.close();
+  } else if (job === "leave sockets") {
+    leaveSockets();
+    await lane.receive();
   } else if (job === "hold") {
     let held = 0;
     for await (const _ of lane) if (++held === 3) say({ holds: held });

@@ -96,6 +96,11 @@ afterEach(async () => {
   for (const pool of pools.splice(0)) pool.leave({ force: true });
 });
 
+/** Ends a process that a child has started. */
+function endAtLast(pid: number): void {
+  closers.push(() => process.kill(pid, "SIGKILL"));
+}
+
 const WAYS = ["ipc", "inherited", "socket"] as const;
 
 /**
@@ -163,6 +168,41 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     // The mapping is gone, and what was leased is told as in a pool of threads.
     expect(() => pool.bytes(lease)).toThrow(expect.objectContaining({ code: "ERR_POOL_DEAD" }));
     expect(() => lease.release()).toThrow(expect.objectContaining({ code: "ERR_POOL_DEAD" }));
+  });
+
+  onEachWay("socket", "ends when the other process is killed and a third has its end of the socket", async (way) => {
+    const pool = make(3);
+    const { lane, child } = await meet(pool, "leave sockets", way);
+    endAtLast((await line(child)) as number);
+    const waiting = codeOf(lane.receive());
+    const closing = meet(pool, "leave sockets", way);
+    await kill(child);
+    expect(await waiting).toBe("ERR_INACTIVE");
+    const other = await closing;
+    endAtLast((await line(other.child)) as number);
+    await kill(other.child);
+    await other.lane.close();
+  });
+
+  it("ends at who connected when the server is killed and a third has its sockets, and the path is served again", async () => {
+    const path = join(folder, `s${++paths}`);
+    const child = spawn(process.execPath, [CHILD, "serve and leave sockets", path], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(child);
+    const said = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    expect((await said.next()).value).toBe('"serves"');
+    const { lane, pool } = await connectToPool(path);
+    pools.push(pool);
+    endAtLast(Number((await said.next()).value));
+    const waiting = codeOf(lane.receive());
+    await kill(child);
+    expect(await waiting).toBe("ERR_INACTIVE");
+    rmSync(path);
+    const server = await serveProcesses(pool, path);
+    closers.push(() => server.close());
+    const { pool: joined } = await connectToPool(path);
+    joined.leave();
   });
 
   it("leases of a pool that this process left by force are over with it, and that is what their errors say", () => {

@@ -14,11 +14,12 @@
  * An error, the abort of the signal, or a wait past its limit goes to 5 at once. A seek in 3 ends every wait, waits for
  * the loops, calls `onFlush()` and the sources' `seek()`, and starts the loops again.
  *
- * Invariants: the first error is the run's error. Every wait of a stage is in `#waits` with its limit, or has none.
- * Every promise of a hook is in `#calls` or `#tasks` until it settles. A pool is one pad's at most, in all pipelines.
- * Pools of former formats are listed until they have drained.
+ * Invariants: the first error is the run's error. Every promise of a hook is in `#calls` or `#tasks` until it settles.
+ * A pool is one pad's at most, in all pipelines. Pools of former formats are listed until they have drained. The limits
+ * of waits are in stage-waits.ts.
  *
- * Complexity: nothing here is called for each buffer but `acquire()` when a pool is empty. One timer serves all waits.
+ * Complexity: nothing here is called for each buffer but `acquire()` when a pool is empty, and what begins and ends a
+ * wait or a call that is not over at once.
  */
 
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
@@ -26,7 +27,7 @@ import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
 import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
-import { isMillpondError, MillpondError, plainMessage } from "../util/errors.ts";
+import { isMillpondError, MillpondError } from "../util/errors.ts";
 import { wrongType } from "../util/validate.ts";
 import {
   attachErrorSource,
@@ -38,10 +39,11 @@ import {
   type StageWait,
   type WaitBounds,
 } from "./base/element.ts";
-import { BUFFER_WAIT, type InputPad, type Maybe, type OutputPad } from "./base/pad.ts";
+import type { Maybe, OutputPad } from "./base/pad.ts";
 import { Source } from "./base/source.ts";
 import { type Decision, dropPool } from "./negotiate/pool.ts";
 import { Settlement } from "./settlement.ts";
+import { WaitWatch, type WatchedRun } from "./stage-waits.ts";
 
 /** How far a run is. */
 export interface Progress {
@@ -94,9 +96,6 @@ const CLOSING_MS = 5000;
 // that.
 const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
 
-// As long as a call that handles the end of the stream.
-const END_TIMES = 10;
-
 // Ten times a second is smooth to the eye, and nothing beside a frame.
 const PROGRESS_MS = 100;
 
@@ -116,112 +115,8 @@ function checkHooks(element: Element): void {
   }
 }
 
-/** Buffers that a stage has given out. */
-function givenBy(element: Element): number {
-  let given = 0;
-  for (const pad of element.outputs) given += pad.buffers;
-  return given;
-}
-
-/** Nothing comes in there now, and something may come yet. */
-function isQuiet({ ended, peer }: InputPad): boolean {
-  return !ended && peer !== null && peer.traffic.calls === 0;
-}
-
-/** A time that was not read: the next look at the waits takes it for now. */
-const UNREAD = Number.NaN;
-
-/** Times that are read between two looks at the waits; what comes after them is {@link UNREAD}. */
-const EXACT_TIMES = 64;
-
-/** Unread times are looked at within this part of `acquireTimeout`: by so much the bound of a busy stage is late. */
-const LOOKS = 8;
-
-/** A wait in the list of its run: in a ring, so that one that ends costs no search. */
-class LinkedWait implements StageWait {
-  readonly element: Element;
-  readonly doing: string;
-  readonly limit: number;
-  readonly isCall: boolean;
-  since: number;
-  given: number;
-  /** Undefined when it has ended. */
-  list: WaitList | undefined;
-  before: LinkedWait | undefined;
-  after: LinkedWait | undefined;
-
-  constructor(element: Element, doing: string, limit: number, since: number, isCall: boolean) {
-    this.element = element;
-    this.doing = doing;
-    this.limit = limit;
-    this.since = since;
-    this.given = givenBy(element);
-    this.isCall = isCall;
-  }
-}
-
-/** The waits of a run in the order in which they began. A `Set` costs twice as much as all the rest of a wait. */
-class WaitList {
-  #first: LinkedWait | undefined;
-  #last: LinkedWait | undefined;
-
-  add(wait: LinkedWait): void {
-    wait.list = this;
-    wait.before = this.#last;
-    if (this.#last === undefined) this.#first = wait;
-    else this.#last.after = wait;
-    this.#last = wait;
-  }
-
-  /** False: it is not here. */
-  delete(wait: StageWait): boolean {
-    if (!(wait instanceof LinkedWait) || wait.list !== this) return false;
-    const { before, after } = wait;
-    if (before === undefined) this.#first = after;
-    else before.after = after;
-    if (after === undefined) this.#last = before;
-    else after.before = before;
-    wait.list = undefined;
-    wait.before = undefined;
-    wait.after = undefined;
-    return true;
-  }
-
-  clear(): void {
-    for (const wait of this) this.delete(wait);
-  }
-
-  *[Symbol.iterator](): Generator<LinkedWait, void, undefined> {
-    for (let wait = this.#first; wait !== undefined; ) {
-      const { after } = wait;
-      yield wait;
-      wait = after;
-    }
-  }
-}
-
-/** What the stage of a wait has begun to wait for last: inside its start that is what hangs. */
-function innermost(wait: StageWait, waits: Iterable<StageWait>): StageWait {
-  let last = wait;
-  for (const other of waits) if (other.element === wait.element && (wait.isCall || !other.isCall)) last = other;
-  return last;
-}
-
-function seconds(ms: number): string {
-  return String(Math.round(ms / 10) / 100);
-}
-
-function stalledError({ element, doing, limit }: StageWait): MillpondError {
-  return new MillpondError(
-    "ERR_STARVED",
-    `"${element.name}" has been ${doing} for ${seconds(limit)} s, which is as long as the pipeline waits; ` +
-      "if it is slow and does not hang, raise acquireTimeout",
-    { stage: element.name, doing, limit },
-  );
-}
-
 /** @internal One run. */
-export class PipelineRun implements Running {
+export class PipelineRun implements Running, WatchedRun {
   readonly clock: Clock;
   /** Every decision, in order. */
   readonly decisions: Decision[] = [];
@@ -250,24 +145,13 @@ export class PipelineRun implements Running {
   /** What comes now is not this run's any more. */
   #isOver = false;
   #settle: () => void = () => {};
-  readonly #waits: WaitList = new WaitList();
-  /** Times that may be read before the next look. */
-  #exactTimes = EXACT_TIMES;
-  #waitTimer: { readonly handle: unknown; readonly due: number } | undefined;
-  /** The wait that lasted too long: the run no longer waits for its stage. */
-  #stalled: StageWait | undefined;
-  #onStall: () => void = () => {};
+  readonly #waits: WaitWatch;
   /** Loops of sources, the preparing ones too. */
   #sourceLoops = 0;
-  /** A stage that has kept the end of the stream since then. */
-  #kept: LinkedWait | undefined;
   #onHalt!: () => void;
   /** Resolves when {@link Run.#halt} begins. */
   readonly #halted: Promise<void> = new Promise((resolve) => {
     this.#onHalt = resolve;
-  });
-  readonly #stall: Promise<void> = new Promise((resolve) => {
-    this.#onStall = resolve;
   });
 
   /** @param elements in order from the sources to the sinks */
@@ -275,6 +159,7 @@ export class PipelineRun implements Running {
     this.#elements = elements;
     this.#options = options;
     this.clock = options.clock;
+    this.#waits = new WaitWatch(this, elements, options.acquireTimeout);
   }
 
   get opening(): Settlement | undefined {
@@ -400,7 +285,7 @@ export class PipelineRun implements Running {
     const wait = this.beginWait(element, doing, OPENING_BOUNDS);
     try {
       const work = element.promiseOf(hook, call());
-      if (work !== undefined) await Promise.race([this.#called(work), this.#stall]);
+      if (work !== undefined) await Promise.race([this.#called(work), this.#waits.stall]);
     } finally {
       this.endWait(wait);
     }
@@ -418,7 +303,7 @@ export class PipelineRun implements Running {
   async #stop(element: Element): Promise<void> {
     const wait = this.beginWait(element, "closing", OPENING_BOUNDS);
     try {
-      const grace = this.#stalled === undefined ? ABANDON_MS : CLOSING_MS;
+      const grace = this.#waits.hasStalled ? CLOSING_MS : ABANDON_MS;
       const work = element.promiseOf("stop", element.stop());
       if (work !== undefined) await this.#endOrAbandon(this.#called(work), grace);
     } finally {
@@ -434,195 +319,42 @@ export class PipelineRun implements Running {
     return this.#tasks.size > 0 || this.#calls.size > 0;
   }
 
-  beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
-    return this.#beginWait(element, doing, bounds, false);
-  }
-
-  #beginWait(element: Element, doing: string, bounds: WaitBounds, isCall: boolean): StageWait | undefined {
-    const { acquireTimeout } = this.#options;
-    const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
-    const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
-    if (limit === Number.POSITIVE_INFINITY || this.#isPaced(element)) return undefined;
-    const wait = new LinkedWait(element, doing, limit, this.#now(), isCall);
-    this.#waits.add(wait);
-    // An unread time is looked at earlier than that.
-    if (!Number.isNaN(wait.since)) this.#watchWait(wait.since + limit);
-    return wait;
-  }
-
-  /** An answer that is refused fails the run; the wait has to begin all the same. */
-  #isPaced(element: Element): boolean {
-    try {
-      const answer: unknown = element.isPacedFromOutside;
-      if (typeof answer === "boolean") return answer;
-      return Boolean(element.answeredNow("isPacedFromOutside", "true or false", answer));
-    } catch (error) {
-      const rethrow = (): never => {
-        throw error;
-      };
-      this.callHook("isPacedFromOutside", rethrow, element);
-      return false;
-    }
-  }
-
-  /**
-   * The time of a wait that begins or ends. Reading it takes as long as the rest of the wait, so of a stage that is
-   * busy only the first times are read; of the others the bound is late, by an eighth of `acquireTimeout` at most.
-   */
-  #now(): number {
-    if (this.#exactTimes === 0) return UNREAD;
-    const now = this.#readClock();
-    const { acquireTimeout } = this.#options;
-    if (acquireTimeout !== Number.POSITIVE_INFINITY && --this.#exactTimes === 0)
-      this.#watchWait(now + acquireTimeout / LOOKS);
-    return now;
-  }
-
-  /** The program's own clock may throw, which fails the run; what is under way has to be waited for all the same. */
-  #readClock(): number {
-    try {
-      return this.clock.now();
-    } catch (error) {
-      this.fail(error);
-      return UNREAD;
-    }
+  beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined {
+    return this.#waits.begin(element, doing, bounds);
   }
 
   endWait(wait: StageWait | undefined): void {
-    if (wait === undefined || !this.#waits.delete(wait) || wait.isCall) return;
-    this.ownFromNow(wait.element);
+    this.#waits.end(wait);
   }
 
   ownFromNow(element: Element): void {
-    element.ownSince = this.#now();
+    this.#waits.ownFromNow(element);
   }
 
-  boundCall<T>(work: Promise<T>, callee: Element, caller: OutputPad | undefined, doing: string, times = 1): Promise<T> {
-    if (this.#options.acquireTimeout === Number.POSITIVE_INFINITY) return work;
-    const wait = times === 0 ? undefined : this.#beginWait(callee, doing, { times }, true);
-    // Nothing calls a source, so nothing asks where it is.
-    if (wait === undefined && (caller === undefined || caller.element.inputs.length === 0)) return work;
-    const traffic = caller?.traffic;
-    if (traffic !== undefined) traffic.calls++;
-    const end = (): void => {
-      this.endWait(wait);
-      if (traffic === undefined) return;
-      traffic.calls--;
-      this.ownFromNow(caller!.element);
-    };
-    work.then(end, end);
-    return work;
+  boundCall<T>(
+    work: Promise<T>,
+    callee: Element,
+    caller: OutputPad | undefined,
+    doing: string,
+    times?: number,
+  ): Promise<T> {
+    return this.#waits.boundCall(work, callee, caller, doing, times);
   }
 
-  /** Since when the stage of a call has done nothing but this itself; undefined while something else is waited for. */
-  #ownSince({ element, since }: StageWait): number | undefined {
-    for (const { traffic } of element.outputs) if (traffic.calls + traffic.acquires > 0) return undefined;
-    // A stage that joins streams waits with one for the others.
-    for (const pad of element.inputs) if (element.inputs.length > 1 && isQuiet(pad)) return undefined;
-    let own = Math.max(since, element.ownSince);
-    for (const other of this.#waits) {
-      if (other.element !== element) continue;
-      if (!other.isCall) return undefined;
-      own = Math.max(own, other.since);
-    }
-    return own;
-  }
-
-  /**
-   * One timer for all waits, which looks at them when the first may be over; most are by then, and cost no timer of
-   * their own.
-   */
-  #watchWait(due: number): void {
-    if (this.#waitTimer !== undefined && this.#waitTimer.due <= due) return;
-    const look = (): void => {
-      this.#waitTimer = undefined;
-      this.#lookAtWaits();
-    };
-    try {
-      this.clock.clearTimer(this.#waitTimer?.handle);
-      this.#waitTimer = { handle: this.clock.setTimer(look, Math.max(0, due - this.clock.now()), false), due };
-    } catch (error) {
-      this.fail(error);
-    }
-  }
-
-  #lookAtWaits(): void {
-    const now = this.#readClock();
-    if (Number.isNaN(now)) return;
-    this.#exactTimes = EXACT_TIMES;
-    for (const wait of this.#waits) if (Number.isNaN(wait.since)) wait.since = now;
-    for (const element of this.#elements) if (Number.isNaN(element.ownSince)) element.ownSince = now;
-    let next = Number.POSITIVE_INFINITY;
-    for (const wait of this.#waits) {
-      const given = givenBy(wait.element);
-      if (given !== wait.given) {
-        wait.given = given;
-        wait.since = now;
-      } else if (wait.element.isHeldOutside(wait)) wait.since = now;
-      else if (wait.isCall) wait.since = this.#ownSince(wait) ?? now;
-      if (now - wait.since >= wait.limit) {
-        this.#stopWaiting(innermost(wait, this.#waits));
-        return;
-      }
-      next = Math.min(next, wait.since + wait.limit);
-    }
-    next = Math.min(next, this.#lookAtEnd(now));
-    if (next < Number.POSITIVE_INFINITY) this.#watchWait(next);
-  }
-
-  /** The sources have ended, and a sink waits for the end of its stream. */
-  get #isEnding(): boolean {
+  get isEnding(): boolean {
     const isOn = this.#isPlaying && !this.#flushing && !this.stopping;
     return isOn && this.#sourceLoops === 0 && this.#waiting.size > 0;
   }
 
-  /** Whether a stage keeps the end of the stream is looked at once in each `acquireTimeout`. */
-  #watchEnd(): void {
-    const { acquireTimeout } = this.#options;
-    if (!this.#isEnding || acquireTimeout === Number.POSITIVE_INFINITY) return;
-    const now = this.#readClock();
-    if (!Number.isNaN(now)) this.#watchWait(now + acquireTimeout);
+  awaitsEnd(sink: Element): boolean {
+    return this.#waiting.has(sink);
   }
 
-  /** Returns when to look again. */
-  #lookAtEnd(now: number): number {
-    const { acquireTimeout } = this.#options;
-    if (!this.#isEnding) {
-      this.#kept = undefined;
-      return Number.POSITIVE_INFINITY;
-    }
-    const element = this.#elements.find((one) => this.#keepsEnd(one));
-    if (element === undefined) this.#kept = undefined;
-    else if (this.#kept?.element !== element || this.#kept.given !== givenBy(element)) {
-      const limit = END_TIMES * acquireTimeout;
-      this.#kept = new LinkedWait(element, "keeping the end of the stream to itself", limit, now, false);
-    } else if (now - this.#kept.since >= this.#kept.limit) {
-      this.#stopWaiting(this.#kept);
-      return Number.POSITIVE_INFINITY;
-    }
-    return now + acquireTimeout;
-  }
-
-  /** It has the end of every input, is in no call and no wait, and has not passed the end on. */
-  #keepsEnd(element: Element): boolean {
-    const { inputs, outputs } = element;
-    const hasPassed = outputs.length === 0 ? !this.#waiting.has(element) : outputs.every((pad) => pad.ended);
-    if (hasPassed || this.#isPaced(element) || !element.isIdle) return false;
-    if (!inputs.every(({ ended, peer }) => ended && peer?.traffic.calls === 0)) return false;
-    if (outputs.some(({ traffic }) => traffic.calls + traffic.acquires > 0)) return false;
-    for (const wait of this.#waits) if (wait.element === element) return false;
-    return true;
-  }
-
-  #stopWaiting(wait: StageWait): void {
-    this.#waits.delete(wait);
-    this.#stalled ??= wait;
-    const error = stalledError(wait);
-    this.fail(error, wait.element);
+  onStall(error: MillpondError, element: Element): void {
+    this.fail(error, element);
     // All went well until a stage did not close: the caller has to hear of it all the same.
-    this.failure ??= { error, element: wait.element.name };
+    this.failure ??= { error, element: element.name };
     this.#isCommitting = false;
-    this.#onStall();
   }
 
   /** Starts the loop of a stage that has one; a source has one. */
@@ -654,7 +386,7 @@ export class PipelineRun implements Running {
       })
       .finally(() => {
         this.#tasks.delete(running);
-        if (isSource && --this.#sourceLoops === 0) this.#watchEnd();
+        if (isSource && --this.#sourceLoops === 0) this.#waits.watchEnd();
       });
     this.#tasks.add(running);
     return running;
@@ -838,8 +570,7 @@ export class PipelineRun implements Running {
         this.failure ??= { error, element: element.name };
       }
     }
-    this.#waits.clear();
-    this.#try(() => this.clock.clearTimer(this.#waitTimer?.handle));
+    this.#try(() => this.#waits.close());
     this.#arePoolsDropped = true;
     for (const element of this.#elements) {
       for (const pad of element.outputs) {
@@ -861,7 +592,7 @@ export class PipelineRun implements Running {
   /** Waits for work that ends by itself; once a wait has lasted too long, only so many milliseconds more. */
   async #endOrAbandon(work: Promise<void>, grace: number): Promise<void> {
     let timer: unknown;
-    const abandoned = this.#stall.then(
+    const abandoned = this.#waits.stall.then(
       () =>
         new Promise<void>((resolve) => {
           timer = systemClock.setTimer(resolve, grace, false);
@@ -898,28 +629,8 @@ export class PipelineRun implements Running {
     const { acquireTimeout } = this.#options;
     if (acquireTimeout === Infinity) return pool.acquire();
     return pool.acquire({ timeout: acquireTimeout }).catch((error: unknown) => {
-      throw isMillpondError(error, "ERR_STARVED") ? this.#busyStage(error) : error;
+      throw isMillpondError(error, "ERR_STARVED") ? this.#waits.withBusyStage(error) : error;
     });
-  }
-
-  /** A pool starves because a stage does not give back; where one is at work for long, the error names it, too. */
-  #busyStage(error: MillpondError): MillpondError {
-    const now = this.clock.now();
-    // What began at an unread time began late; who is in line for a buffer is not busy.
-    const busy = [...this.#waits].filter(({ since, doing }) => !Number.isNaN(since) && doing !== BUFFER_WAIT);
-    const [first] = busy.sort((a, b) => a.since - b.since);
-    if (first === undefined || now - first.since < first.limit / 2) return error;
-    const { name } = first.element;
-    const long = seconds(now - first.since);
-    return attachErrorSource(
-      new MillpondError(
-        "ERR_STARVED",
-        `"${name}" has been ${first.doing} for ${long} s, and meanwhile ${plainMessage(error)}`,
-        { ...error.details, stage: name },
-        { cause: error },
-      ),
-      first.element,
-    );
   }
 
   watch(pool: BufferPool): void {

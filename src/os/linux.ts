@@ -22,6 +22,7 @@ import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix.ts";
 import { process } from "./process.ts";
 import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "./result.ts";
 import { LINUX_SOCKETS, posixSockets } from "./sockets.ts";
+import { ThreadDescriptors } from "./thread-descriptors.ts";
 
 const NUMBERS: PosixNumbers = {
   mapAnon: 0x20,
@@ -41,6 +42,8 @@ const CAP_IPC_LOCK = 14n;
 export function linuxOps(koffi: Koffi): NativeOps {
   const libc: KoffiLibrary = koffi.load(null);
   const memory = new PosixMemory(koffi, libc, NUMBERS);
+  const descriptors = new ThreadDescriptors(libc, memory);
+  const own = (descriptor: number): number => descriptors.own(descriptor);
   return {
     name: "koffi",
     platform: "linux",
@@ -57,8 +60,8 @@ export function linuxOps(koffi: Koffi): NativeOps {
     advise: (bytes, advice) => memory.advise(bytes, advice),
     map: (bytes, align) => memory.map(bytes, align),
     retire: (address, bytes) => memory.retire(address, bytes),
-    shared: orAbsent("shared memory", absentShared, () => linuxShared(libc, memory)),
-    sockets: orAbsent("descriptor sockets", absentSockets, () => posixSockets(libc, memory, LINUX_SOCKETS)),
+    shared: orAbsent("shared memory", absentShared, () => linuxShared(libc, memory, descriptors)),
+    sockets: orAbsent("descriptor sockets", absentSockets, () => posixSockets(libc, memory, LINUX_SOCKETS, own)),
     futex: orAbsent("futex", absentFutex, () => linuxFutex(libc, memory)),
     dma: orAbsent("DMA buffers", absentDma, () => linuxDma(libc, memory)),
   };
@@ -152,7 +155,7 @@ const STATX_BASIC_STATS = 0x7ff;
 const STATX_BYTES = 256;
 
 /** Throws what koffi throws when libc lacks a call (memfd_create: glibc before 2.27). */
-function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
+function linuxShared(libc: KoffiLibrary, memory: PosixMemory, descriptors: ThreadDescriptors): SharedOps {
   const memfdCreate = libc.func("memfd_create", "int", ["str", "uint"]);
   const ftruncate = libc.func("ftruncate", "int", ["int", "int64_t"]);
   const fchmod = libc.func("fchmod", "int", ["int", "uint"]);
@@ -202,7 +205,7 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
         Number(ftruncate(descriptor, whole)) === 0 &&
         Number(fchmod(descriptor, 0o600)) === 0 &&
         Number(fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) === 0;
-      if (sized) return made(descriptor);
+      if (sized) return made(descriptors.own(descriptor));
       const failure = memory.failed("memfd", `${whole} bytes could not be sized and sealed (see ulimit -f)`);
       closeDescriptor(descriptor);
       return failure;
@@ -250,7 +253,9 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
         return notDone(status, code, `process ${pid} has no descriptor ${descriptor} that this process may open`);
       }
       const opened = Number(open(path, O_RDWR | O_CLOEXEC));
-      return opened < 0 ? memory.failed("open", `descriptor ${descriptor} of process ${pid}`) : made(opened);
+      return opened < 0
+        ? memory.failed("open", `descriptor ${descriptor} of process ${pid}`)
+        : made(descriptors.own(opened));
     },
     lockFolder(path) {
       const opened = Number(open(path, O_CLOEXEC));
@@ -261,7 +266,7 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
       return failure;
     },
     close(descriptor) {
-      return Number(closeDescriptor(descriptor)) === 0 ? done(0) : memory.failed("close", `descriptor ${descriptor}`);
+      return descriptors.close(descriptor);
     },
   };
 }

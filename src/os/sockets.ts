@@ -74,8 +74,16 @@ const MAX_DESCRIPTORS = 8;
 /** Connections that may wait for accept: as many as every kernel allows. */
 const BACKLOG = 128;
 
-/** Throws what koffi throws when libc lacks a call. */
-export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: SocketNumbers): SocketOps {
+/**
+ * Throws what koffi throws when libc lacks a call. `own` gives what is made, and kept, a number that ends with this
+ * thread.
+ */
+export function posixSockets(
+  libc: KoffiLibrary,
+  memory: PosixMemory,
+  numbers: SocketNumbers,
+  own: (descriptor: number) => number = (descriptor) => descriptor,
+): SocketOps {
   const socket = libc.func("socket", "int", ["int", "int", "int"]);
   const socketpair = libc.func("socketpair", "int", ["int", "int", "int", "void *"]);
   const bind = libc.func("bind", "int", ["int", "void *", "uint"]);
@@ -159,7 +167,7 @@ export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: S
         } catch (error) {
           return notDone("failed", String((error as { code?: unknown }).code), `${path} could not be made private`);
         }
-        return Number(listen(descriptor, BACKLOG)) < 0 ? memory.failed("listen", path) : made(descriptor);
+        return Number(listen(descriptor, BACKLOG)) < 0 ? memory.failed("listen", path) : made(own(descriptor));
       }),
     connect(path) {
       const connected = withAddress(path, (address, descriptor) =>
@@ -192,7 +200,7 @@ export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: S
       if (received === 0) return notDone("failed", "PEER_GONE", "the other end was closed");
       const descriptors = message.takeDescriptors();
       if (descriptors.length === 1 && (message.flags & numbers.truncated) === 0) {
-        return made({ descriptor: descriptors[0]!, note: message.note.slice(0, received) });
+        return made({ descriptor: own(descriptors[0]!), note: message.note.slice(0, received) });
       }
       for (const extra of descriptors) close(extra);
       return notDone(

@@ -1,5 +1,5 @@
 /** A thread that joined a pool as a process does, and ends while its process lives. */
-import { mkdtempSync, openSync, rmSync } from "node:fs";
+import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -14,8 +14,8 @@ afterEach(() => {
   for (const pool of pools.splice(0)) pool.close({ force: true });
 });
 
-async function start(workerData: unknown): Promise<Worker> {
-  const worker = new Worker(new URL("./process-thread.worker.ts", import.meta.url), { workerData, execArgv: [] });
+async function start(workerData: unknown, file = "./process-thread.worker.ts"): Promise<Worker> {
+  const worker = new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] });
   await new Promise((resolve, reject) => {
     worker.once("message", resolve);
     worker.once("error", reject);
@@ -31,6 +31,42 @@ async function until(isSo: () => boolean, pool: ProcessPool): Promise<void> {
   }
   expect(isSo()).toBe(true);
 }
+
+/** Blocks of memory that this process has open or mapped, and its sockets. */
+function held(): number {
+  const open = readdirSync("/proc/self/fd").filter((number) => {
+    try {
+      return /^(\/memfd:millpond|socket:)/.test(readlinkSync(`/proc/self/fd/${number}`));
+    } catch {
+      // The one of the listing itself.
+      return false;
+    }
+  });
+  return open.length + readFileSync("/proc/self/maps", "latin1").split("/memfd:millpond").length;
+}
+
+describe.runIf(nativeOps().availability.ok)("a thread that makes a pool, serves it and connects", () => {
+  for (const how of ["terminate", "exit", "throw"] as const) {
+    it(`ends by ${how}: no descriptor and no memory stays, and its path is served again`, async () => {
+      const folder = mkdtempSync(join(tmpdir(), "mp-"));
+      const path = join(folder, "socket");
+      const pool = ProcessPool.create({ size: 64, count: 1 });
+      pools.push(pool);
+      const before = held();
+      const worker = await start({ path }, "./process-serve.worker.ts");
+      expect(held()).toBeGreaterThan(before);
+      const ended = new Promise((resolve) => worker.once("exit", resolve));
+      worker.on("error", () => {});
+      if (how === "terminate") await worker.terminate();
+      else worker.postMessage(how);
+      await ended;
+      await until(() => held() === before, pool);
+      rmSync(path, { force: true });
+      (await serveProcesses(pool, path)).close();
+      rmSync(folder, { recursive: true });
+    });
+  }
+});
 
 describe.runIf(nativeOps().availability.ok)("a thread that joined as a process does", () => {
   it("by connectToPool(): what it held is free at its end, its place too, and its lane says so", async () => {

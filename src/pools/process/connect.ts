@@ -139,7 +139,7 @@ export async function connectProcess<Data = unknown>(
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), undefined, watch);
     // Before the wait, which it would leave behind when it throws. The port keeps what comes.
     sendRequest();
-    const answer = firstMessage(made, { signal, timeout, clock }, "the child", pool, (said) => {
+    const answer = firstMessage(made, { signal, timeout, clock }, joining("the child", timeout), pool, (said) => {
       if (said === WANTED) made.postMessage(GO);
       else if (said === PASSED) sendAgain();
       else return true;
@@ -353,6 +353,12 @@ export function processLane<Data>(
   });
 }
 
+/** @internal What is said of one who was to join, and ended or was late. */
+export function joining(who: string, timeout: number): (how: "ended" | "late") => string {
+  return (how) =>
+    `${who} ${how === "ended" ? "ended" : `did not answer within ${timeout} ms`} before it had joined the pool`;
+}
+
 /**
  * @internal The first message on a port that is an answer. Rejects with the signal's reason, and `ERR_INACTIVE` when
  * none comes in time.
@@ -360,22 +366,21 @@ export function processLane<Data>(
 export function firstMessage(
   port: ProcessPort,
   { signal, timeout, clock }: { signal: AbortSignal | undefined; timeout: number; clock: Clock },
-  who: string,
+  failed: (how: "ended" | "late") => string,
   pool?: ProcessPool,
   isAnswer: (said: unknown) => boolean = () => true,
 ): Promise<unknown> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
-    const failed = (what: string): void =>
-      reject(new MillpondError("ERR_INACTIVE", `${who} ${what} before it had joined the pool`));
+    const fail = (how: "ended" | "late"): void => reject(new MillpondError("ERR_INACTIVE", failed(how)));
     if (timeout !== Number.POSITIVE_INFINITY) {
-      const timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+      const timer = clock.setTimer(() => fail("late"), timeout, false);
       onEnd(() => clock.clearTimer(timer));
     }
     if (pool !== undefined) {
       onEnd(onPoolEnd(pool, { poolEnded: reject, poolRetired: reject }));
       onEnd(lookNowAndThen(clock, () => pool.lookForEnd()));
     }
-    port.addEventListener("close", () => failed("ended"));
+    port.addEventListener("close", () => fail("ended"));
     port.onmessage = ({ data }) => {
       if (isAnswer(data)) resolve(data);
     };

@@ -41,6 +41,7 @@ import {
   answer,
   firstMessage,
   giveUp,
+  joining,
   type ProcessConnection,
   type ProcessOffer,
   processLane,
@@ -56,8 +57,19 @@ import { MAX_GREETING, MAX_MESSAGE } from "./wire.ts";
 /** Both sides have 5 seconds to greet each other: a stranger must not hold a place for longer. */
 const GREETING_MS = 5000;
 
-/** Of those that were greeted and have not shown a ticket yet; one that honestly comes needs a few milliseconds. */
-const MAX_SILENT = 64;
+/**
+ * Of those that have said nothing yet: beyond `most`, those go that were given time to say a word, which one that
+ * honestly comes says at once; beyond `all`, the oldest goes at once. Of those that have said a word and shown no
+ * ticket yet there are as many as `all` at most.
+ */
+const SILENT: { readonly most: number; readonly graceMs: number; readonly all: number } = {
+  most: 64,
+  graceMs: 100,
+  all: 256,
+};
+
+/** What each side says first. */
+const HELLO = "hello";
 
 /** Characters of the pool's name that a process is told, so that the offer fits into a message. */
 const MAX_NAME = 1000;
@@ -181,8 +193,11 @@ class ProcessAcceptor<Data> {
   readonly #tickets: Set<string> = new Set();
   readonly #lanes: Lane<Data>[] = [];
   readonly #sockets: Set<Socket> = new Set();
-  /** Those that have shown no ticket, the oldest first. */
-  readonly #silent: Set<AbortController> = new Set();
+  /** Those that have said nothing, and when they came; the oldest first. */
+  readonly #silent: Map<AbortController, number> = new Map();
+  /** Those that have said a word and shown no ticket, the oldest first. */
+  readonly #greeted: Set<AbortController> = new Set();
+  #isSweeping = false;
   readonly #loops: Set<() => void> = new Set();
   readonly #leavePool: () => void;
   #stopLooking: (() => void) | undefined;
@@ -216,8 +231,15 @@ class ProcessAcceptor<Data> {
       if (this.#pool.descriptor < 0) throw new Error("the descriptor of its pool was closed");
       const { clock = systemClock, window } = this.#options;
       const greeting = { signal: gone.signal, timeout: GREETING_MS, clock };
-      port.postMessage("hello");
-      await this.#ticket(firstMessage(port, greeting, "a process"), gone);
+      port.postMessage(HELLO);
+      const said = firstMessage(
+        port,
+        greeting,
+        joining("a process", GREETING_MS),
+        undefined,
+        (word) => !this.#isHello(word, gone),
+      );
+      await this.#ticket(said, gone);
       port.most = MAX_MESSAGE;
       connection = SharedConnection.offer(this.#pool).connection;
       const offer: ProcessOffer = {
@@ -226,7 +248,7 @@ class ProcessAcceptor<Data> {
         window,
         name: cut(this.#pool.name, MAX_NAME),
       };
-      const answered = firstMessage(port, greeting, "a process");
+      const answered = firstMessage(port, greeting, joining("a process", GREETING_MS));
       port.postMessage({ offer });
       await ready(answered);
       this.#lanes.push(processLane<Data>(port, this.#pool, connection, { window, clock }));
@@ -241,11 +263,47 @@ class ProcessAcceptor<Data> {
     }
   }
 
+  /** Whether that is the first word of one that has said nothing yet. */
+  #isHello(said: unknown, gone: AbortController): boolean {
+    if (said !== HELLO || !this.#silent.delete(gone)) return false;
+    this.#greeted.add(gone);
+    const [oldest] = this.#greeted;
+    if (this.#greeted.size > SILENT.all) this.#sendAway(oldest!);
+    return true;
+  }
+
+  #sendAway(gone: AbortController): void {
+    this.#silent.delete(gone);
+    this.#greeted.delete(gone);
+    gone.abort(new Error("too many connect at once"));
+  }
+
+  /** Sends those away that say nothing, where they are too many. */
+  #sweep(): void {
+    if (this.#isSweeping || this.#silent.size <= SILENT.most) return;
+    const { clock = systemClock } = this.#options;
+    this.#isSweeping = true;
+    clock.setTimer(
+      () => {
+        this.#isSweeping = false;
+        let left = this.#silent.size - SILENT.most;
+        for (const [gone, since] of this.#silent) {
+          if (left-- <= 0 || clock.now() - since < SILENT.graceMs) break;
+          this.#sendAway(gone);
+        }
+        this.#sweep();
+      },
+      SILENT.graceMs,
+      true,
+    );
+  }
+
   /** Waits until one that was greeted shows a ticket, and hands them out meanwhile. */
   async #ticket(said: Promise<unknown>, gone: AbortController): Promise<void> {
-    this.#silent.add(gone);
-    const [oldest] = this.#silent;
-    if (this.#silent.size > MAX_SILENT) oldest!.abort(new Error("too many connect at once"));
+    this.#silent.set(gone, (this.#options.clock ?? systemClock).now());
+    const [oldest] = this.#silent.keys();
+    if (this.#silent.size > SILENT.all) this.#sendAway(oldest!);
+    this.#sweep();
     const stop = this.#handOut();
     try {
       const ticket = await said;
@@ -254,6 +312,7 @@ class ProcessAcceptor<Data> {
     } finally {
       stop();
       this.#silent.delete(gone);
+      this.#greeted.delete(gone);
     }
   }
 
@@ -365,13 +424,19 @@ export async function connectToPool<Data = unknown>(
   const greeting = { signal, timeout, clock };
   const who = `the server at ${path}`;
   const expect = async <T>(isIt: (said: unknown) => said is T): Promise<T> => {
-    const said = await firstMessage(port, greeting, who);
+    const said = await firstMessage(port, greeting, (how) =>
+      how === "ended"
+        ? `${who} closed the connection: it has ended, or too many connect at once`
+        : `${who} did not answer within ${timeout} ms`,
+    );
     if (isIt(said)) return said;
     throw new MillpondError("ERR_INACTIVE", `${who} refused: ${refusalText(said)}`);
   };
   let received: number | undefined;
   try {
-    await expect((said): said is "hello" => said === "hello");
+    // At once: one that says nothing may be sent away.
+    port.postMessage(HELLO);
+    await expect((said): said is typeof HELLO => said === HELLO);
     const bounds = signal === undefined ? { timeout, ops } : { timeout, ops, signal };
     const { descriptor, note } = orThrow(await fetchBlock(forDescriptors(path), bounds), `cannot connect to ${path}`);
     received = descriptor;

@@ -104,13 +104,35 @@ describe.runIf(nativeOps().availability.ok)("a server of a pool", () => {
     for (const { pool: joined } of clients) joined.leave();
   });
 
+  it("sends nobody away who says a word, however many come after it that say none", async () => {
+    const real = nativeOps();
+    const nothing = notDone("timeout", "ETIMEDOUT", "accept: nobody is there");
+    let isHanding = false;
+    const sockets = {
+      ...real.sockets,
+      accept: (socket: number, ms: number) => (isHanding ? real.sockets.accept(socket, ms) : nothing),
+    };
+    const pool = make({ ops: { ...real, sockets } });
+    const clock = new FakeClock();
+    await serve(pool, path(), { clock });
+    const coming = connectToPool(path());
+    for (let n = 0; n < 100; n++) await silent(path());
+    clock.advance(100);
+    isHanding = true;
+    const { pool: joined } = await coming;
+    joined.leave();
+  });
+
   it("tells the one that has been silent for longest when too many are, and lets the next one in", async () => {
     const pool = make();
-    await serve(pool, path(), { clock: new FakeClock() });
+    const clock = new FakeClock();
+    await serve(pool, path(), { clock });
     const first = await silent(path());
     const heard: Buffer[] = [];
     first.on("data", (chunk: Buffer) => heard.push(chunk));
     for (let n = 0; n < 64; n++) await silent(path());
+    // Each is given 100 ms to say a word.
+    clock.advance(100);
     await once(first, "close");
     const said = Buffer.concat(heard);
     // After "hello", with the length before it.

@@ -119,13 +119,15 @@ describe("what one viewer may cost", () => {
         socket.read(4096) ?? socket.read();
         await new Promise((resolve) => setImmediate(resolve));
       }
-      looks++;
+      // One that comes before the answer has begun looks at nothing.
+      if (queued !== undefined && queued > 0) looks++;
       look.call(this);
     });
     onTestFinished(() => spy.mockRestore());
     const { socket, answer } = sendRaw(where, GET("/snapshot"));
     socket.pause();
-    await expect.poll(() => looks).toBeGreaterThanOrEqual(4);
+    // What is queued behind the kernel's part goes in three parts, of which a busy machine may send two at once.
+    await expect.poll(() => looks).toBeGreaterThanOrEqual(2);
     socket.resume();
     expect((await answer).endsWith("}")).toBe(true);
   });

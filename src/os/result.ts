@@ -3,7 +3,7 @@
  * reads that it got none and why, and goes on. Only a caller's mistake (a detached view, a foreign socket) throws.
  */
 
-import { wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
+import { isRevoked, wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
 
 /** Why a step was not done, in words that a program may branch on. */
 export type FailureStatus =
@@ -66,7 +66,9 @@ export function made<T>(value: T): { readonly ok: true; readonly value: T } {
  * for what is not an answer.
  */
 export function describeResult(result: Result | Outcome<unknown>): string {
-  if (result === null || typeof result !== "object") throw wrongType("result", "what a native step answered", result);
+  if (result === null || typeof result !== "object" || isRevoked(result)) {
+    throw wrongType("result", "what a native step answered", result);
+  }
   // Each property is read once: the answer may be one that a caller made.
   const { ok, status, errno, hint, bytes } = result as Partial<Done & Omit<NotDone, "ok">>;
   if (yesOrNo("result.ok", ok)) {

@@ -17,7 +17,16 @@ import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
+import {
+  abortSignal,
+  isMade,
+  readOptions,
+  show,
+  wholeNumber,
+  withMethods,
+  word,
+  wrongType,
+} from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
@@ -93,11 +102,9 @@ export async function connectProcess<Data = unknown>(
   child: ChildEnd,
   options: ConnectOptions = {},
 ): Promise<Lane<Data>> {
-  if (child === null || typeof child !== "object" || typeof child.send !== "function") {
-    throw wrongType("child", "a ChildProcess with an IPC channel", child);
-  }
-  withMethods("child", "a ChildProcess with an IPC channel", child, ["on", "once", "removeListener"]);
-  const block = pool instanceof ProcessPool ? pool.block : undefined;
+  if (typeof child !== "object") throw wrongType("child", "a ChildProcess with an IPC channel", child);
+  withMethods("child", "a ChildProcess with an IPC channel", child, ["send", "on", "once", "removeListener"]);
+  const block = isMade(ProcessPool, pool, "block") ? pool.block : undefined;
   if (block === undefined) throw wrongType("pool", "a ProcessPool with its block", pool);
   const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = checkConnectOptions(options);
   if (child.connected !== true || typeof child.exitCode === "number" || typeof child.signalCode === "string") {

@@ -14,7 +14,17 @@ import {
 } from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { oneOf, outOfRange, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import {
+  isMade,
+  isRevoked,
+  oneOf,
+  outOfRange,
+  readOptions,
+  text,
+  wholeNumber,
+  withMethods,
+  wrongType,
+} from "../../util/validate.ts";
 import {
   joinPool,
   type Made,
@@ -167,7 +177,7 @@ export function attachProcess<T>(
     return joinOwn(orThrow(openName(source, ops), cannot("open", source)), settings, source, construct);
   if (typeof source === "number")
     return joinOwn(orThrow(openSharedMemory(source, ops), cannot("open", name)), settings, name, construct);
-  if (source === null || typeof source !== "object") {
+  if (source === null || typeof source !== "object" || isRevoked(source)) {
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }
   if ("kind" in source) return joinThread(source, settings, construct);
@@ -345,7 +355,7 @@ function tableOf(memory: SharedArrayBuffer, layout: SharedLayout, bytes: number,
 }
 
 function checkMembership(membership: Membership, layout: SharedLayout): Membership {
-  if (membership === null || typeof membership !== "object")
+  if (membership === null || typeof membership !== "object" || isRevoked(membership))
     throw wrongType("options.membership", "the membership of a reserved handle", membership);
   const member = wholeNumber("options.membership.member", membership.member, 0, layout.members - 1);
   const status = wholeNumber("options.membership.status", membership.status, 1, 2 ** 30);
@@ -364,7 +374,8 @@ export function checkAttach<T extends ProcessAttachOptions & { name?: string }>(
   if (asyncWait !== undefined) oneOf("options.asyncWait", asyncWait, ["thread", "poll"]);
   if (watch !== undefined && watch !== Number.POSITIVE_INFINITY) wholeNumber("options.watch", watch, 1, 2 ** 31 - 1);
   if (stop !== undefined) {
-    if (!(stop?.words instanceof Int32Array)) throw wrongType("options.stop.words", "an Int32Array", stop?.words);
+    if (isRevoked(stop)) throw wrongType("options.stop", "a word that ends a wait", stop);
+    if (!isMade(Int32Array, stop?.words, "buffer")) throw wrongType("options.stop.words", "an Int32Array", stop?.words);
     wholeNumber("options.stop.index", stop.index, 0, stop.words.length - 1);
   }
   return options;

@@ -32,7 +32,7 @@ import { type NotDone, notDone, type Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
 import { cut } from "../../util/cut.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
-import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
+import { abortSignal, badValue, isMade, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd } from "../lane/liveness.ts";
@@ -120,7 +120,7 @@ export async function serveProcesses<Data = unknown>(
   path: string,
   options: Omit<ConnectOptions, "signal" | "timeout"> = {},
 ): Promise<ProcessServer<Data>> {
-  if (!(pool instanceof ProcessPool) || pool.block === undefined) {
+  if (!isMade(ProcessPool, pool, "block")) {
     throw wrongType("pool", "a ProcessPool with its block", pool);
   }
   checkPath(path);

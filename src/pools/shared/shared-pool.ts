@@ -49,6 +49,7 @@ import {
   badValue,
   checkOptions,
   flag,
+  isRevoked,
   milliseconds,
   readOptions,
   show,
@@ -461,8 +462,9 @@ export class SharedPool implements LeasePool {
    */
   reclaim(member: number | SharedHandle): number {
     const reserved = typeof member === "object" && member !== null;
+    if (isRevoked(member)) throw wrongType("member", "a member's number or a reserved handle", member);
     const membership = reserved ? member.membership : typeof member === "number" ? { member, status: 0 } : undefined;
-    if (membership === null || typeof membership !== "object") {
+    if (membership === null || typeof membership !== "object" || isRevoked(membership)) {
       throw wrongType("member", "a member's number or a reserved handle", member);
     }
     const number = wholeNumber(

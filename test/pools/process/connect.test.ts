@@ -338,6 +338,22 @@ describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
     expect([parent.listenerCount("message"), parent.listenerCount("disconnect")]).toEqual([0, 0]);
   });
 
+  it("to what is no child is refused in the library's words: a revoked proxy, a class as its send()", async () => {
+    const pool = ProcessPool.create({ size: 64, count: 1 });
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    class Child extends EventEmitter {
+      readonly connected = true;
+      readonly send = class {};
+    }
+    for (const child of [proxy, new Child(), null]) {
+      expect(await codeOf(connectProcess(pool, child as never))).toBe("ERR_INVALID_ARG_TYPE");
+    }
+    expect(await codeOf(connectProcess(proxy as never, new Child() as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(pool.stats().members).toHaveLength(1);
+    pool.close();
+  });
+
   it("that a child's own send() throws at is over with that error: nothing rejects later, and nothing is left", async () => {
     for (const how of ["first", "always"] as const) {
       const { child, parent } = channel();

@@ -142,17 +142,28 @@ function describeState(self: unknown): string {
 
 /** What the caller's own value has thrown, or the engine about it. */
 function isCallers(error: unknown): boolean {
+  return isThrownByCaller(error) || isEngines(error);
+}
+
+function isThrownByCaller(error: unknown): boolean {
   if (error instanceof HostileError) return true;
   // The file system's, about a path that says nothing wrong but leads nowhere.
-  if (error instanceof Error && "syscall" in error && "path" in error && "errno" in error) return true;
+  return error instanceof Error && "syscall" in error && "path" in error && "errno" in error;
+}
+
+function isEngines(error: unknown): boolean {
   return (
     error instanceof TypeError &&
     (error.message.includes("proxy that has been revoked") || error.message.startsWith("Class constructor Hostile"))
   );
 }
 
-function isOwnError(error: unknown): boolean {
-  if (isCallers(error)) return true;
+/** Calls where each revoked proxy and each class in a function's place is told by an error of the library. */
+const TOLD =
+  /^\.\/native#(ProcessPool\.(create|attach|prototype\.reclaim)|ProcessSharedAllocator|connectProcess|receiveProcess|serveProcesses|connectToPool|describeResult)/;
+
+function isOwnError(error: unknown, key: string): boolean {
+  if (isThrownByCaller(error) || (isEngines(error) && !TOLD.test(key))) return true;
   return (
     error instanceof Error &&
     typeof (error as { code?: unknown }).code === "string" &&
@@ -225,7 +236,7 @@ async function tryOne(
     else failed = settled;
   }
   if (failed === undefined) return mayPass ? undefined : "accepted";
-  if (!isOwnError(failed.error)) return textOf(failed.error);
+  if (!isOwnError(failed.error, call.key)) return textOf(failed.error);
   const after = describeState(callee.self);
   if (after !== before) return `refused, but changed ${before} to ${after}`;
   return undefined;

@@ -56,8 +56,8 @@ const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
     expect: { poll: { timeout: 100_000 } },
     globalSetup: "./test/browser/chromium.ts",
     pool: "forks",
-    // One more than there are cores: tests that wait for children and clocks leave theirs idle.
-    maxWorkers: availableParallelism() + 1,
+    // Two more than there are cores: tests that wait for children and clocks leave theirs idle for a third of the time.
+    maxWorkers: availableParallelism() + 2,
     reporters: ["default", "./test/closing-line.ts"],
   };
   const together = filesOfOneRealm();

@@ -21,6 +21,19 @@ export function openDescriptors(): string[] {
   }
 }
 
+/**
+ * What is open now and was not before. What has been closed since does not count: a child that an earlier test had
+ * started may close its pipes late.
+ */
+export function openedSince(before: readonly string[]): string[] {
+  const left = [...before];
+  return openDescriptors().filter((name) => {
+    const at = left.indexOf(name);
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
+}
+
 /** Makes a named pipe. */
 export function mkfifo(path: string): void {
   execFileSync("mkfifo", [path]);

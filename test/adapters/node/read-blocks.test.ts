@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readBlocks } from "../../../src/adapters/node/read-blocks.ts";
 import { BufferPool, RealtimePool } from "../../../src/index.ts";
 import { codeOf } from "../../helpers/code-of.ts";
-import { mkfifo, openDescriptors } from "../../helpers/descriptors.ts";
+import { mkfifo, openDescriptors, openedSince } from "../../helpers/descriptors.ts";
 import { watchedSignal } from "../../helpers/watched-signal.ts";
 
 const SIZE = 1000;
@@ -178,7 +178,7 @@ describe("readBlocks", () => {
     await blocks.return?.();
     expect(pool.stats().waiting).toBe(0);
     expect(await late).toBe("ok");
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     pool.close({ force: true });
   });
 
@@ -251,7 +251,7 @@ describe("readBlocks", () => {
     readBlocks(file("missing"), pool);
     await expect(readBlocks(file("missing"), pool).next()).rejects.toMatchObject({ code: "ENOENT" });
     await expect(readBlocks(folder, pool).next()).rejects.toMatchObject({ code: "EISDIR" });
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     expectHome(pool);
   });
 
@@ -260,7 +260,7 @@ describe("readBlocks", () => {
     mkfifo(file("pipe"));
     const pool = poolOf();
     expect(await codeOf(readBlocks(file("pipe"), pool).next())).toBe("ERR_UNSUPPORTED");
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     expectHome(pool);
   });
 
@@ -281,7 +281,7 @@ describe("readBlocks", () => {
     const blocks = readBlocks(file("whole"), pool);
     await blocks.return?.();
     expect(await blocks.next()).toEqual({ done: true, value: undefined });
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     expectHome(pool);
   });
 
@@ -295,7 +295,7 @@ describe("readBlocks", () => {
     await blocks.return?.();
     expect(await next).toEqual({ done: true, value: undefined });
     held.release();
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     expectHome(pool);
   });
 
@@ -394,7 +394,7 @@ describe("readBlocks", () => {
     }).rejects.toThrow("a bad sector");
     expect(sizes).toEqual([SIZE]);
     await handle.close();
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     expectHome(pool);
   });
 
@@ -448,7 +448,7 @@ describe("readBlocks", () => {
         for (const name of order.split(" ")) (name === "pool" ? pool : arena).close({ force: true });
         const heard = [await going, await codeOf(blocks.return!())];
         expect(heard.every((code) => code === "ok" || code === "ERR_POOL_DEAD")).toBe(true);
-        expect(openDescriptors()).toEqual(before);
+        expect(openedSince(before)).toEqual([]);
         arena.close({ force: true });
         pool.close({ force: true });
       }

@@ -22,7 +22,7 @@ import { Caps } from "../../../src/pipeline/caps.ts";
 import { Pipeline } from "../../../src/pipeline/pipeline.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
-import { mkfifo, openDescriptors } from "../../helpers/descriptors.ts";
+import { mkfifo, openDescriptors, openedSince } from "../../helpers/descriptors.ts";
 
 /** A frame of the plain tests: more than the stage takes. */
 const WIDTH = 600;
@@ -378,13 +378,13 @@ describe("raw video of a file", () => {
     const end = opening.atEnd();
     await Promise.all([opening.close(), opening.close()]);
     expect(await end).toBe(true);
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
 
     const reading = new FileReader(file("six.y4m"));
     await reading.line(1024);
     const filling = reading.fill(new Uint8Array(6 * SIZE), 0, 6 * SIZE);
     await reading.close();
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
     const handle = await open(file("six.y4m"));
     let finish: (() => void) | undefined;
     const slow = handleWith(handle, async () => {
@@ -424,12 +424,12 @@ describe("raw video of a file", () => {
       const told = await rawVideo(new ChunkReader(pipe), options).catch((error: Error) => error.message);
       expect(typeof told).toBe("string");
       expect(await openRawFile(file("bad"), options).catch((error: Error) => error.message)).toBe(told);
-      expect(openDescriptors()).toEqual(before);
+      expect(openedSince(before)).toEqual([]);
     }
     await expect(openRawFile(file("none"), {})).rejects.toMatchObject({ code: "ENOENT", path: file("none") });
     await expect(openRawFile(folder, {})).rejects.toMatchObject({ code: "EISDIR" });
     expect(await codeOf(openRawFile(file("six.y4m"), { format: "I420" }))).toBe("ERR_INVALID_ARG_VALUE");
-    expect(openDescriptors()).toEqual(before);
+    expect(openedSince(before)).toEqual([]);
   });
 });
 
@@ -460,7 +460,7 @@ describe("a stage that reads raw video of a file", () => {
         else await expect(run).rejects.toBeDefined();
         expect([sink.count, pools.size]).toEqual([Math.min(step, 6), step === 0 ? 0 : 1]);
         for (const pool of pools) expect(pool.outstanding).toBe(0);
-        expect(openDescriptors()).toEqual(before);
+        expect(openedSince(before)).toEqual([]);
       }
     }
   });

@@ -91,7 +91,7 @@ describe("the bench harness", () => {
     expect(readFileSync(json, "utf8")).not.toContain(root);
   });
 
-  test("keeps a quick run out of the committed results, and fails under --strict when a goal is missed", () => {
+  test("keeps a quick run out of the committed results, and fails under --strict when a goal is missed", FULL, () => {
     const root = makeTree(TREE);
     const { status } = bench(root, "fixture", "--quick", "--rounds", "1", "--strict");
     expect(status).toBe(1);

@@ -38,28 +38,32 @@ function runVitest(
   };
 }
 
-test("the closing line counts what passed, failed and was skipped, files that cannot be loaded and stray errors", () => {
-  const { status, stdout, line, failures } = runVitest({
-    "a.test.js": `
+test(
+  "the closing line counts what passed, failed and was skipped, files that cannot be loaded and stray errors",
+  FULL,
+  () => {
+    const { status, stdout, line, failures } = runVitest({
+      "a.test.js": `
       test("one", () => {});
       test("two", () => {});
       test("three", () => { throw new Error("three"); });
       test("four", (context) => context.skip("no ffprobe here"));
     `,
-    "b.test.js": 'throw new Error("broken");',
-    "c.test.js": 'test("one", async () => { Promise.reject(new Error("stray")); await new Promise(setImmediate); });',
-  });
-  // The failed test, the broken file, and the error outside every test.
-  expect(line).toBe("3 passed, 3 failed, 1 skipped\n");
-  expect(stdout.split("\n")).toContain("3 passed, 3 failed, 1 skipped");
-  expect(stdout).toContain("skipped: four: no ffprobe here");
-  expect(status).not.toBe(0);
-  expect(failures.sort()).toEqual([
-    expect.stringMatching(/^failed outside every test: stray \(.*c\.test\.js:1\)$/),
-    expect.stringMatching(/^failed: a\.test\.js > three: three \(.*a\.test\.js:4\)$/),
-    expect.stringMatching(/^failed: b\.test\.js: broken \(.*b\.test\.js:1\)$/),
-  ]);
-});
+      "b.test.js": 'throw new Error("broken");',
+      "c.test.js": 'test("one", async () => { Promise.reject(new Error("stray")); await new Promise(setImmediate); });',
+    });
+    // The failed test, the broken file, and the error outside every test.
+    expect(line).toBe("3 passed, 3 failed, 1 skipped\n");
+    expect(stdout.split("\n")).toContain("3 passed, 3 failed, 1 skipped");
+    expect(stdout).toContain("skipped: four: no ffprobe here");
+    expect(status).not.toBe(0);
+    expect(failures.sort()).toEqual([
+      expect.stringMatching(/^failed outside every test: stray \(.*c\.test\.js:1\)$/),
+      expect.stringMatching(/^failed: a\.test\.js > three: three \(.*a\.test\.js:4\)$/),
+      expect.stringMatching(/^failed: b\.test\.js: broken \(.*b\.test\.js:1\)$/),
+    ]);
+  },
+);
 
 test("an error outside every test alone is a failure", FULL, () => {
   const stray = runVitest({

@@ -43,7 +43,7 @@ export function linuxOps(koffi: Koffi): NativeOps {
   const libc: KoffiLibrary = koffi.load(null);
   const memory = new PosixMemory(koffi, libc, NUMBERS);
   const descriptors = new ThreadDescriptors(libc, memory);
-  const own = (descriptor: number): number => descriptors.own(descriptor);
+  const own = (descriptor: number): Outcome<number> => descriptors.own(descriptor);
   return {
     name: "koffi",
     platform: "linux",
@@ -205,10 +205,11 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory, descriptors: Threa
         Number(ftruncate(descriptor, whole)) === 0 &&
         Number(fchmod(descriptor, 0o600)) === 0 &&
         Number(fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) === 0;
-      if (sized) return made(descriptors.own(descriptor));
-      const failure = memory.failed("memfd", `${whole} bytes could not be sized and sealed (see ulimit -f)`);
-      closeDescriptor(descriptor);
-      return failure;
+      const outcome = sized
+        ? descriptors.own(descriptor)
+        : memory.failed("memfd", `${whole} bytes could not be sized and sealed (see ulimit -f)`);
+      if (!outcome.ok) closeDescriptor(descriptor);
+      return outcome;
     },
     inspect,
     overlay(target, descriptor, offset = 0) {
@@ -253,9 +254,10 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory, descriptors: Threa
         return notDone(status, code, `process ${pid} has no descriptor ${descriptor} that this process may open`);
       }
       const opened = Number(open(path, O_RDWR | O_CLOEXEC));
-      return opened < 0
-        ? memory.failed("open", `descriptor ${descriptor} of process ${pid}`)
-        : made(descriptors.own(opened));
+      if (opened < 0) return memory.failed("open", `descriptor ${descriptor} of process ${pid}`);
+      const outcome = descriptors.own(opened);
+      if (!outcome.ok) closeDescriptor(opened);
+      return outcome;
     },
     lockFolder(path) {
       const opened = Number(open(path, O_CLOEXEC));
@@ -264,6 +266,9 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory, descriptors: Threa
       const failure = memory.failed("flock", path);
       closeDescriptor(opened);
       return failure;
+    },
+    takeOver(descriptor) {
+      descriptors.takeOver(descriptor);
     },
     close(descriptor) {
       return descriptors.close(descriptor);

@@ -83,6 +83,8 @@ export interface SharedOps {
    * one has it.
    */
   lockFolder(path: string): Outcome<number>;
+  /** Says that a descriptor which the program opened, by `fs` perhaps, is closed by {@link close} from now on. */
+  takeOver(descriptor: number): void;
   /** Closes a descriptor. */
   close(descriptor: number): Result;
 }
@@ -188,7 +190,7 @@ export interface NativeOps extends PageOps {
 /** Shared objects where there are none. */
 export function absentShared(why: NotDone): SharedOps {
   const no = (): NotDone => why;
-  return { create: no, inspect: no, overlay: no, openOf: no, lockFolder: no, close: no };
+  return { create: no, inspect: no, overlay: no, openOf: no, lockFolder: no, takeOver: no, close: no };
 }
 
 /** Descriptor sockets where there are none. */

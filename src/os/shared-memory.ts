@@ -160,6 +160,13 @@ export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps(
   return opened;
 }
 
+/** @internal As {@link openSharedMemory}, by a descriptor of the program, which `fs` may have opened. */
+export function takeSharedMemory(descriptor: number, ops: NativeOps): Outcome<SharedMemory> {
+  wholeNumber("descriptor", descriptor, 0, 0x7fffffff);
+  if (descriptor > LAST_STANDARD_DESCRIPTOR && !isOwned(descriptor, ops)) ops.shared.takeOver(descriptor);
+  return openSharedMemory(descriptor, ops);
+}
+
 /**
  * @internal As {@link openSharedMemory}, but on failure the descriptor stays open, and also behind {@link
  * leaveDescriptor}.

@@ -82,7 +82,7 @@ export function posixSockets(
   libc: KoffiLibrary,
   memory: PosixMemory,
   numbers: SocketNumbers,
-  own: (descriptor: number) => number = (descriptor) => descriptor,
+  own: (descriptor: number) => Outcome<number> = made,
 ): SocketOps {
   const socket = libc.func("socket", "int", ["int", "int", "int"]);
   const socketpair = libc.func("socketpair", "int", ["int", "int", "int", "void *"]);
@@ -167,7 +167,7 @@ export function posixSockets(
         } catch (error) {
           return notDone("failed", String((error as { code?: unknown }).code), `${path} could not be made private`);
         }
-        return Number(listen(descriptor, BACKLOG)) < 0 ? memory.failed("listen", path) : made(own(descriptor));
+        return Number(listen(descriptor, BACKLOG)) < 0 ? memory.failed("listen", path) : own(descriptor);
       }),
     connect(path) {
       const connected = withAddress(path, (address, descriptor) =>
@@ -200,7 +200,10 @@ export function posixSockets(
       if (received === 0) return notDone("failed", "PEER_GONE", "the other end was closed");
       const descriptors = message.takeDescriptors();
       if (descriptors.length === 1 && (message.flags & numbers.truncated) === 0) {
-        return made({ descriptor: own(descriptors[0]!), note: message.note.slice(0, received) });
+        const owned = own(descriptors[0]!);
+        if (owned.ok) return made({ descriptor: owned.value, note: message.note.slice(0, received) });
+        close(descriptors[0]!);
+        return owned;
       }
       for (const extra of descriptors) close(extra);
       return notDone(

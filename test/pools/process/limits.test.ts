@@ -94,6 +94,15 @@ describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a machine tha
   });
 });
 
+describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a worker without a further descriptor", () => {
+  it("is told so, and leaves no block behind when it is terminated", async () => {
+    const file = join(import.meta.dirname, "full-worker.child.ts");
+    const few = ["sh", "-c", 'ulimit -n 80 && exec "$0" "$@"', process.execPath, file];
+    const answer = answerOf(await run(few, { stdio: ["ignore", "pipe", "pipe"] }));
+    expect(answer).toEqual({ codes: ["ERR_ALLOCATION_FAILED", "ERR_ALLOCATION_FAILED"], left: 0 });
+  });
+});
+
 describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a process that cannot say which one it is", () => {
   const few = ["sh", "-c", 'ulimit -n 64 && exec "$0" "$@"', process.execPath, HOLDER];
 

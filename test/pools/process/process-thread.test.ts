@@ -1,5 +1,6 @@
 /** A thread that joined a pool as a process does, and ends while its process lives. */
-import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { once } from "node:events";
+import { closeSync, fstatSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -64,6 +65,26 @@ describe.runIf(nativeOps().availability.ok)("a thread that makes a pool, serves 
       rmSync(path, { force: true });
       (await serveProcesses(pool, path)).close();
       rmSync(folder, { recursive: true });
+    });
+  }
+});
+
+describe.runIf(nativeOps().availability.ok)("a descriptor that a thread gave to the library", () => {
+  for (const how of ["attach fails", "open fails", "leave"]) {
+    it(`is no more that thread's (${how}): its end closes nothing that has the number since`, async () => {
+      const pool = ProcessPool.create({ size: 64, count: 1 });
+      pools.push(pool);
+      const path = how === "leave" ? `/proc/self/fd/${pool.descriptor}` : "/dev/null";
+      const file = new URL("./process-given.worker.ts", import.meta.url);
+      const worker = new Worker(file, { workerData: { path, how }, execArgv: [] });
+      const [told] = (await once(worker, "message")) as [{ descriptor: number; warnings: string[] }];
+      expect(told.warnings).toEqual([]);
+      // The lowest number that is free comes first, so one of the next is that one.
+      const mine: number[] = [];
+      while (!mine.includes(told.descriptor)) mine.push(openSync(import.meta.filename, "r"));
+      await worker.terminate();
+      expect(mine.map((number) => fstatSync(number).isFile())).toEqual(mine.map(() => true));
+      for (const number of mine) closeSync(number);
     });
   }
 });

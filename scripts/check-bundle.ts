@@ -54,9 +54,9 @@ const PAGE_BYTES = 41 * KB;
 
 /**
  * Unpacked, without source maps and pages: 1.5 MB without the adapters of streams, files and frames, which may be 300
- * kB, and what looks at pools: 500 kB. What ends with a thread, a lane and a settlement has taken 35 kB since.
+ * kB, and what looks at pools: 500 kB. What ends with a thread, a lane and a settlement has taken 40 kB since.
  */
-const PACKAGE_BYTES = 2335 * KB;
+const PACKAGE_BYTES = 2340 * KB;
 /**
  * README, docs/ and its pictures: README links to the pages, so they are in the package, 140 kB of pictures among them.
  * They are not code: no program reads them, and the limit above is without them.

@@ -144,7 +144,8 @@ export function answerRequests(
       if (response.destroyed) return;
       open.traces++;
       response.on("close", () => open.traces--);
-      const isKept = hub.isRecording;
+      // What is recorded for another trace has begun just now, or is over as soon as that one is.
+      const isKept = hub.isRecording && open.streams > 0;
       const end = hub.look();
       // Before anything is waited for: however the viewer goes, the look goes with it.
       response.on("close", end);

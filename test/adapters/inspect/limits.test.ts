@@ -149,6 +149,17 @@ describe("what one viewer may cost", () => {
     trace.socket.destroy();
   });
 
+  it("is a trace of its own seconds, also where another viewer's has just begun", async () => {
+    const { where, hub } = await serve();
+    const other = sendRaw(where, GET("/trace?seconds=60"));
+    await expect.poll(() => hub.isRecording).toBe(true);
+    const began = performance.now();
+    expect((await ask(where, "/trace?seconds=1")).status).toBe(200);
+    // A timer may come a little early.
+    expect(performance.now() - began).toBeGreaterThan(900);
+    other.socket.destroy();
+  });
+
   it("is a trace that is read: one that is not is cut off, and its place is free again", async () => {
     const { where, hub, listener } = await serve({ streams: 2, traces: 1, stalled: 300 });
     const end = hub.look();

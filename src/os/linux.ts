@@ -205,11 +205,10 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory, descriptors: Threa
         Number(ftruncate(descriptor, whole)) === 0 &&
         Number(fchmod(descriptor, 0o600)) === 0 &&
         Number(fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) === 0;
-      const outcome = sized
-        ? descriptors.own(descriptor)
-        : memory.failed("memfd", `${whole} bytes could not be sized and sealed (see ulimit -f)`);
-      if (!outcome.ok) closeDescriptor(descriptor);
-      return outcome;
+      if (sized) return descriptors.own(descriptor);
+      const failure = memory.failed("memfd", `${whole} bytes could not be sized and sealed (see ulimit -f)`);
+      closeDescriptor(descriptor);
+      return failure;
     },
     inspect,
     overlay(target, descriptor, offset = 0) {
@@ -254,10 +253,7 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory, descriptors: Threa
         return notDone(status, code, `process ${pid} has no descriptor ${descriptor} that this process may open`);
       }
       const opened = Number(open(path, O_RDWR | O_CLOEXEC));
-      if (opened < 0) return memory.failed("open", `descriptor ${descriptor} of process ${pid}`);
-      const outcome = descriptors.own(opened);
-      if (!outcome.ok) closeDescriptor(opened);
-      return outcome;
+      return opened < 0 ? memory.failed("open", `descriptor ${descriptor} of process ${pid}`) : descriptors.own(opened);
     },
     lockFolder(path) {
       const opened = Number(open(path, O_CLOEXEC));

@@ -155,16 +155,10 @@ const LAST_STANDARD_DESCRIPTOR = 2;
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   const opened = borrowSharedMemory(descriptor, ops);
-  const isTaken = opened.ok || opened.errno === "OWNED";
-  if (!isTaken && descriptor > LAST_STANDARD_DESCRIPTOR) ops.shared.close(descriptor);
+  if (descriptor <= LAST_STANDARD_DESCRIPTOR || (!opened.ok && opened.errno === "OWNED")) return opened;
+  ops.shared.takeOver(descriptor);
+  if (!opened.ok) ops.shared.close(descriptor);
   return opened;
-}
-
-/** @internal As {@link openSharedMemory}, by a descriptor of the program, which `fs` may have opened. */
-export function takeSharedMemory(descriptor: number, ops: NativeOps): Outcome<SharedMemory> {
-  wholeNumber("descriptor", descriptor, 0, 0x7fffffff);
-  if (descriptor > LAST_STANDARD_DESCRIPTOR && !isOwned(descriptor, ops)) ops.shared.takeOver(descriptor);
-  return openSharedMemory(descriptor, ops);
 }
 
 /**

@@ -158,8 +158,8 @@ export function posixSockets(
         return memory.failed("socketpair", "no pair");
       return made([ends[0]!, ends[1]!] as const);
     },
-    listen: (path) =>
-      withAddress(path, (address, descriptor) => {
+    listen(path) {
+      const listening = withAddress(path, (address, descriptor) => {
         if (Number(bind(descriptor, address, address.length)) < 0) return memory.failed("bind", path);
         try {
           // Before listen(): until then nobody can connect, so there is no moment at which others could.
@@ -167,8 +167,10 @@ export function posixSockets(
         } catch (error) {
           return notDone("failed", String((error as { code?: unknown }).code), `${path} could not be made private`);
         }
-        return Number(listen(descriptor, BACKLOG)) < 0 ? memory.failed("listen", path) : own(descriptor);
-      }),
+        return Number(listen(descriptor, BACKLOG)) < 0 ? memory.failed("listen", path) : made(descriptor);
+      });
+      return listening.ok ? own(listening.value) : listening;
+    },
     connect(path) {
       const connected = withAddress(path, (address, descriptor) =>
         Number(connect(descriptor, address, address.length)) < 0 ? memory.failed("connect", path) : made(descriptor),
@@ -201,9 +203,7 @@ export function posixSockets(
       const descriptors = message.takeDescriptors();
       if (descriptors.length === 1 && (message.flags & numbers.truncated) === 0) {
         const owned = own(descriptors[0]!);
-        if (owned.ok) return made({ descriptor: owned.value, note: message.note.slice(0, received) });
-        close(descriptors[0]!);
-        return owned;
+        return owned.ok ? made({ descriptor: owned.value, note: message.note.slice(0, received) }) : owned;
       }
       for (const extra of descriptors) close(extra);
       return notDone(

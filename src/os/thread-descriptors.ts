@@ -35,8 +35,8 @@ export class ThreadDescriptors {
   }
 
   /**
-   * The same file under a number that ends with this thread; the number itself where the thread may not have one. Not
-   * done, `limit`, where no further number is left: the caller closes the file.
+   * The same file under a number that ends with this thread; the number itself where the thread may not have one. Where
+   * no further number is left the file is closed, and the answer is `limit`.
    */
   own(descriptor: number): Outcome<number> {
     // It was made just now, so nobody else has that number.
@@ -49,6 +49,7 @@ export class ThreadDescriptors {
     } catch (error) {
       const code = String((error as { code?: unknown }).code);
       if (code !== "EMFILE" && code !== "ENFILE") return made(descriptor);
+      this.#close(descriptor);
       return systemFailure("open", code, "a worker needs a second descriptor while one is made (see ulimit -n)");
     }
     if (!this.#moveTo(descriptor, number)) {
@@ -66,7 +67,7 @@ export class ThreadDescriptors {
     if (closesByItself && !this.#numbers.has(descriptor)) this.#given.add(descriptor);
   }
 
-  /** Closes one, whoever made it. */
+  /** Closes one, also one that another thread or process made. */
   close(descriptor: number): Result {
     const isGiven = this.#given.delete(descriptor);
     if (!this.#numbers.delete(descriptor) && !isGiven) return this.#close(descriptor);

@@ -14,7 +14,7 @@ import { checkOps } from "../../os/load.ts";
 import { openName, type PublishedName, publishName } from "../../os/names.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { made, type NotDone, type Outcome, type Result } from "../../os/result.ts";
-import { createSharedMemory, type SharedMemory, takeSharedMemory } from "../../os/shared-memory.ts";
+import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, readOptions, show, text } from "../../util/validate.ts";
 
@@ -66,7 +66,7 @@ export class ProcessSharedAllocator extends Allocator {
 
   /** Opens what a descriptor stands for, and takes the descriptor over. Refused unless sealed and of this user. */
   open(descriptor: number): Outcome<Memory> {
-    return this.#adopted(takeSharedMemory(descriptor, this.#ops));
+    return this.#adopted(openSharedMemory(descriptor, this.#ops));
   }
 
   /** Opens the memory that another process published by that name. */

@@ -9,8 +9,8 @@ import {
   borrowSharedMemory,
   createSharedMemory,
   MAX_SHARED_BYTES,
+  openSharedMemory,
   type SharedMemory,
-  takeSharedMemory,
 } from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -176,7 +176,7 @@ export function attachProcess<T>(
   if (typeof source === "string")
     return joinOwn(orThrow(openName(source, ops), cannot("open", source)), settings, source, construct);
   if (typeof source === "number")
-    return joinOwn(orThrow(takeSharedMemory(source, ops), cannot("open", name)), settings, name, construct);
+    return joinOwn(orThrow(openSharedMemory(source, ops), cannot("open", name)), settings, name, construct);
   if (source === null || typeof source !== "object" || isRevoked(source)) {
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }

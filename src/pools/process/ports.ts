@@ -26,7 +26,7 @@ interface Channel {
   /** Bytes that wait here for the other side to read; undefined: unknown. */
   unsent?(): number;
   /** Counts what has come: it stays the same only while nothing comes. */
-  arrived?(): number;
+  arrived(): number;
   /** Ends it at once. */
   cut?(): void;
   /** Sends messages, each encoded already. */
@@ -65,9 +65,9 @@ export class ProcessPort implements LanePort {
     return this.#closed;
   }
 
-  /** @internal Counts what has come by the channel, whoever it is for. */
+  /** @internal Counts what has come by the channel, for this port and others. */
   get arrived(): number {
-    return this.#channel.arrived?.() ?? 0;
+    return this.#channel.arrived();
   }
 
   /** As MessagePort's: what came before it was set is delivered then. */

@@ -31,6 +31,7 @@ function twoSides(): { pools: [ProcessPool, ProcessPool]; ports: [ProcessPort, P
   const port = (to: () => ProcessPort): ProcessPort =>
     new ProcessPort({
       isOpen: () => true,
+      arrived: () => 0,
       send(messages) {
         for (const message of messages) to().onMessage(message);
       },

@@ -1,24 +1,16 @@
 /**
  * `millpond doctor` says what is so, on a machine with everything and on one with nothing, and leaves nothing behind.
  */
-import { readdirSync, readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
 import { diagnose, printable } from "../../src/cli/doctor.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { absentOps } from "../../src/os/native-ops.ts";
 import { notDone } from "../../src/os/result.ts";
+import { countOpen } from "../helpers/descriptors.ts";
 import { lockedBytesOfProcess } from "./proc.ts";
 
-const memfds = (): number =>
-  readdirSync("/proc/self/fd").filter((name) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${name}`).startsWith("/memfd:");
-    } catch {
-      // The descriptor of the folder itself is gone by now.
-      return false;
-    }
-  }).length;
+const memfds = (): number => countOpen("/memfd:");
 
 describe("millpond doctor", () => {
   it.skipIf(process.platform !== "linux")("tries every step here and leaves nothing locked or open (Linux)", () => {

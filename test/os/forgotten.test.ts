@@ -2,7 +2,7 @@
  * Pools and blocks that nobody closed: collected with their descriptor and their helper thread, and with nothing that a
  * view needs.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
@@ -10,18 +10,12 @@ import { ProcessPool } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { openName, publishName } from "../../src/os/names.ts";
 import { createSharedMemory } from "../../src/os/shared-memory.ts";
+import { countOpen } from "../helpers/descriptors.ts";
 
 setFlagsFromString("--expose-gc");
 const gc = runInNewContext("gc") as () => void;
 
-const blocks = (label: string): number =>
-  readdirSync("/proc/self/fd").filter((name) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${name}`).startsWith(`/memfd:${label}`);
-    } catch {
-      return false;
-    }
-  }).length;
+const blocks = (label: string): number => countOpen(`/memfd:${label}`);
 
 /** Collects until it is so, at most a minute: finalizers run when the engine finds time. */
 async function collectUntil(isSo: () => boolean): Promise<boolean> {

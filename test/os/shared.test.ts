@@ -9,7 +9,6 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
-  readdirSync,
   readlinkSync,
   rmSync,
   statSync,
@@ -39,6 +38,7 @@ import type { Outcome } from "../../src/os/result.ts";
 import { createSharedMemory, openSharedMemory } from "../../src/os/shared-memory.ts";
 import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
 import { answerOf, type Exit, run } from "../helpers/child.ts";
+import { countOpen } from "../helpers/descriptors.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { compiled } from "./build.ts";
 import { factsOfRange } from "./proc.ts";
@@ -59,8 +59,7 @@ const linkOf = (name: string): string => {
     return "";
   }
 };
-const openBlocks = (): number =>
-  readdirSync("/proc/self/fd").filter((name) => linkOf(name).startsWith("/memfd:")).length;
+const openBlocks = (): number => countOpen("/memfd:");
 
 let folder = "";
 let scratch = "";

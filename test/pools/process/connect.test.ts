@@ -1,6 +1,6 @@
 /** Requests over a child's channel: those that nobody heard, that come twice, of two pools at once, and broken ones. */
 import { EventEmitter } from "node:events";
-import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { connectProcess, ProcessPool, receiveProcess } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
@@ -8,6 +8,7 @@ import { encode } from "../../../src/pools/process/wire.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { countOpen } from "../../helpers/descriptors.ts";
 import { lateErrors, lateRejections } from "../../helpers/late-errors.ts";
 
 const pools: ProcessPool[] = [];
@@ -50,13 +51,7 @@ async function turns(): Promise<void> {
 }
 
 function descriptors(): number {
-  return readdirSync("/proc/self/fd").filter((number) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${number}`).startsWith("/memfd:millpond");
-    } catch {
-      return false;
-    }
-  }).length;
+  return countOpen("/memfd:millpond");
 }
 
 /** Two sides that have met: a lease goes over. */

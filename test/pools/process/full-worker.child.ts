@@ -3,22 +3,10 @@
  * the codes that they met and how many blocks are open or mapped in the process afterwards.
  */
 import { once } from "node:events";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { isMillpondError } from "../../../src/index.ts";
 import { ProcessPool } from "../../../src/native.ts";
-
-function blocks(): number {
-  const open = readdirSync("/proc/self/fd").filter((number) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${number}`).startsWith("/memfd:millpond");
-    } catch {
-      // The one of the listing itself.
-      return false;
-    }
-  });
-  return open.length + readFileSync("/proc/self/maps", "latin1").split("/memfd:millpond").length - 1;
-}
+import { countMapped, countOpen } from "../../helpers/descriptors.ts";
 
 if (isMainThread) {
   const codes: string[] = [];
@@ -27,7 +15,7 @@ if (isMainThread) {
     codes.push(String((await once(worker, "message"))[0]));
     await worker.terminate();
   }
-  console.log(JSON.stringify({ codes, left: blocks() }));
+  console.log(JSON.stringify({ codes, left: countOpen("/memfd:millpond") + countMapped() }));
 } else {
   const pools: ProcessPool[] = [];
   let code = "";

@@ -2,7 +2,7 @@
  * What a machine has too little of, and what is opened and closed very often: typed errors, and nothing is left over.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -16,6 +16,7 @@ import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { answerOf, kill, MAY_KEEP_CODE, run } from "../../helpers/child.ts";
+import { countOpen } from "../../helpers/descriptors.ts";
 import { REPEATED, times } from "../../helpers/effort.ts";
 
 const CHILD = join(import.meta.dirname, "limits.child.ts");
@@ -24,15 +25,7 @@ const HOLDER = join(import.meta.dirname, "process-pool.child.ts");
 const LISTED = "/proc/self/fd";
 /** Those that a pool or a lane has: the test runner opens and closes files meanwhile. */
 function descriptors(): number {
-  const targets = readdirSync(LISTED).map((number) => {
-    try {
-      return readlinkSync(join(LISTED, number));
-    } catch {
-      // The one that the listing itself had.
-      return "";
-    }
-  });
-  return targets.filter((target) => target.startsWith("/memfd:millpond") || target.startsWith("socket:")).length;
+  return countOpen("/memfd:millpond", "socket:");
 }
 
 const pools: { leave(options: { force: boolean }): void }[] = [];

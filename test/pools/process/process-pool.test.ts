@@ -4,16 +4,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
-import {
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  truncateSync,
-} from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -27,6 +18,7 @@ import { notDone, type Outcome } from "../../../src/os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { answerOf, type Exit, kill, MAY_KEEP_CODE, run } from "../../helpers/child.ts";
+import { countOpen } from "../../helpers/descriptors.ts";
 import { REPEATED, SOAK_MS, seedOf, times } from "../../helpers/effort.ts";
 import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
@@ -643,14 +635,7 @@ describe.runIf(nativeOps().availability.ok)("leaks", () => {
   );
 
   it("a hundred pools that were closed leave no descriptor", () => {
-    const open = (): number =>
-      readdirSync("/proc/self/fd").filter((name) => {
-        try {
-          return readlinkSync(`/proc/self/fd/${name}`).startsWith("/memfd:millpond-pool");
-        } catch {
-          return false;
-        }
-      }).length;
+    const open = (): number => countOpen("/memfd:millpond-pool");
     const before = open();
     for (let i = 0; i < 100; i++) {
       const pool = ProcessPool.create({ size: 4096, count: 2 });

@@ -1,6 +1,6 @@
 /** A thread that joined a pool as a process does, and ends while its process lives. */
 import { once } from "node:events";
-import { closeSync, fstatSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -9,6 +9,7 @@ import { ProcessPool, serveProcesses } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { hasThreadEnded, ownIdentity } from "../../../src/os/process-liveness.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { countMapped, countOpen } from "../../helpers/descriptors.ts";
 
 const pools: ProcessPool[] = [];
 afterEach(() => {
@@ -35,15 +36,7 @@ async function until(isSo: () => boolean, pool: ProcessPool): Promise<void> {
 
 /** Blocks of memory that this process has open or mapped, and its sockets. */
 function held(): number {
-  const open = readdirSync("/proc/self/fd").filter((number) => {
-    try {
-      return /^(\/memfd:millpond|socket:)/.test(readlinkSync(`/proc/self/fd/${number}`));
-    } catch {
-      // The one of the listing itself.
-      return false;
-    }
-  });
-  return open.length + readFileSync("/proc/self/maps", "latin1").split("/memfd:millpond").length;
+  return countOpen("/memfd:millpond", "socket:") + countMapped();
 }
 
 describe.runIf(nativeOps().availability.ok)("a thread that makes a pool, serves it and connects", () => {

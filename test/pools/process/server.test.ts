@@ -1,15 +1,6 @@
 /** A server of a pool, and who comes there: strangers, those that went, those that say nothing, and its own end. */
 import { once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,6 +14,7 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { run } from "../../helpers/child.ts";
 import { codeOf } from "../../helpers/code-of.ts";
+import { countOpen } from "../../helpers/descriptors.ts";
 
 const value = <T>(outcome: Outcome<T>): T => {
   if (!outcome.ok) throw new Error(`${outcome.status} ${outcome.errno}: ${outcome.hint}`);
@@ -53,15 +45,7 @@ async function serve(pool: ProcessPool, path: string, options: { clock?: FakeClo
 
 /** Sockets, and blocks of pools: the test runner has other files open. */
 function descriptors(): number {
-  const targets = readdirSync("/proc/self/fd").map((number) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${number}`);
-    } catch {
-      // The one of the listing itself.
-      return "";
-    }
-  });
-  return targets.filter((target) => target.startsWith("/memfd:millpond") || target.startsWith("socket:")).length;
+  return countOpen("/memfd:millpond", "socket:");
 }
 
 async function until(isSo: () => boolean): Promise<void> {
